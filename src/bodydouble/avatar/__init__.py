@@ -1,0 +1,1 @@
+"""The Avatar: rig, mesh and splats in one .glb; driving it, and motions in and out."""

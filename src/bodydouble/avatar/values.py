@@ -1,0 +1,82 @@
+"""The avatar value. All rest data share the body's rest frame (+Y up, facing +Z, metres) and the rig's joints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.core.struct import TensorStruct, tensor_struct
+
+
+@tensor_struct
+class Rig(TensorStruct):
+    """A skeleton whose bones all have identity rest rotation (see `core.skinning`)."""
+
+    bone_names: tuple[str, ...]
+    bone_parents: tuple[int, ...]
+    joints_rest_m: Float[Tensor, "bones 3"]
+    humanoid: dict[str, str]
+    """VRM 1.0 humanoid bone name -> bone name."""
+
+
+@tensor_struct
+class Morph(TensorStruct):
+    """One facial action as sparse offsets of rest positions at full strength."""
+
+    name: str
+    indices: Int[Tensor, "m"]
+    deltas_m: Float[Tensor, "m 3"]
+
+
+@tensor_struct
+class Mesh(TensorStruct):
+    """A skinned mesh with colour per vertex."""
+
+    vertices_rest_m: Float[Tensor, "verts 3"]
+    faces: Int[Tensor, "faces 3"]
+    colors: Float[Tensor, "verts 3"]
+    """sRGB in [0, 1]."""
+    joints: Int[Tensor, "verts 4"]
+    weights: Float[Tensor, "verts 4"]
+    morphs: tuple[Morph, ...] = ()
+
+
+@tensor_struct
+class Splats(TensorStruct):
+    """Skinned Gaussians in the rest pose, in natural ranges."""
+
+    means_rest_m: Float[Tensor, "n 3"]
+    quats_wxyz: Float[Tensor, "n 4"]
+    scales_m: Float[Tensor, "n 3"]
+    opacities: Float[Tensor, "n"]
+    sh: Float[Tensor, "n coeffs 3"]
+    """As in `render.protocol.SplatCloud`; evaluated in the rest frame for degrees above 0."""
+    joints: Int[Tensor, "n 4"]
+    weights: Float[Tensor, "n 4"]
+    seen: Float[Tensor, "n"]
+    """In [0, 1]: how much the video ever showed of the splat. 0 is invented."""
+    morphs: tuple[Morph, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where an avatar comes from; written into the file's `asset.extras`."""
+
+    generator: str
+    source_sha256: str = ""
+    method: str = ""
+    body: str = ""
+    created: str = ""
+    extras: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Avatar:
+    """Everything one file holds."""
+
+    rig: Rig
+    mesh: Mesh | None
+    splats: Splats | None
+    provenance: Provenance

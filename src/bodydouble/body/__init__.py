@@ -1,0 +1,1 @@
+"""Parametric bodies behind one protocol: shape, pose, expression, parts and names."""

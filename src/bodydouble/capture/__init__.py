@@ -1,0 +1,1 @@
+"""The Capture on disk, video decoding and encoding, readers of foreign captures."""

@@ -1,0 +1,72 @@
+"""What long work tells whoever listens. Producers yield these; progress bars, reports and viewers only read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Work of a named stage has advanced to `done` of `total` units."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str = "steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One training step is over."""
+
+    step: int
+    num_steps: int
+    loss: float
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Densified:
+    """The set of splats has changed."""
+
+    step: int
+    cloned: int
+    split: int
+    pruned: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """Quality figures were measured during the work."""
+
+    step: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something the user should know; `advice` says what would help."""
+
+    code: str
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointed:
+    """The work can be resumed from here."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The stage is over."""
+
+    stage: str
+    seconds: float
+
+
+Event = Progress | Step | Densified | Evaluated | Warned | Checkpointed | Done
