@@ -1,0 +1,84 @@
+"""Square crops around the person: what training, registration and evaluation look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bodydouble.core.cameras import Camera, video_camera
+
+if TYPE_CHECKING:
+    from bodydouble.capture.folder import Capture
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonCrop:
+    """One frame's square around the person, resampled to a fixed size. Outside the image it is black and unmasked."""
+
+    frame_index: int
+    rgb: np.ndarray
+    """size x size x 3, uint8, sRGB."""
+    mask: np.ndarray
+    """size x size, uint8, soft."""
+    camera: Camera
+    """The video's camera, cropped and resampled alike."""
+    x0_px: int
+    y0_px: int
+    side_px: int
+    """The square in the source frame."""
+
+
+def crop_square(mask: np.ndarray, margin: float) -> tuple[int, int, int] | None:
+    """Square (x0, y0, side) around a soft mask's box, the box grown by `margin` of its size; None if the mask is empty."""
+    rows, columns = np.flatnonzero((mask > 127).any(1)), np.flatnonzero((mask > 127).any(0))
+    if rows.size == 0:
+        return None
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    side = max(16, int(np.ceil(max(y1 - y0, x1 - x0) * (1.0 + margin))))
+    return int(round((x0 + x1 - side) / 2)), int(round((y0 + y1 - side) / 2)), side
+
+
+def cut_square(image: np.ndarray, x0_px: int, y0_px: int, side_px: int, size_px: int) -> np.ndarray:
+    """Cut a square (zeros outside the image) and resample it: area averages when shrinking, bicubic when growing."""
+    import cv2
+
+    height, width = image.shape[:2]
+    square = np.zeros((side_px, side_px, *image.shape[2:]), image.dtype)
+    left, top, right, bottom = max(x0_px, 0), max(y0_px, 0), min(x0_px + side_px, width), min(y0_px + side_px, height)
+    if right > left and bottom > top:
+        square[top - y0_px : bottom - y0_px, left - x0_px : right - x0_px] = image[top:bottom, left:right]
+    shrink = size_px < side_px
+    return cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+
+
+def person_crops(
+    capture: Capture, frame_indices: Sequence[int], *, size_px: int, focal_px: float, margin: float = 0.1
+) -> Iterator[PersonCrop]:
+    """Crops of the given source frames, in ascending order; frames with an empty mask are left out.
+
+    Args:
+        capture: Gives frames and masks.
+        frame_indices: Source frame indices.
+        size_px: Side of the resampled square.
+        focal_px: Focal length of the fitted camera.
+        margin: How much the mask's box is grown, as a share of its size.
+    """
+    for frame in capture.frames(sorted(frame_indices)):
+        mask = capture.mask(frame.index)
+        square = None if mask is None else crop_square(mask, margin)
+        if mask is None or square is None:
+            continue
+        height, width = mask.shape
+        x0, y0, side = square
+        yield PersonCrop(
+            frame_index=frame.index,
+            rgb=cut_square(frame.rgb, x0, y0, side, size_px),
+            mask=cut_square(mask, x0, y0, side, size_px),
+            camera=video_camera(width, height, focal_px).cropped(x0, y0, (side, side), (size_px, size_px)),
+            x0_px=x0,
+            y0_px=y0,
+            side_px=side,
+        )
