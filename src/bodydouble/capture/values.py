@@ -24,10 +24,13 @@ class VideoInfo:
     times_s: tuple[float, ...]
     """Presentation time of each frame, from the first."""
     rotation_deg: int
+    """Clockwise turn that was applied to the stored frames: 0, 90, 180 or 270."""
     codec: str
     focal_px: float | None = None
     """From metadata, where a phone wrote it (35 mm equivalent focal length)."""
     sha256: str = ""
+    damage: str = ""
+    """What could not be read, in words; empty for a sound file."""
 
 
 @tensor_struct
@@ -40,9 +43,9 @@ class Observations(TensorStruct):
     Left and right are the subject's own.
     """
 
-    frame_indices: Int[Tensor, "frames"]
+    frame_indices: Int[Tensor, " frames"]
     """Index of each observed frame in the source video, ascending."""
-    times_s: Float[Tensor, "frames"]
+    times_s: Float[Tensor, " frames"]
     width_px: int
     height_px: int
     landmark_names: tuple[str, ...]
@@ -53,7 +56,7 @@ class Observations(TensorStruct):
     their wrist and face relative to its centre, both up to an unknown scale per group."""
     confidence: Float[Tensor, "frames landmarks"]
     """In [0, 1]; 0 where the landmark was not found (its coordinates are then 0)."""
-    present: Bool[Tensor, "frames"]
+    present: Bool[Tensor, " frames"]
     """Whether the subject was found in the frame."""
     box_px: Float[Tensor, "frames 4"]
     """x0, y0, x1, y1 of the subject (mask and landmarks), clipped to the image; 0 where absent."""
@@ -65,9 +68,9 @@ class BodyTrack(TensorStruct):
 
     body: str
     """Name of the body model, such as `anny`."""
-    frame_indices: Int[Tensor, "frames"]
-    times_s: Float[Tensor, "frames"]
-    shape: Float[Tensor, "shape"]
+    frame_indices: Int[Tensor, " frames"]
+    times_s: Float[Tensor, " frames"]
+    shape: Float[Tensor, " shape"]
     rotvecs: Float[Tensor, "frames bones 3"]
     translation_world_m: Float[Tensor, "frames 3"]
     expression: Float[Tensor, "frames actions"]
@@ -78,11 +81,11 @@ class BodyTrack(TensorStruct):
     """`given` or `prior`."""
     width_px: int
     height_px: int
-    valid: Bool[Tensor, "frames"]
+    valid: Bool[Tensor, " frames"]
     """False where the subject was absent: such poses are interpolated."""
     limb_names: tuple[str, ...]
     """torso, head, left_arm, right_arm, left_hand, right_hand, left_leg, right_leg."""
     limb_error_px: Float[Tensor, "frames limbs"]
     """Median reprojection error of the limb's seen landmarks; NaN where none was seen."""
-    frame_quality: Float[Tensor, "frames"]
+    frame_quality: Float[Tensor, " frames"]
     """In [0, 1]: 1 is a fit within 1 % of the person's height in pixels, 0 one beyond 10 % or an absent subject."""
