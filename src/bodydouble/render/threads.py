@@ -1,0 +1,67 @@
+"""Running a kernel on several threads.
+
+Kernels release the interpreter's lock and take `(worker, num_workers)` as their first arguments; each worker does a
+fixed share of the work, so results do not depend on timing. Numba's own threading layers are not used: one of them may
+not be entered from two Python threads, another spins on the cores that torch needs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+
+
+def kernel_threads() -> int:
+    """Threads that kernels use: torch's number (`torch.set_num_threads`), at most the cores this process may use."""
+    import torch
+
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    return max(1, min(torch.get_num_threads(), cores))
+
+
+def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
+    """Call `fn(worker, num_workers, *args)` for every worker at once and wait for all of them.
+
+    Safe to call from several Python threads. The calling thread is worker 0.
+
+    Raises:
+        Exception: Whatever a worker raised first.
+    """
+    if num_workers <= 1:
+        fn(0, 1, *args)
+        return
+    pool = _shared_pool(num_workers - 1)
+    others = [pool.submit(fn, worker, num_workers, *args) for worker in range(1, num_workers)]
+    try:
+        fn(0, num_workers, *args)
+    finally:
+        for other in others:
+            other.result()
+
+
+def _shared_pool(size: int) -> ThreadPoolExecutor:
+    global _pool, _pool_size
+    with _lock:
+        if _pool is None or _pool_size < size:
+            # A pool that grew too small keeps serving those who hold it; its threads end when it is collected.
+            _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="bodydouble-kernel"), size
+        return _pool
+
+
+def _forget_pool() -> None:
+    """A forked child has the pool's object but none of its threads."""
+    global _pool, _pool_size, _lock
+    _pool, _pool_size, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
