@@ -26,7 +26,7 @@ class Morph(TensorStruct):
     """One facial action as sparse offsets of rest positions at full strength."""
 
     name: str
-    indices: Int[Tensor, "m"]
+    indices: Int[Tensor, " m"]
     deltas_m: Float[Tensor, "m 3"]
 
 
@@ -50,12 +50,12 @@ class Splats(TensorStruct):
     means_rest_m: Float[Tensor, "n 3"]
     quats_wxyz: Float[Tensor, "n 4"]
     scales_m: Float[Tensor, "n 3"]
-    opacities: Float[Tensor, "n"]
+    opacities: Float[Tensor, " n"]
     sh: Float[Tensor, "n coeffs 3"]
     """As in `render.protocol.SplatCloud`; evaluated in the rest frame for degrees above 0."""
     joints: Int[Tensor, "n 4"]
     weights: Float[Tensor, "n 4"]
-    seen: Float[Tensor, "n"]
+    seen: Float[Tensor, " n"]
     """In [0, 1]: how much the video ever showed of the splat. 0 is invented."""
     morphs: tuple[Morph, ...] = ()
 

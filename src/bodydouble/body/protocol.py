@@ -75,7 +75,7 @@ class BodyModel(Protocol):
     humanoid: dict[str, str]
     """VRM 1.0 humanoid bone name -> this body's bone name (hips, spine, chest, upperChest, neck, head, leftShoulder, ...)."""
     shape_names: tuple[str, ...]
-    shape_default: Float[Tensor, "shape"]
+    shape_default: Float[Tensor, " shape"]
     """The prior's mean: an adult of 1.70 m."""
     action_names: tuple[str, ...]
     """Facial actions: `ARKIT_ACTIONS`."""
@@ -88,7 +88,7 @@ class BodyModel(Protocol):
     skin_joints: Int[Tensor, "verts k"]
     skin_weights: Float[Tensor, "verts k"]
     part_names: tuple[str, ...]
-    vertex_parts: Int[Tensor, "verts"]
+    vertex_parts: Int[Tensor, " verts"]
     """Index into `part_names` of each vertex: body, head, face, left_hand, right_hand, left_foot, right_foot, eyes, mouth."""
     relaxed_rotvecs: Float[Tensor, "bones 3"]
     """Rest pose with relaxed fingers: the prior for hands nobody sees."""

@@ -25,7 +25,9 @@ class Camera(TensorStruct):
     """Principal point (cx, cy); the centre of the top left pixel is (0.5, 0.5)."""
     T_camera_world: Float[Tensor, "4 4"]
 
-    def project(self, points_world: Float[Tensor, "*batch 3"]) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+    def project(
+        self, points_world: Float[Tensor, "*batch 3"]
+    ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
         """Pixel coordinates and depth along +Z, metres. Points at or behind the camera give meaningless pixels."""
         points_camera = points_world @ self.T_camera_world[:3, :3].T + self.T_camera_world[:3, 3]
         depth = points_camera[..., 2]

@@ -48,7 +48,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _output_error(path: Path, error: OSError) -> OutputError | OSError:
     if error.errno == errno.ENOSPC:
-        return OutputError(f"The disk is full: {path} could not be written. Free some space, then run the same command with --resume.")
+        return OutputError(
+            f"The disk is full: {path} could not be written. Free some space, then run the same command with --resume."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder you may write to with -o.")
     return error
@@ -97,7 +99,9 @@ def read_json(path: Path) -> dict:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}). It may be damaged: create it again.") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object, found {type(value).__name__}. It may be damaged: create it again.")
+        raise InputError(
+            f"{path} must hold a JSON object, found {type(value).__name__}. It may be damaged: create it again."
+        )
     return value
 
 
@@ -119,9 +123,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     try:
         with safe_open(str(path), framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}, dict(handle.metadata() or {})
+            return {name: handle.get_tensor(name) for name in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is not a readable .safetensors file ({error}). It may be damaged: create it again.") from error
+        raise InputError(
+            f"{path} is not a readable .safetensors file ({error}). It may be damaged: create it again."
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

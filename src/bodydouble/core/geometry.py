@@ -126,6 +126,8 @@ def invert_rigid(T_a_b: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 
     return rigid(R, -(R @ T_a_b[..., :3, 3:])[..., 0])
 
 
-def transform_points(T_a_b: Float[Tensor, "*batch 4 4"], points_b: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
+def transform_points(
+    T_a_b: Float[Tensor, "*batch 4 4"], points_b: Float[Tensor, "*batch n 3"]
+) -> Float[Tensor, "*batch n 3"]:
     """Points in frame a. Batch axes broadcast."""
     return points_b @ T_a_b[..., :3, :3].transpose(-1, -2) + T_a_b[..., None, :3, 3]

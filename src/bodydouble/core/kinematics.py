@@ -54,9 +54,7 @@ def _forward(rotvecs, joints, translation, parents, R, t):
                     p[b, i] = p[q, i]
                     for k in range(3):
                         p[b, i] += R[f, q, i, k] * (joints[b, k] - joints[q, k])
-                        R[f, b, i, k] = (
-                            R[f, q, i, 0] * L[0, k] + R[f, q, i, 1] * L[1, k] + R[f, q, i, 2] * L[2, k]
-                        )
+                        R[f, b, i, k] = R[f, q, i, 0] * L[0, k] + R[f, q, i, 1] * L[1, k] + R[f, q, i, 2] * L[2, k]
             for i in range(3):
                 t[f, b, i] = p[b, i] - (
                     R[f, b, i, 0] * joints[b, 0] + R[f, b, i, 1] * joints[b, 1] + R[f, b, i, 2] * joints[b, 2]
@@ -117,9 +115,9 @@ def _backward(rotvecs, joints, parents, R, g_R, g_t, g_rotvecs, g_joints, g_tran
                 for i in range(3):
                     gp[q, i] += gp[b, i]
                     for k in range(3):
-                        gR[q, i, k] += (
-                            gR[b, i, 0] * L[k, 0] + gR[b, i, 1] * L[k, 1] + gR[b, i, 2] * L[k, 2]
-                        ) + gp[b, i] * (joints[b, k] - joints[q, k])
+                        gR[q, i, k] += (gR[b, i, 0] * L[k, 0] + gR[b, i, 1] * L[k, 1] + gR[b, i, 2] * L[k, 2]) + gp[
+                            b, i
+                        ] * (joints[b, k] - joints[q, k])
                         moved = R[f, q, i, k] * gp[b, i]
                         g_joints[b, k] += moved
                         g_joints[q, k] -= moved
@@ -143,7 +141,15 @@ class _BoneTransforms(torch.autograd.Function):
         g_r, g_j = np.zeros_like(r), np.zeros_like(j)
         g_translation = np.zeros((r.shape[0], 3), r.dtype)
         _backward(
-            r, j, parents, R, np.ascontiguousarray(g_R.numpy()), np.ascontiguousarray(g_t.numpy()), g_r, g_j, g_translation
+            r,
+            j,
+            parents,
+            R,
+            np.ascontiguousarray(g_R.numpy()),
+            np.ascontiguousarray(g_t.numpy()),
+            g_r,
+            g_j,
+            g_translation,
         )
         return torch.from_numpy(g_r), torch.from_numpy(g_j), torch.from_numpy(g_translation), None
 

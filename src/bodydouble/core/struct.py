@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, dataclass_transform
+from typing import TypeVar
 
 import torch
+from typing_extensions import dataclass_transform
 
 _T = TypeVar("_T", bound="TensorStruct")
 

@@ -21,7 +21,7 @@ class SplatCloud(TensorStruct):
     """Orientation, any non-zero length (normalised inside, with gradient)."""
     scales_m: Float[Tensor, "n 3"]
     """Standard deviations along the splat's own axes, metres, positive."""
-    opacities: Float[Tensor, "n"]
+    opacities: Float[Tensor, " n"]
     """Peak opacity in [0, 1]."""
     sh: Float[Tensor, "n coeffs 3"]
     """Spherical harmonics, (degree + 1)^2 coefficients, real basis of 3DGS: colour = max(0, 0.5 + sum c_k Y_k(direction))."""

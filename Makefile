@@ -1,0 +1,60 @@
+# make demo    its own environment, installation, a synthetic performer turned into an avatar, scores
+# make test    the test suite
+# make check   format, lint, types, import rules, tests: what continuous integration runs
+#
+# PYTHON       which interpreter makes the environment (3.10 to 3.12)
+# TORCH_ARGS   extra words for installing torch; to get the small build without CUDA from torch's own index:
+#              make venv TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3.11
+VENV ?= .venv
+TORCH_ARGS ?=
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
+
+# Test workers share the cores: one thread each, so that they don't wait for one another.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test format lint types imports check clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+
+venv: $(STAMP)
+
+# Torch goes first and alone, so that its build is chosen by TORCH_ARGS and not by whoever depends on it.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) -c constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+demo: venv
+	$(BIN)/bodydouble demo -o demo --resume
+
+test: venv
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: venv
+	$(BIN)/pyright
+
+imports: venv
+	$(BIN)/lint-imports
+
+check: lint types imports test
+
+clean:
+	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,44 @@
+"""What all tests share: where the real clips are, and one thread per worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # before torch starts its threads
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def test_data_folder() -> Path | None:
+    """The folder with real clips and motions, or None: $BODYDOUBLE_TEST_DATA, else ../shared/data."""
+    named = os.environ.get("BODYDOUBLE_TEST_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    return folder if folder.is_dir() else None
+
+
+test_data_folder.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real clips and motions; the test is skipped where they are absent."""
+    folder = test_data_folder()
+    if folder is None:
+        pytest.skip("no test data: set BODYDOUBLE_TEST_DATA to a folder with videos/ and motions/")
+    return folder
+
+
+@pytest.fixture
+def our_checks_alone() -> Iterator[None]:
+    """Switch the run-time shape checker off, so that our own error texts can be seen."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
