@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.core.jit import kernel
 
-@numba.njit(cache=True, nogil=True)
+
+@kernel(cached=False)
 def _exp(r, L):
     a2 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2]
     if a2 < 1e-8:
@@ -36,7 +37,7 @@ def _exp(r, L):
     L[2, 2] = 1 - c * (x * x + y * y)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _forward(rotvecs, joints, translation, parents, R, t):
     frames, bones = rotvecs.shape[:2]
     L = np.empty((3, 3), rotvecs.dtype)
@@ -61,7 +62,7 @@ def _forward(rotvecs, joints, translation, parents, R, t):
                 )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(cached=False)
 def _rotvec_gradient(r, g_left, out):
     """Chain d(exp r) = [J_l dr]x exp r: the transposed left Jacobian of SO(3) applied to `g_left`."""
     a2 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2]
@@ -81,7 +82,7 @@ def _rotvec_gradient(r, g_left, out):
     out[2] = g_left[2] - b * cz + c * (r[0] * cy - r[1] * cx)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _backward(rotvecs, joints, parents, R, g_R, g_t, g_rotvecs, g_joints, g_translation):
     frames, bones = rotvecs.shape[:2]
     gR = np.empty((bones, 3, 3), rotvecs.dtype)
