@@ -5,12 +5,13 @@ from __future__ import annotations
 import jaxtyping
 import numpy as np
 import pytest
-from bodydouble.core.errors import ShapeError
-from bodydouble.evaluate.metrics import PSNR_CEILING_DB, mask_iou, mpjpe_m, pa_mpjpe_m, psnr_db, ssim, ssim_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+
+from bodydouble.core.errors import ShapeError
+from bodydouble.evaluate.metrics import PSNR_CEILING_DB, mask_iou, mpjpe_m, pa_mpjpe_m, psnr_db, ssim, ssim_map
 
 
 def random_image(seed: int, height: int = 40, width: int = 33) -> np.ndarray:

@@ -38,30 +38,32 @@ class HeldoutProtocol:
 
     def describe(self) -> tuple[str, ...]:
         """The protocol in sentences, to be printed wherever its figures are."""
-        return (
-            f"Protocol {self.name}. Every {_ordinal(self.every)} source frame (index % {self.every} == {self.remainder}) "
-            "is held out: its pixels never shape the avatar.",
-            "psnr_box: its pose comes from the fit alone (landmarks and silhouettes of that frame).",
-            "psnr_box_interpolated: to that pose is added the photometric correction of the training frames before and "
-            "after it, interpolated in time; the frame's own pixels are not used.",
-            "psnr_box_registered: its pose is then refined on the frame itself with the avatar frozen. Compare it only "
-            "with figures that fit test poses too.",
-            "Truth is frame x soft mask on black. The prediction is rendered on black and never masked by the truth. "
-            "Both are sRGB in [0, 1]; the peak is 1.",
-            f"Box figures: the box of the mask (> {self.mask_threshold:g}), {self.box_growth:.0%} wider and higher about "
-            "its centre, clipped to the frame; the square around it, padded with black, is resampled to "
-            f"{self.crop_px} x {self.crop_px} px (by area when shrunk, bicubic when enlarged) and the avatar is rendered "
-            "at that size; only pixels of the box count. psnr_box_native is the same box at the video's own size.",
-            "psnr_full is taken over the whole frame at its own size, ssim_box over the box (Gaussian window 11 px, "
-            "sigma 1.5 px, population covariances, K1 0.01, K2 0.03, mean of the three channels). mask_iou compares "
-            f"alpha > {self.mask_threshold:g} with mask > {self.mask_threshold:g} over the whole frame.",
-            f"psnr_hands and psnr_face: boxes around the estimator's hand and face landmarks of confidence >= "
-            f"{self.landmark_confidence:g} (at least {self.min_landmarks} of them), {self.landmark_box_growth:.0%} wider "
-            "and higher, on the same crop; frames without them are left out, and the number of frames is given.",
-            f"Every figure is the mean over frames of the frame's own figure. A frame is still when its median body "
-            f"landmark moves less than {self.still_speed_heights_per_s:g} person heights a second (between "
-            f"{self.speed_window_s:g} s before and after), else moving.",
-        )
+        edge = f"{self.mask_threshold:g}"
+        growth = f"{self.box_growth:.0%} wider and higher about its centre"
+        size = f"{self.crop_px} x {self.crop_px} px"
+        return tuple(" ".join(sentences) for sentences in (
+            (f"Protocol {self.name}. Every {_ordinal(self.every)} source frame (index % {self.every} ==",
+             f"{self.remainder}) is held out: its pixels never shape the avatar.",),
+            ("psnr_box: the pose comes from the fit alone (landmarks and silhouette of that frame).",),
+            ("psnr_box_interpolated: to that pose is added the photometric correction of the training frames before and",
+             "after it, interpolated in time; the frame's own pixels are not used.",),
+            ("psnr_box_registered: the interpolated pose is then registered to the frame itself with the avatar frozen.",
+             "Compare it only with figures that fit test poses too.",),
+            ("Truth is frame x soft mask on black. The prediction is rendered on black and never masked by the truth.",
+             "Both are sRGB in [0, 1]; the peak is 1.",),
+            (f"Box figures: the box of the mask (> {edge}), {growth}, clipped to the frame. The square around it, padded",
+             f"with black, is resampled to {size} (by area when shrunk, bicubic when enlarged) and the avatar is rendered",
+             "at that size; only pixels of the box count. psnr_box_native is the same box at the video's own size.",),
+            ("psnr_full is taken over the whole frame at its own size; ssim_box over the box (Gaussian window 11 px, sigma",
+             "1.5 px, population covariances, K1 0.01, K2 0.03, mean of the three channels); mask_iou compares",
+             f"alpha > {edge} with mask > {edge} over the whole frame.",),
+            ("psnr_hands and psnr_face: boxes around the estimator's hand and face landmarks of confidence >=",
+             f"{self.landmark_confidence:g} (at least {self.min_landmarks} of them), {self.landmark_box_growth:.0%} wider",
+             "and higher, on the same crop; frames without them are left out, and the number of frames is given.",),
+            ("Every figure is the mean over frames of the frame's own figure. A frame is still when its median body",
+             f"landmark moves less than {self.still_speed_heights_per_s:g} person heights a second (measured from",
+             f"{self.speed_window_s:g} s before to {self.speed_window_s:g} s after), else moving.",),
+        ))  # fmt: skip
 
 
 HELDOUT_V1 = HeldoutProtocol(

@@ -1,0 +1,286 @@
+"""Scores an avatar on the frames of its own video that never shaped it photometrically."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.values import Avatar
+from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.capture.crops import crop_square, cut_square
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack, Observations
+from bodydouble.capture.video import Frame
+from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.errors import InputError
+from bodydouble.core.events import Event, Progress
+from bodydouble.evaluate.interpolate import interpolated_track
+from bodydouble.evaluate.metrics import mask_iou, psnr_db, ssim
+from bodydouble.evaluate.pictures import ExampleShelf
+from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
+from bodydouble.evaluate.regions import Box, box_in_crop, landmark_box, landmark_speeds, mask_box
+from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
+from bodydouble.fit.register import RegisterConfig, register_frames
+from bodydouble.render.protocol import Rasterizer
+
+DEFAULT_REGISTER = RegisterConfig()
+_SSIM_MARGIN_PX = 5
+"""Half the SSIM window: the map inside a box needs this much around it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Truth:
+    """One held-out frame as the protocol sees it; images float32 in [0, 1]."""
+
+    index: int
+    rgb: np.ndarray
+    on_black: np.ndarray
+    mask: np.ndarray
+    box: Box
+    square: tuple[int, int, int]
+    crop: np.ndarray
+    crop_box: Box
+    hands: tuple[Box, ...]
+    face: Box | None
+    """Hand and face boxes in crop pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prediction:
+    """The avatar in one pose, unmasked on black."""
+
+    crop: np.ndarray
+    full: np.ndarray | None
+    alpha: np.ndarray | None
+
+
+def evaluate_heldout(
+    capture: Capture,
+    body: BodyModel,
+    avatar: Avatar,
+    fit_track: BodyTrack,
+    refined_track: BodyTrack,
+    rasterizer: Rasterizer,
+    emit: Callable[[Event], None],
+    *,
+    protocol: HeldoutProtocol = HELDOUT_V1,
+    register: RegisterConfig | None = DEFAULT_REGISTER,
+    train_indices: Sequence[int] | None = None,
+) -> HeldoutResult:
+    """Score an avatar by `protocol` (see `HeldoutProtocol.describe`).
+
+    Args:
+        capture: Frames, masks and observations.
+        body: The body that the tracks and the avatar share.
+        avatar: The finished avatar; its splats are rendered.
+        fit_track: Poses from landmarks and silhouettes alone, for all frames.
+        refined_track: Poses as training left them; only those of training frames are read.
+        rasterizer: Renders the splats.
+        emit: Told about progress.
+        register: How held-out poses are registered; None leaves the registered figures out (NaN).
+        train_indices: Source frames that training used; by default all that it may use.
+    Returns:
+        Scores of every held-out frame with the subject in view, and pictures of a few of them.
+    Raises:
+        InputError: When the avatar has no splats.
+    """
+    started = time.perf_counter()
+    if avatar.splats is None:
+        raise InputError(
+            "The avatar holds no splats, so there is nothing to compare with the video; create it with --method splats."
+        )
+    rows = {int(i): k for k, i in enumerate(fit_track.frame_indices)}
+    asked = [i for i in capture.heldout_indices() if i in rows and bool(fit_track.valid[rows[i]])]
+    train = capture.train_indices() if train_indices is None else list(train_indices)
+    between = interpolated_track(fit_track, refined_track, train, asked)
+    registered = None
+    if register is not None and asked:
+        registered = register_frames(capture, body, avatar, between, asked, rasterizer, register, emit)
+
+    observations = capture.observations()
+    speeds = _speeds(observations, asked, protocol)
+    scores: list[FrameScore] = []
+    shelf = ExampleShelf()
+    for done, frame in enumerate(capture.frames(asked) if asked else ()):
+        truth = _truth(capture, frame, observations, protocol)
+        if truth is not None:
+            row, speed = rows[frame.index], speeds[frame.index]
+            fit = _predict(avatar, fit_track, row, truth, rasterizer, protocol, full=True)
+            mid = _predict(avatar, between, row, truth, rasterizer, protocol, full=False)
+            reg = (
+                None
+                if registered is None
+                else _predict(avatar, registered, row, truth, rasterizer, protocol, full=True)
+            )
+            scores.append(
+                FrameScore(
+                    frame_index=frame.index,
+                    time_s=float(fit_track.times_s[row]),
+                    speed_heights_per_s=speed,
+                    moving=None if np.isnan(speed) else bool(speed >= protocol.still_speed_heights_per_s),
+                    native_crop_px=truth.square[2],
+                    figures=_figures(truth, fit, mid, reg, protocol),
+                )
+            )
+            shelf.offer(
+                scores[-1],
+                frame=cut_square(frame.rgb, *truth.square, protocol.crop_px),
+                truth=truth.crop,
+                fit=fit.crop,
+                registered=(reg or mid).crop,
+            )
+        emit(Progress(stage="evaluate", done=done + 1, total=len(asked), unit="frames"))
+    scored = {s.frame_index for s in scores}
+    return HeldoutResult(
+        protocol=protocol,
+        rows=tuple(scores),
+        skipped=tuple(i for i in observations.frame_indices.tolist() if protocol.holds_out(i) and i not in scored),
+        examples=shelf.chosen(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _truth(capture: Capture, frame: Frame, observations: Observations, protocol: HeldoutProtocol) -> _Truth | None:
+    raw_mask = capture.mask(frame.index)
+    square = None if raw_mask is None else crop_square(raw_mask, protocol.box_growth)
+    if raw_mask is None or square is None:
+        return None
+    mask = raw_mask.astype(np.float32) / 255.0
+    box = mask_box(mask, protocol)
+    assert box is not None, "crop_square and mask_box share their threshold"
+    rgb = frame.rgb.astype(np.float32) / 255.0
+    on_black = rgb * mask[..., None]
+    x0, y0, side = square
+    crop_px = protocol.crop_px
+
+    def in_crop(found: Box | None) -> Box | None:
+        if found is None:
+            return None
+        inside = box_in_crop(found, x0_px=x0, y0_px=y0, side_px=side, crop_px=crop_px)
+        return None if inside.is_empty else inside
+
+    hands = [in_crop(_landmark_box(observations, frame.index, f"{s}_hand/", protocol)) for s in ("left", "right")]
+    crop_box = in_crop(box)
+    assert crop_box is not None, "the square holds the box"
+    return _Truth(
+        index=frame.index,
+        rgb=rgb,
+        on_black=on_black,
+        mask=mask,
+        box=box,
+        square=square,
+        crop=np.clip(cut_square(on_black, x0, y0, side, crop_px), 0.0, 1.0),
+        crop_box=crop_box,
+        hands=tuple(h for h in hands if h is not None),
+        face=in_crop(_landmark_box(observations, frame.index, "face/", protocol)),
+    )
+
+
+def _landmark_box(observations: Observations, frame_index: int, prefix: str, protocol: HeldoutProtocol) -> Box | None:
+    row = int((observations.frame_indices == frame_index).nonzero()[0, 0])
+    columns = _columns(observations, prefix)
+    return landmark_box(
+        observations.xy_px[row, columns].numpy(), observations.confidence[row, columns].numpy(), protocol
+    )
+
+
+def _columns(observations: Observations, prefix: str) -> list[int]:
+    return [k for k, name in enumerate(observations.landmark_names) if name.startswith(prefix)]
+
+
+def _speeds(observations: Observations, frame_indices: Sequence[int], protocol: HeldoutProtocol) -> dict[int, float]:
+    columns = _columns(observations, "body/")
+    row_of = {int(i): k for k, i in enumerate(observations.frame_indices)}
+    box = observations.box_px
+    heights = torch.where(observations.present, box[:, 3] - box[:, 1], torch.zeros_like(box[:, 0]))
+    speeds = landmark_speeds(
+        observations.times_s.double().numpy(),
+        observations.xy_px[:, columns].numpy(),
+        observations.confidence[:, columns].numpy(),
+        heights.numpy(),
+        np.array([row_of[i] for i in frame_indices], dtype=np.int64),
+        protocol,
+    )
+    return {i: float(s) for i, s in zip(frame_indices, speeds, strict=True)}
+
+
+def _predict(
+    avatar: Avatar,
+    track: BodyTrack,
+    row: int,
+    truth: _Truth,
+    rasterizer: Rasterizer,
+    protocol: HeldoutProtocol,
+    *,
+    full: bool,
+) -> _Prediction:
+    camera = video_camera(track.width_px, track.height_px, track.focal_px)
+    x0, y0, side = truth.square
+    crop_px = protocol.crop_px
+    with torch.no_grad():
+        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        splats = pose_avatar(avatar, pose, track.expression[row]).splats
+        assert splats is not None, "checked by evaluate_heldout"
+
+        def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:
+            rendered = rasterizer(splats, view)
+            return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
+
+        crop, _ = image(camera.cropped(x0, y0, (side, side), (crop_px, crop_px)))
+        whole, alpha = image(camera) if full else (None, None)
+    return _Prediction(crop=crop, full=whole, alpha=alpha)
+
+
+def _figures(
+    truth: _Truth, fit: _Prediction, mid: _Prediction, reg: _Prediction | None, protocol: HeldoutProtocol
+) -> Figures:
+    values = {**_pose_figures(truth, fit, protocol), "psnr_box_interpolated": _box_psnr(truth, mid)}
+    if reg is not None:
+        values |= {_registered_name(name): value for name, value in _pose_figures(truth, reg, protocol).items()}
+    return Figures(**values)
+
+
+def _registered_name(name: str) -> str:
+    return f"{name}_registered"
+
+
+def _pose_figures(truth: _Truth, prediction: _Prediction, protocol: HeldoutProtocol) -> dict[str, float]:
+    assert prediction.full is not None and prediction.alpha is not None
+    inside = truth.box.rows_and_columns
+    threshold = protocol.mask_threshold
+    return {
+        "psnr_box": _box_psnr(truth, prediction),
+        "psnr_box_native": psnr_db(prediction.full[inside], truth.on_black[inside]),
+        "ssim_box": _box_ssim(truth, prediction),
+        "psnr_full": psnr_db(prediction.full, truth.on_black),
+        "mask_iou": mask_iou(prediction.alpha > threshold, truth.mask > threshold),
+        "psnr_hands": _region_psnr(truth, prediction, truth.hands),
+        "psnr_face": _region_psnr(truth, prediction, () if truth.face is None else (truth.face,)),
+    }
+
+
+def _box_psnr(truth: _Truth, prediction: _Prediction) -> float:
+    inside = truth.crop_box.rows_and_columns
+    return psnr_db(prediction.crop[inside], truth.crop[inside])
+
+
+def _box_ssim(truth: _Truth, prediction: _Prediction) -> float:
+    crop_px = truth.crop.shape[0]
+    box, m = truth.crop_box, _SSIM_MARGIN_PX
+    wide = Box(x0=box.x0 - m, y0=box.y0 - m, x1=box.x1 + m, y1=box.y1 + m).clipped(crop_px, crop_px)
+    region = np.zeros(truth.crop.shape[:2], dtype=bool)
+    region[box.rows_and_columns] = True
+    near = wide.rows_and_columns
+    return ssim(prediction.crop[near], truth.crop[near], region[near])
+
+
+def _region_psnr(truth: _Truth, prediction: _Prediction, boxes: Sequence[Box]) -> float:
+    region = np.zeros(truth.crop.shape[:2], dtype=bool)
+    for box in boxes:
+        region[box.rows_and_columns] = True
+    return psnr_db(prediction.crop, truth.crop, region)
