@@ -1,0 +1,150 @@
+"""From the training state to the avatar: natural ranges, facial actions, colours for what nobody saw, a coloured mesh."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble import __version__
+from bodydouble.avatar.values import Avatar, Mesh, Morph, Provenance, Rig, Splats
+from bodydouble.body.protocol import BodyModel
+from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
+
+_SEEN_ENOUGH = 0.05
+_MORPH_FLOOR_M = 1e-4
+
+
+def sh_to_color(sh: Float[Tensor, "n 1 3"]) -> Float[Tensor, "n 3"]:
+    """sRGB colour of degree-0 harmonics."""
+    return (0.5 + SH_C0 * sh[:, 0]).clamp(0.0, 1.0)
+
+
+def color_to_sh(color: Float[Tensor, "n 3"]) -> Float[Tensor, "n 1 3"]:
+    """Degree-0 harmonics of an sRGB colour."""
+    return ((color - 0.5) / SH_C0)[:, None]
+
+
+def spread_colors(
+    colors: Float[Tensor, "n 3"], trust: Float[Tensor, " n"], places: Float[Tensor, "n 3"], neighbours: int = 12
+) -> Float[Tensor, "n 3"]:
+    """Colours in which those without trust are taken from the nearest trusted ones, by inverse squared distance.
+
+    Args:
+        colors: Colour of each point.
+        trust: In [0, 1]; the result blends own and borrowed colour by it.
+        places: Rest positions, metres.
+    """
+    from scipy.spatial import cKDTree
+
+    known = torch.nonzero(trust > 0.5)[:, 0]
+    if len(known) == 0:
+        return colors
+    distance, index = cKDTree(places[known].numpy()).query(places.numpy(), k=min(neighbours, len(known)))
+    distance, index = np.reshape(distance, (len(places), -1)), np.reshape(index, (len(places), -1))
+    weight = torch.from_numpy(1.0 / (distance**2 + 1e-4)).float()
+    borrowed = (colors[known][torch.from_numpy(index)] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+    own = (trust * 2.0).clamp(max=1.0)[:, None]
+    return own * colors + (1.0 - own) * borrowed
+
+
+def sparse_morphs(names: tuple[str, ...], deltas: Float[Tensor, "actions n 3"]) -> tuple[Morph, ...]:
+    """Facial actions as sparse offsets; those below a tenth of a millimetre are dropped."""
+    morphs = []
+    for name, delta in zip(names, deltas, strict=True):
+        index = torch.nonzero(delta.norm(dim=1) > _MORPH_FLOOR_M)[:, 0]
+        morphs.append(Morph(name=name, indices=index, deltas_m=delta[index]))
+    return tuple(morphs)
+
+
+def splat_action_deltas(
+    body: BodyModel, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"]
+) -> Float[Tensor, "actions n 3"]:
+    """Offset of each splat under each facial action: the body's, where the splat was born."""
+    corners = body.faces.long()[faces]
+    return (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
+
+
+def bake(
+    state: SplatState,
+    seen: Float[Tensor, " n"],
+    body: BodyModel,
+    shape: Float[Tensor, " shape"],
+    source_sha256: str,
+) -> Avatar:
+    """The finished avatar.
+
+    Args:
+        state: Trained splats.
+        seen: In [0, 1], how much the video ever showed of each splat.
+        body: The body they ride on.
+        shape: Its fitted shape.
+        source_sha256: Of the video, for the provenance.
+    """
+    opacities = torch.sigmoid(state.logit_opacities)
+    keep = torch.nonzero(opacities > 0.02)[:, 0]
+    state, opacities, seen = state.map(lambda t: t[keep]), opacities[keep], seen[keep]
+    trust = (seen / _SEEN_ENOUGH).clamp(max=1.0)
+    colors = spread_colors(sh_to_color(state.sh), trust, state.means)
+    splats = Splats(
+        means_rest_m=state.means,
+        quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
+        scales_m=state.log_scales.exp(),
+        opacities=opacities,
+        sh=color_to_sh(colors),
+        joints=state.joints,
+        weights=state.weights,
+        seen=seen,
+        morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
+    )
+    shaped = body.with_shape(shape)
+    rig = Rig(
+        bone_names=body.bone_names,
+        bone_parents=body.bone_parents,
+        joints_rest_m=shaped.joints_rest.detach(),
+        humanoid=dict(body.humanoid),
+    )
+    return Avatar(
+        rig=rig,
+        mesh=_colored_mesh(body, shaped.vertices_rest.detach(), state.means, colors, opacities * trust),
+        splats=splats,
+        provenance=Provenance(
+            generator=f"bodydouble {__version__}",
+            source_sha256=source_sha256,
+            method="splats",
+            body=body.name,
+            created=datetime.date.today().isoformat(),
+        ),
+    )
+
+
+def _colored_mesh(
+    body: BodyModel,
+    vertices: Float[Tensor, "verts 3"],
+    means: Float[Tensor, "n 3"],
+    colors: Float[Tensor, "n 3"],
+    trust: Float[Tensor, " n"],
+) -> Mesh:
+    """The body's mesh, each vertex in the colour of the trusted splats around it."""
+    from scipy.spatial import cKDTree
+
+    known = torch.nonzero(trust > 0.3)[:, 0]
+    known = known if len(known) else torch.arange(len(means))
+    distance, index = cKDTree(means[known].numpy()).query(vertices.numpy(), k=min(6, len(known)))
+    distance, index = np.reshape(distance, (len(vertices), -1)), np.reshape(index, (len(vertices), -1))
+    weight = torch.from_numpy(np.exp(-distance / 0.01) + 1e-6).float()
+    vertex_colors = (colors[known][torch.from_numpy(index)] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
+    every = torch.arange(len(vertices))
+    # A vertex is the corner 0 of a degenerate face made of itself.
+    joints, weights = blend_skinning(body, every[:, None].expand(-1, 3), torch.tensor([[1.0, 0.0, 0.0]]).expand(len(every), 3))
+    return Mesh(
+        vertices_rest_m=vertices,
+        faces=body.faces,
+        colors=vertex_colors.clamp(0.0, 1.0),
+        joints=joints,
+        weights=weights,
+        morphs=sparse_morphs(body.action_names, body.action_deltas),
+    )

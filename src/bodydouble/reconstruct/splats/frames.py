@@ -1,0 +1,90 @@
+"""Training frames in memory: person crops at two sizes, composited over a plain colour when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble.capture.crops import PersonCrop, person_crops
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import Camera
+from bodydouble.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one frame demands of a render."""
+
+    rgb: Float[Tensor, "height width 3"]
+    """The person over the step's background."""
+    mask: Float[Tensor, "height width"]
+    camera: Camera
+
+
+def choose_frames(capture: Capture, track: BodyTrack, max_frames: int) -> list[int]:
+    """Source indices of the frames to train on: not held out, subject in view, the body fits; spread evenly.
+
+    Raises:
+        InputError: When no frame is left.
+    """
+    quality = dict(zip(track.frame_indices.tolist(), track.frame_quality.tolist(), strict=True))
+    candidates = [i for i in capture.train_indices() if quality.get(i, 0.0) > 0.0] or capture.train_indices()
+    if not candidates:
+        raise InputError(
+            "No frame is left to train on: the person was found in none but held-out frames. Use a longer video, in which "
+            "the whole person can be seen."
+        )
+    if len(candidates) <= max_frames:
+        return candidates
+    places = np.linspace(0, len(candidates) - 1, max_frames).round().astype(int)
+    return [candidates[i] for i in places]
+
+
+def half_size(crop: PersonCrop) -> PersonCrop:
+    """The same crop at half the size (each pixel the mean of four)."""
+    import cv2
+
+    size = crop.rgb.shape[0] // 2
+    return PersonCrop(
+        frame_index=crop.frame_index,
+        rgb=cv2.resize(crop.rgb, (size, size), interpolation=cv2.INTER_AREA),
+        mask=cv2.resize(crop.mask, (size, size), interpolation=cv2.INTER_AREA),
+        camera=crop.camera.cropped(0, 0, (crop.camera.width_px, crop.camera.height_px), (size, size)),
+        x0_px=crop.x0_px,
+        y0_px=crop.y0_px,
+        side_px=crop.side_px,
+    )
+
+
+class TrainingFrames:
+    """All training crops, full and half size. Their order is ascending in time."""
+
+    def __init__(self, capture: Capture, track: BodyTrack, frame_indices: Sequence[int], size_px: int) -> None:
+        self.full = list(person_crops(capture, frame_indices, size_px=size_px, focal_px=float(track.focal_px)))
+        if not self.full:
+            raise InputError(
+                "No training frame holds a usable mask of the person. Film the person larger and fully in view, against a "
+                "background of another colour."
+            )
+        self.half = [half_size(crop) for crop in self.full]
+        rows = {int(i): row for row, i in enumerate(track.frame_indices)}
+        self.rows = torch.tensor([rows[crop.frame_index] for crop in self.full])
+        """Row of each crop in the track."""
+        self.times_s = track.times_s[self.rows].double().numpy()
+
+    def __len__(self) -> int:
+        return len(self.full)
+
+    def target(self, place: int, *, half: bool, background: Float[Tensor, "3"]) -> Target:
+        """The crop at `place` over `background`."""
+        crop = (self.half if half else self.full)[place]
+        mask = torch.from_numpy(crop.mask).float().div_(255.0)
+        rgb = torch.from_numpy(crop.rgb).float().div_(255.0)
+        rgb.sub_(background).mul_(mask[..., None]).add_(background)
+        return Target(rgb, mask, crop.camera)

@@ -1,0 +1,72 @@
+"""Adam over the splats (moments follow density control) and over per-frame poses (each frame counts its own visits)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.reconstruct.splats.config import Rates
+from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
+from bodydouble.render.adam import adam_step
+
+_EPS = 1e-15
+
+
+class SplatAdam:
+    """Adam (Kingma & Ba, 2015) on the learnt fields of a `SplatState`, in place."""
+
+    def __init__(self, state: SplatState) -> None:
+        self.step_count = 0
+        self.first = {name: torch.zeros_like(getattr(state, name)) for name in LEARNT}
+        self.second = {name: torch.zeros_like(getattr(state, name)) for name in LEARNT}
+
+    def step(self, state: SplatState, gradients: dict[str, Tensor], rates: Rates, decay: float) -> None:
+        """One update; `decay` multiplies every rate."""
+        self.step_count += 1
+        base = {
+            "means": rates.means_m,
+            "log_scales": rates.log_scales,
+            "quats": rates.quats,
+            "logit_opacities": rates.logit_opacities,
+            "sh": rates.sh,
+        }
+        for name, gradient in gradients.items():
+            adam_step(
+                getattr(state, name), gradient, self.first[name], self.second[name],
+                lr=base[name] * decay, step=self.step_count, eps=_EPS,
+            )  # fmt: skip
+
+    def follow(self, origin: Int[Tensor, " m"]) -> None:
+        """Rearrange the moments after density control; new splats (-1) start at zero."""
+        fresh = origin < 0
+        for moments in (self.first, self.second):
+            for name, value in moments.items():
+                moved = value[origin.clamp_min(0)]
+                moved[fresh] = 0.0
+                moments[name] = moved
+
+
+class PoseAdam:
+    """Adam on one row of a per-frame parameter at a time; bias correction counts that row's own steps."""
+
+    def __init__(self, values: Float[Tensor, "frames *rest"]) -> None:
+        self.first = torch.zeros_like(values)
+        self.second = torch.zeros_like(values)
+        self.visits = torch.zeros(len(values), dtype=torch.long)
+
+    def step(self, values: Float[Tensor, "frames *rest"], row: int, gradient: Float[Tensor, "*rest"], rate: float) -> None:
+        """Update `values[row]` in place."""
+        self.visits[row] += 1
+        n = int(self.visits[row])
+        self.first[row].mul_(0.9).add_(gradient, alpha=0.1)
+        self.second[row].mul_(0.99).addcmul_(gradient, gradient, value=0.01)
+        mean = self.first[row] / (1.0 - 0.9**n)
+        spread = (self.second[row] / (1.0 - 0.99**n)).sqrt()
+        values[row] -= rate * mean / (spread + 1e-12)
+
+    def reset(self) -> None:
+        """Forget everything: the values were moved by somebody else."""
+        self.first.zero_()
+        self.second.zero_()
+        self.visits.zero_()

@@ -1,0 +1,108 @@
+"""Splats are born on the surface of the fitted body, flat, coloured by what the video shows there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.body.protocol import BodyModel
+from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.core.seeds import numpy_rng
+from bodydouble.core.struct import TensorStruct, tensor_struct
+
+SH_C0 = 0.28209479177387814
+"""The constant real spherical harmonic."""
+
+_PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "mouth": 0.0}
+
+
+@tensor_struct
+class SplatState(TensorStruct):
+    """Everything that is kept per splat while training. Density control indexes all fields alike."""
+
+    means: Float[Tensor, "n 3"]
+    """Rest position, metres."""
+    log_scales: Float[Tensor, "n 3"]
+    quats: Float[Tensor, "n 4"]
+    """Orientation wxyz, not normalised."""
+    logit_opacities: Float[Tensor, " n"]
+    sh: Float[Tensor, "n 1 3"]
+    anchors: Float[Tensor, "n 3"]
+    """Where on the body's surface the splat (or its ancestor) was born."""
+    faces: Int[Tensor, " n"]
+    """Face of the body it was born on."""
+    barycentric: Float[Tensor, "n 3"]
+    joints: Int[Tensor, "n 4"]
+    weights: Float[Tensor, "n 4"]
+
+
+LEARNT = ("means", "log_scales", "quats", "logit_opacities", "sh")
+"""Fields of `SplatState` that are trained."""
+
+
+def blend_skinning(
+    body: BodyModel, corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"]
+) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:
+    """The four largest skinning weights of points on the surface, renormalised.
+
+    Args:
+        corners: Vertex indices of the face each point lies on.
+        barycentric: Its barycentric coordinates there.
+    """
+    n = len(corners)
+    dense = torch.zeros(n, len(body.bone_names))
+    for corner in range(3):
+        vertices = corners[:, corner]
+        dense.scatter_add_(1, body.skin_joints[vertices].long(), body.skin_weights[vertices] * barycentric[:, corner, None])
+    weights, joints = dense.topk(4, dim=1)
+    return joints, weights / weights.sum(1, keepdim=True)
+
+
+def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_seeds: int, seed: int) -> SplatState:
+    """Spread splats over the rest surface by area, denser on face and hands, none inside the mouth.
+
+    Args:
+        vertices_rest: Vertices of the fitted shape in the rest pose, metres.
+        num_seeds: How many.
+    """
+    faces = body.faces.long()
+    triangle = vertices_rest[faces]
+    normal = torch.linalg.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
+    area = 0.5 * normal.norm(dim=1)
+    density = torch.tensor([_PART_DENSITY.get(name, 1.0) for name in body.part_names])
+    face_density = density[body.vertex_parts.long()[faces]].amin(1)
+    mass = (area * face_density).double().numpy()
+    mass /= mass.sum()
+
+    rng = numpy_rng(seed, "seed_splats")
+    # Systematic sampling: evener than independent draws.
+    places = (np.arange(num_seeds) + rng.random(num_seeds)) / num_seeds
+    chosen = torch.from_numpy(np.searchsorted(np.cumsum(mass), places).clip(max=len(mass) - 1))
+    u = np.sqrt(rng.random(num_seeds))
+    v = rng.random(num_seeds)
+    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], axis=1).astype(np.float32))
+
+    corners = faces[chosen]
+    means = (vertices_rest[corners] * barycentric[..., None]).sum(1)
+    joints, weights = blend_skinning(body, corners, barycentric)
+    spacing = (torch.from_numpy(area.numpy() / np.maximum(mass, 1e-12) / num_seeds).float())[chosen].clamp(max=4e-4)
+    tangential = (spacing / np.pi).sqrt()
+    scales = torch.stack([tangential, tangential, 0.35 * tangential], dim=1)
+
+    z = torch.nn.functional.normalize(normal[chosen], dim=1)
+    x = torch.nn.functional.normalize(triangle[chosen, 1] - triangle[chosen, 0], dim=1)
+    frame = torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
+    return SplatState(
+        means=means,
+        log_scales=scales.log(),
+        quats=matrix_to_quat_wxyz(frame),
+        logit_opacities=torch.full((num_seeds,), 1.5),
+        sh=torch.zeros(num_seeds, 1, 3),
+        anchors=means.clone(),
+        faces=chosen,
+        barycentric=barycentric,
+        joints=joints,
+        weights=weights,
+    )
