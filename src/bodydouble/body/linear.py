@@ -1,0 +1,123 @@
+"""Bodies whose rest state is a linear blend: rest vertices, forward kinematics, linear blend skinning.
+
+The stages after the model itself, shared by all bodies of this kind. Each keeps the stage before it.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.body.protocol import Pose
+from bodydouble.core.errors import ShapeError
+from bodydouble.core.skinning import bone_transforms
+from bodydouble.core.struct import TensorStruct, tensor_struct
+
+
+@tensor_struct
+class LinearRig(TensorStruct):
+    """What posing a body of any shape takes."""
+
+    bone_parents: tuple[int, ...]
+    skin_dense: Float[Tensor, "verts bones"]
+    """Skinning weights of every bone: one matrix product moves all vertices of all frames."""
+    action_vertices: Int[Tensor, "moved"]  # noqa: F821
+    action_deltas_m: Float[Tensor, "actions moved 3"]
+
+
+@tensor_struct
+class LinearShapedBody(TensorStruct):
+    """A body of fixed shape and expression in the rest pose. Implements `protocol.ShapedBody`."""
+
+    rig: LinearRig
+    vertices_rest: Float[Tensor, "*batch verts 3"]
+    joints_rest: Float[Tensor, "*batch bones 3"]
+
+    def with_expression(self, expression: Float[Tensor, "*batch actions"]) -> LinearShapedBody:
+        """Add facial actions: linear offsets of the rest vertices; joints stay. Batch axes broadcast. Differentiable.
+
+        Args:
+            expression: Strength of each action, 0 to 1.
+        """
+        deltas = self.rig.action_deltas_m
+        if expression.shape[-1] != deltas.shape[0]:
+            raise ShapeError(
+                f"with_expression: expression must have {deltas.shape[0]} actions on its last axis, got shape "
+                f"{tuple(expression.shape)}; its entries follow BodyModel.action_names."
+            )
+        offset = (expression @ deltas.flatten(1)).reshape(*expression.shape[:-1], -1, 3)
+        batch = torch.broadcast_shapes(expression.shape[:-1], self.vertices_rest.shape[:-2])
+        vertices = self.vertices_rest.expand(*batch, *self.vertices_rest.shape[-2:])
+        if deltas.shape[1]:
+            vertices = vertices.index_add(-2, self.rig.action_vertices, offset.expand(*batch, *offset.shape[-2:]))
+        return self.replace(vertices_rest=vertices)
+
+    def with_pose(self, pose: Pose) -> LinearPosedBody:
+        """Put the body into poses. Batch axes of pose and shape broadcast. Differentiable."""
+        bones = len(self.rig.bone_parents)
+        if pose.rotvecs.shape[-2:] != (bones, 3):
+            raise ShapeError(
+                f"with_pose: rotvecs must be (..., bones={bones}, 3), got {tuple(pose.rotvecs.shape)}; "
+                "the pose belongs to another body."
+            )
+        batch = torch.broadcast_shapes(pose.rotvecs.shape[:-2], self.joints_rest.shape[:-2])
+        rotvecs = pose.rotvecs.expand(*batch, bones, 3)
+        translation = pose.translation_world_m.expand(*batch, 3)
+        R, t = _kinematics(rotvecs, self.joints_rest, translation, self.rig.bone_parents)
+        return LinearPosedBody(shaped=self, pose=pose, R_world_rest=R, t_world_rest=t)
+
+
+@tensor_struct
+class LinearPosedBody(TensorStruct):
+    """A body in poses. Implements `protocol.PosedBody`."""
+
+    shaped: LinearShapedBody
+    pose: Pose
+    R_world_rest: Float[Tensor, "*batch bones 3 3"]
+    t_world_rest: Float[Tensor, "*batch bones 3"]
+
+    @property
+    def joints_world(self) -> Float[Tensor, "*batch bones 3"]:
+        """Joint positions in the world, metres. Differentiable."""
+        return (self.R_world_rest * self.shaped.joints_rest[..., None, :]).sum(-1) + self.t_world_rest
+
+    def vertices(self) -> Float[Tensor, "*batch verts 3"]:
+        """Skinned vertices in the world, metres. Differentiable."""
+        return skin_dense(self.shaped.vertices_rest, self.R_world_rest, self.t_world_rest, self.shaped.rig.skin_dense)
+
+
+def skin_dense(
+    points_rest: Float[Tensor, "*pbatch n 3"],
+    R_world_rest: Float[Tensor, "*batch bones 3 3"],
+    t_world_rest: Float[Tensor, "*batch bones 3"],
+    weights: Float[Tensor, "n bones"],
+) -> Float[Tensor, "*batch n 3"]:
+    """`core.skinning.skin_points` with a dense table: one matrix product for all frames, which needs far less memory.
+
+    Args:
+        points_rest: Points in the rest frame, metres; batch axes broadcast to those of the bones.
+        R_world_rest, t_world_rest: From `core.skinning.bone_transforms`.
+        weights: Rows sum to 1.
+    Returns:
+        Points in the world, metres. Differentiable in all arguments.
+    """
+    T = torch.cat([R_world_rest, t_world_rest[..., None]], dim=-1)
+    blended = (weights @ T.flatten(-2)).reshape(*T.shape[:-3], weights.shape[0], 3, 4)
+    return (blended[..., :3] * points_rest[..., None, :]).sum(-1) + blended[..., 3]
+
+
+def _kinematics(
+    rotvecs: Tensor, joints: Tensor, translation: Tensor, parents: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """`core.skinning.bone_transforms`, by its compiled twin where that applies: one shape, on the CPU."""
+    same_type = rotvecs.dtype == joints.dtype == translation.dtype
+    if joints.dim() != 2 or rotvecs.device.type != "cpu" or not same_type:
+        return bone_transforms(rotvecs, joints, translation, parents)
+    from bodydouble.core.kinematics import fast_bone_transforms
+
+    batch = rotvecs.shape[:-2]
+    R, t = fast_bone_transforms(
+        rotvecs.reshape(-1, *rotvecs.shape[-2:]), joints, translation.reshape(-1, 3), parents
+    )
+    return R.reshape(*batch, *R.shape[1:]), t.reshape(*batch, *t.shape[1:])
