@@ -125,7 +125,7 @@ def interpolate(
     faces: Int[Tensor, "faces 3"],
     attributes: Float[Tensor, "corners channels"],
     *,
-    background: Float[Tensor, "channels"] | None = None,
+    background: Float[Tensor, " channels"] | None = None,
 ) -> Float[Tensor, "height width channels"]:
     """Values at the corners of faces, interpolated over the image.
 
@@ -157,7 +157,7 @@ def visible_vertices(
     camera: Camera,
     *,
     tolerance_m: float = 0.01,
-) -> Bool[Tensor, "verts"]:
+) -> Bool[Tensor, " verts"]:
     """Which points the camera sees: inside the image and not behind the drawn mesh by more than `tolerance_m`."""
     pixels, depth = camera.project(vertices_world)
     column, row = pixels[:, 0].floor(), pixels[:, 1].floor()

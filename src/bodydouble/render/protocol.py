@@ -10,6 +10,18 @@ from torch import Tensor
 from bodydouble.core.cameras import Camera
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
+COVARIANCE_BLUR_PX2 = 0.3
+"""Added to the diagonal of the 2D covariance."""
+MIN_ALPHA = 1.0 / 255.0
+"""Where a splat's alpha falls below this, it ends."""
+MAX_ALPHA = 0.99
+MIN_TRANSMITTANCE = 1e-4
+"""A pixel whose transmittance has fallen below this takes no more splats."""
+NEAR_M = 0.05
+"""Splats whose centre has less depth than this are skipped."""
+FIELD_MARGIN = 0.15
+"""Share of the image's size beyond its edges up to which the projection is linearised at the centre itself."""
+
 
 @tensor_struct
 class SplatCloud(TensorStruct):
@@ -43,9 +55,12 @@ class Rasterizer(Protocol):
     """Differentiable rasterisation of a splat cloud.
 
     The image formation that all implementations share: the 2D covariance is the EWA projection plus 0.3 px^2 on the
-    diagonal; a splat reaches as far as its alpha is at least 1/255 (no other cut-off); alpha is clipped to 0.99;
+    diagonal (linearised at the centre, or at the nearest direction within the field of view plus `FIELD_MARGIN` of the
+    image's size on each side); a splat reaches as far as its alpha is at least 1/255 (no other cut-off); alpha is clipped to 0.99;
     splats with depth below 0.05 m are skipped; compositing is front to back by depth of the centre (ties by index); a
-    pixel stops when its transmittance falls below 1e-4. Where an implementation stops per block, it says so.
+    pixel takes no more splats once its transmittance has fallen below 1e-4 (the splat that took it there still counts).
+    Where an implementation stops per block, it says so. A splat with a number that is not finite is not drawn and gets
+    no gradient: it cannot spoil the rest. The gradient of the clip to 0.99 is zero where it clips.
     """
 
     def __call__(
