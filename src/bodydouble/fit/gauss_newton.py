@@ -8,11 +8,12 @@ would put the point. That is the whole Jacobian, and it is cheap.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from bodydouble.core.jit import kernel
 
-@numba.njit(cache=True, nogil=True)
+
+@kernel(cached=False)
 def _accumulate_frame(
     points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, camera, H, g
 ):
@@ -112,14 +113,15 @@ def _accumulate_frame(
     return total / max(total_weight, 1e-9)
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@kernel()
 def gauss_newton_step(
-    points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, cameras,
+    worker, num_workers, points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, cameras,
     deviation, neighbour_deviation, prior_precision, smooth_precision, step_out, residual_px_out,
 ):  # fmt: skip
     """Solve one step for every frame on its own.
 
     Args:
+        worker, num_workers: This worker takes every num_workers-th frame (`render.threads.run_kernel`).
         points: [frames, points, 3] rest positions (each frame has its own visible points).
         joints, weights: [frames, points, k] skinning.
         targets_px, target_weights: [frames, points, 2] and [frames, points]; weight 0 is no target.
@@ -133,7 +135,7 @@ def gauss_newton_step(
         step_out: [frames, 3 active + 3] receives the step; residual_px_out: [frames] the residual before it.
     """
     size = prior_precision.shape[0]
-    for f in numba.prange(points.shape[0]):
+    for f in range(worker, points.shape[0], num_workers):
         H = np.zeros((size, size))
         g = np.zeros(size)
         residual_px_out[f] = _accumulate_frame(

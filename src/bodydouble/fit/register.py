@@ -27,6 +27,7 @@ from bodydouble.fit.flow import FlowMatcher
 from bodydouble.fit.gauss_newton import gauss_newton_step
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.skin import skin_splats
+from bodydouble.render.threads import kernel_threads, run_kernel
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _STILL = ("Eye", "Toes", "jaw")
@@ -149,8 +150,8 @@ class PoseProblem:
             deviation = self.deviation()
             neighbour, _ = self._neighbours(deviation)
             step = np.zeros_like(deviation)
-            gauss_newton_step(
-                points, joints, weights, targets, trust, rho, R.numpy(), t.numpy(), joints_world.numpy(),
+            run_kernel(
+                gauss_newton_step, kernel_threads(), points, joints, weights, targets, trust, rho, R.numpy(), t.numpy(), joints_world.numpy(),
                 self.parents, self.slots, self.cameras, deviation, neighbour,
                 self.prior_precision, self.smooth_precision, step, residual,
             )  # fmt: skip
