@@ -44,7 +44,7 @@ class HeldoutProtocol:
         return tuple(" ".join(sentences) for sentences in (
             (f"Protocol {self.name}. Every {_ordinal(self.every)} source frame (index % {self.every} ==",
              f"{self.remainder}) is held out: its pixels never shape the avatar.",),
-            ("psnr_box: the pose comes from the fit alone (landmarks and silhouette of that frame).",),
+            ("psnr_box: the pose comes from the fit alone (what the estimators saw there, not its colours).",),
             ("psnr_box_interpolated: to that pose is added the photometric correction of the training frames before and",
              "after it, interpolated in time; the frame's own pixels are not used.",),
             ("psnr_box_registered: the interpolated pose is then registered to the frame itself with the avatar frozen.",
