@@ -6,7 +6,7 @@ Frames: the body's rest frame is right-handed, metres, +Y up, the body facing +Z
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -37,6 +37,7 @@ class Pose(TensorStruct):
     """Added to the root joint's rest position."""
 
 
+@runtime_checkable
 class PosedBody(Protocol):
     """A body in a pose."""
 
@@ -51,6 +52,7 @@ class PosedBody(Protocol):
         ...
 
 
+@runtime_checkable
 class ShapedBody(Protocol):
     """A body with its shape and expression fixed, in the rest pose."""
 
@@ -65,6 +67,7 @@ class ShapedBody(Protocol):
     def with_pose(self, pose: Pose) -> PosedBody: ...
 
 
+@runtime_checkable
 class BodyModel(Protocol):
     """What the rest of the program knows about a body."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -51,6 +51,7 @@ class RenderedSplats(TensorStruct):
     """Sum of weight times camera depth, metres (not divided by alpha)."""
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """Differentiable rasterisation of a splat cloud.
 
