@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ R_OURS_ANNY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Rotation from anny's axes (z up, facing -y) to ours (y up, facing +z)."""
 
 
-def package_model() -> torch.nn.Module:
+def package_model() -> Any:
     """The package's own model, all facial actions, plain blend shapes, plain torch skinning, float64."""
     import anny
 
@@ -31,7 +32,7 @@ def package_model() -> torch.nn.Module:
 
 
 def package_forward(
-    model: torch.nn.Module,
+    model: Any,
     shape: NDArray[np.float64],
     rotvecs: NDArray[np.float64],
     translation_m: NDArray[np.float64],
@@ -47,10 +48,10 @@ def package_forward(
     import roma
 
     to_ours = torch.from_numpy(R_OURS_ANNY)
-    inputs = dict(
-        phenotype_kwargs=torch.from_numpy(shape),
-        facial_actions=torch.from_numpy(expression),
-    )
+    inputs = {
+        "phenotype_kwargs": torch.from_numpy(shape),
+        "facial_actions": torch.from_numpy(expression),
+    }
     rest = model(**inputs)["rest_bone_poses"]
     # Our rotations act on the blend-shaped rest state, so the package's world orientation is ours times its rest one.
     R_local = to_ours.T @ roma.rotvec_to_rotmat(torch.from_numpy(rotvecs)) @ to_ours

@@ -35,7 +35,7 @@ class AnnyBody(TensorStruct):
     bone_parents: tuple[int, ...]
     humanoid: dict[str, str]
     shape_names: tuple[str, ...]
-    shape_default: Float[Tensor, "shape"]  # noqa: F821
+    shape_default: Float[Tensor, " shape"]
     action_names: tuple[str, ...]
     faces: Int[Tensor, "faces 3"]
     uv: Float[Tensor, "texcoords 2"]
@@ -43,9 +43,9 @@ class AnnyBody(TensorStruct):
     skin_joints: Int[Tensor, "verts k"]
     skin_weights: Float[Tensor, "verts k"]
     part_names: tuple[str, ...]
-    vertex_parts: Int[Tensor, "verts"]  # noqa: F821
+    vertex_parts: Int[Tensor, " verts"]
     relaxed_rotvecs: Float[Tensor, "bones 3"]
-    vertex_ids: Int[Tensor, "verts"]  # noqa: F821
+    vertex_ids: Int[Tensor, " verts"]
     """Index of each vertex in the full body."""
     rig: LinearRig
     projection: Float[Tensor, "rows rank"]
@@ -53,7 +53,7 @@ class AnnyBody(TensorStruct):
     template_joints_m: Float[Tensor, "bones 3"]
     basis_vertices_m: Float[Tensor, "rank verts 3"]
     basis_joints_m: Float[Tensor, "rank bones 3"]
-    template_extremes_y_m: Float[Tensor, "extremes"]  # noqa: F821
+    template_extremes_y_m: Float[Tensor, " extremes"]
     basis_extremes_y_m: Float[Tensor, "rank extremes"]
 
     @property
@@ -81,7 +81,7 @@ class AnnyBody(TensorStruct):
         y = self.template_extremes_y_m + self._coefficients(shape) @ self.basis_extremes_y_m
         return y.amax(-1) - y.amin(-1)
 
-    def restricted(self, vertex_ids: Int[Tensor, "kept"]) -> AnnyBody:  # noqa: F821
+    def restricted(self, vertex_ids: Int[Tensor, " kept"]) -> AnnyBody:
         """The same body with some of its vertices only: shaping, expressing and posing then cost that much less.
 
         Args:
@@ -107,7 +107,8 @@ class AnnyBody(TensorStruct):
             template_vertices_m=self.template_vertices_m[vertex_ids],
             basis_vertices_m=self.basis_vertices_m[:, vertex_ids].contiguous(),
             rig=self.rig.replace(
-                skin_dense=self.rig.skin_dense[vertex_ids],
+                skin_joints=self.skin_joints[vertex_ids],
+                skin_weights=self.skin_weights[vertex_ids],
                 action_vertices=(place >= 0).nonzero()[:, 0],
                 action_deltas_m=self.rig.action_deltas_m[:, place[place >= 0]].contiguous(),
             ),
@@ -159,8 +160,6 @@ def _load(cache_dir: Path) -> AnnyBody:
 
 
 def _from_data(data: AnnyData) -> AnnyBody:
-    dense = torch.zeros(len(data.skin_joints), len(data.bone_names))
-    dense.scatter_add_(1, data.skin_joints, data.skin_weights)
     body = AnnyBody(
         name="anny",
         bone_names=data.bone_names,
@@ -180,7 +179,8 @@ def _from_data(data: AnnyData) -> AnnyBody:
         vertex_ids=torch.arange(len(data.template_vertices_m)),
         rig=LinearRig(
             bone_parents=data.bone_parents,
-            skin_dense=dense,
+            skin_joints=data.skin_joints,
+            skin_weights=data.skin_weights,
             action_vertices=data.action_vertices,
             action_deltas_m=data.action_deltas_m,
         ),
@@ -197,12 +197,15 @@ def _from_data(data: AnnyData) -> AnnyBody:
     return body.replace(relaxed_rotvecs=relaxed_hands(body.bone_names, body.humanoid, joints))
 
 
-def _shape_of_height(body: AnnyBody, height_m: float) -> Float[Tensor, "shape"]:  # noqa: F821
+def _shape_of_height(body: AnnyBody, height_m: float) -> Float[Tensor, " shape"]:
     """The default shape with its `height` value moved so that the body is this tall (bisection)."""
     shape = body.shape_default.clone()
     place = body.shape_names.index("height")
     low, high = 0.0, 1.0
     for _ in range(30):
         shape[place] = (low + high) / 2
-        low, high = (float(shape[place]), high) if float(body.height_m(shape)) < height_m else (low, float(shape[place]))
+        if float(body.height_m(shape)) < height_m:
+            low = float(shape[place])
+        else:
+            high = float(shape[place])
     return shape

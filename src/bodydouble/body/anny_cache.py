@@ -54,9 +54,9 @@ class AnnyData(TensorStruct):
     """From the weights of `phenotypes.blend_weights` to the compact basis."""
     basis_vertices_m: Float[Tensor, "rank verts 3"]
     basis_joints_m: Float[Tensor, "rank bones 3"]
-    height_vertices: Int[Tensor, "extremes"]
+    height_vertices: Int[Tensor, " extremes"]
     """Vertices that can be the highest or the lowest of a body."""
-    action_vertices: Int[Tensor, "moved"]
+    action_vertices: Int[Tensor, " moved"]
     action_deltas_m: Float[Tensor, "actions moved 3"]
     faces: Int[Tensor, "faces 3"]
     uv: Float[Tensor, "texcoords 2"]
@@ -65,7 +65,7 @@ class AnnyData(TensorStruct):
     skin_joints: Int[Tensor, "verts k"]
     """Largest weight first."""
     skin_weights: Float[Tensor, "verts k"]
-    vertex_parts: Int[Tensor, "verts"]  # noqa: F821
+    vertex_parts: Int[Tensor, " verts"]
 
 
 def cache_file(cache_dir: Path | None = None) -> Path:
@@ -180,7 +180,7 @@ def _compact_basis(
 
 def _extremes(template_y: ndarray, rows_y: ndarray) -> ndarray:
     """Vertices within a centimetre of the highest or lowest one of any corner body."""
-    heights = template_y + blend_weights(corner_shapes()).numpy() @ rows_y
+    heights = template_y + blend_weights(corner_shapes()).numpy() @ np.ascontiguousarray(rows_y)
     near = (heights > heights.max(1, keepdims=True) - 0.01) | (heights < heights.min(1, keepdims=True) + 0.01)
     return np.flatnonzero(near.any(0))
 
@@ -196,8 +196,8 @@ def _vertex_parts(mesh: SourceMesh, action_reach_m: ndarray) -> ndarray:
 
 
 def restrict_faces(
-    faces: Int[Tensor, "faces 3"], vertex_ids: Int[Tensor, "kept"], num_vertices: int  # noqa: F821
-) -> tuple[Int[Tensor, "kept_faces 3"], Int[Tensor, "kept_faces"]]:  # noqa: F821
+    faces: Int[Tensor, "faces 3"], vertex_ids: Int[Tensor, " kept"], num_vertices: int
+) -> tuple[Int[Tensor, "kept_faces 3"], Int[Tensor, " kept_faces"]]:
     """Faces whose corners are all kept, in the new numbering, and which of the old faces they are."""
     new = torch.full((num_vertices,), -1)
     new[vertex_ids] = torch.arange(len(vertex_ids))

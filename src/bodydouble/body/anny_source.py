@@ -41,7 +41,7 @@ class SourceMesh:
     """The triangulated base mesh, restricted to the vertices that faces use."""
 
     vertices_m: Float[ndarray, "verts 3"]
-    kept: Int[ndarray, "verts"]  # noqa: F821
+    kept: Int[ndarray, " verts"]
     """Index of each vertex in the package's full base mesh."""
     num_base_vertices: int
     faces: Int[ndarray, "faces 3"]
@@ -252,5 +252,3 @@ def read_rig(folder: Path, mesh: SourceMesh) -> tuple[SourceRig, Float[ndarray, 
         weights=weights,
     )
     return rig, np.stack(offsets)
-
-

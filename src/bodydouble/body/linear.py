@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import ShapeError
-from bodydouble.core.skinning import bone_transforms
+from bodydouble.core.skinning import bone_transforms, skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 
@@ -20,9 +20,9 @@ class LinearRig(TensorStruct):
     """What posing a body of any shape takes."""
 
     bone_parents: tuple[int, ...]
-    skin_dense: Float[Tensor, "verts bones"]
-    """Skinning weights of every bone: one matrix product moves all vertices of all frames."""
-    action_vertices: Int[Tensor, "moved"]  # noqa: F821
+    skin_joints: Int[Tensor, "verts k"]
+    skin_weights: Float[Tensor, "verts k"]
+    action_vertices: Int[Tensor, " moved"]
     action_deltas_m: Float[Tensor, "actions moved 3"]
 
 
@@ -84,27 +84,27 @@ class LinearPosedBody(TensorStruct):
 
     def vertices(self) -> Float[Tensor, "*batch verts 3"]:
         """Skinned vertices in the world, metres. Differentiable."""
-        return skin_dense(self.shaped.vertices_rest, self.R_world_rest, self.t_world_rest, self.shaped.rig.skin_dense)
+        rig = self.shaped.rig
+        return _skin(self.shaped.vertices_rest, self.R_world_rest, self.t_world_rest, rig.skin_joints, rig.skin_weights)
 
 
-def skin_dense(
-    points_rest: Float[Tensor, "*pbatch n 3"],
-    R_world_rest: Float[Tensor, "*batch bones 3 3"],
-    t_world_rest: Float[Tensor, "*batch bones 3"],
-    weights: Float[Tensor, "n bones"],
-) -> Float[Tensor, "*batch n 3"]:
-    """`core.skinning.skin_points` with a dense table: one matrix product for all frames, which needs far less memory.
+def _skin(points: Tensor, R: Tensor, t: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
+    """`core.skinning.skin_points`, by its compiled twin where that applies: one floating type, on the CPU."""
+    same_type = points.dtype == R.dtype == t.dtype == weights.dtype
+    if points.device.type != "cpu" or not same_type:
+        return skin_points(points, R, t, joints, weights)
+    from bodydouble.body.skin import fast_skin_points
 
-    Args:
-        points_rest: Points in the rest frame, metres; batch axes broadcast to those of the bones.
-        R_world_rest, t_world_rest: From `core.skinning.bone_transforms`.
-        weights: Rows sum to 1.
-    Returns:
-        Points in the world, metres. Differentiable in all arguments.
-    """
-    T = torch.cat([R_world_rest, t_world_rest[..., None]], dim=-1)
-    blended = (weights @ T.flatten(-2)).reshape(*T.shape[:-3], weights.shape[0], 3, 4)
-    return (blended[..., :3] * points_rest[..., None, :]).sum(-1) + blended[..., 3]
+    batch = R.shape[:-3]
+    points = points if points.dim() == 2 else points.expand(*batch, *points.shape[-2:])
+    skinned = fast_skin_points(
+        points.reshape(-1, *points.shape[-2:]),
+        R.reshape(-1, *R.shape[-3:]),
+        t.reshape(-1, *t.shape[-2:]),
+        joints,
+        weights,
+    )
+    return skinned.reshape(*batch, *skinned.shape[1:])
 
 
 def _kinematics(
@@ -117,7 +117,5 @@ def _kinematics(
     from bodydouble.core.kinematics import fast_bone_transforms
 
     batch = rotvecs.shape[:-2]
-    R, t = fast_bone_transforms(
-        rotvecs.reshape(-1, *rotvecs.shape[-2:]), joints, translation.reshape(-1, 3), parents
-    )
+    R, t = fast_bone_transforms(rotvecs.reshape(-1, *rotvecs.shape[-2:]), joints, translation.reshape(-1, 3), parents)
     return R.reshape(*batch, *R.shape[1:]), t.reshape(*batch, *t.shape[1:])

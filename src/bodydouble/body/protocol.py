@@ -71,30 +71,62 @@ class ShapedBody(Protocol):
 class BodyModel(Protocol):
     """What the rest of the program knows about a body."""
 
-    name: str
-    bone_names: tuple[str, ...]
-    bone_parents: tuple[int, ...]
-    """-1 for the root; parents come before children."""
-    humanoid: dict[str, str]
-    """VRM 1.0 humanoid bone name -> this body's bone name (hips, spine, chest, upperChest, neck, head, leftShoulder, ...)."""
-    shape_names: tuple[str, ...]
-    shape_default: Float[Tensor, " shape"]
-    """The prior's mean: an adult of 1.70 m."""
-    action_names: tuple[str, ...]
-    """Facial actions: `ARKIT_ACTIONS`."""
-    action_deltas: Float[Tensor, "actions verts 3"]
-    """Rest-vertex offset of each action at 1, metres, for the default shape."""
-    faces: Int[Tensor, "faces 3"]
-    uv: Float[Tensor, "texcoords 2"]
-    """Texture coordinates, glTF's convention (v down)."""
-    uv_faces: Int[Tensor, "faces 3"]
-    skin_joints: Int[Tensor, "verts k"]
-    skin_weights: Float[Tensor, "verts k"]
-    part_names: tuple[str, ...]
-    vertex_parts: Int[Tensor, " verts"]
-    """Index into `part_names` of each vertex: body, head, face, left_hand, right_hand, left_foot, right_foot, eyes, mouth."""
-    relaxed_rotvecs: Float[Tensor, "bones 3"]
-    """Rest pose with relaxed fingers: the prior for hands nobody sees."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def bone_names(self) -> tuple[str, ...]: ...
+    @property
+    def bone_parents(self) -> tuple[int, ...]:
+        """-1 for the root; parents come before children."""
+        ...
+
+    @property
+    def humanoid(self) -> dict[str, str]:
+        """VRM 1.0 humanoid bone name -> this body's bone name (hips, spine, chest, upperChest, neck, head, ...)."""
+        ...
+
+    @property
+    def shape_names(self) -> tuple[str, ...]: ...
+    @property
+    def shape_default(self) -> Float[Tensor, " shape"]:
+        """The prior's mean: an adult of 1.70 m."""
+        ...
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Facial actions: `ARKIT_ACTIONS`."""
+        ...
+
+    @property
+    def action_deltas(self) -> Float[Tensor, "actions verts 3"]:
+        """Rest-vertex offset of each action at 1, metres, for the default shape."""
+        ...
+
+    @property
+    def faces(self) -> Int[Tensor, "faces 3"]: ...
+    @property
+    def uv(self) -> Float[Tensor, "texcoords 2"]:
+        """Texture coordinates, glTF's convention (v down)."""
+        ...
+
+    @property
+    def uv_faces(self) -> Int[Tensor, "faces 3"]: ...
+    @property
+    def skin_joints(self) -> Int[Tensor, "verts k"]: ...
+    @property
+    def skin_weights(self) -> Float[Tensor, "verts k"]: ...
+    @property
+    def part_names(self) -> tuple[str, ...]: ...
+    @property
+    def vertex_parts(self) -> Int[Tensor, " verts"]:
+        """Index into `part_names` of each vertex: body, head, face, left_hand, right_hand, left_foot, right_foot, eyes,
+        mouth."""
+        ...
+
+    @property
+    def relaxed_rotvecs(self) -> Float[Tensor, "bones 3"]:
+        """Rest pose with relaxed fingers: the prior for hands nobody sees."""
+        ...
 
     def with_shape(self, shape: Float[Tensor, "*batch shape"]) -> ShapedBody:
         """A body of this shape (values in [0, 1], not clamped) in the rest pose."""
