@@ -1,0 +1,1 @@
+"""From video frames to Observations: networks, masks, choice of the subject, confidences."""

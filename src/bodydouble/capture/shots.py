@@ -1,0 +1,96 @@
+"""Shot changes: where one continuous recording ends and another begins. Streaming; needs a few small frames at a time.
+
+A cut is declared where the picture differs from the one before far more than its neighbourhood does, in colour
+statistics and in layout, and where the new picture stays: a flash or a dropped frame returns to what it was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+_SIZE_PX = (64, 48)
+_BINS = 16
+_LOOK_AHEAD = 4
+"""Frames after a suspected cut that must still differ from the frame before it."""
+_WINDOW = 12
+_MIN_HISTOGRAM = 0.22
+_MIN_LAYOUT = 0.10
+_RATIO = 3.0
+_MIN_SHOT_FRAMES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What of a frame is remembered for comparing it."""
+
+    histogram: Float32[np.ndarray, " bins"]
+    """Joint chroma and brightness histograms, each summing to 1."""
+    layout: Float32[np.ndarray, "rows columns 3"]
+    """The frame at thumbnail size in [0, 1], its mean brightness removed."""
+
+
+def signature(rgb: UInt8[np.ndarray, "height width 3"]) -> Signature:
+    """Summarise one frame."""
+    import cv2
+
+    step = max(1, min(rgb.shape[0] // (2 * _SIZE_PX[1]), rgb.shape[1] // (2 * _SIZE_PX[0])))
+    small = cv2.resize(np.ascontiguousarray(rgb[::step, ::step]), _SIZE_PX, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+    total = small.sum(-1) + 1e-3
+    red, green = small[..., 0] / total, small[..., 1] / total
+    chroma, _, _ = np.histogram2d(red.ravel(), green.ravel(), bins=_BINS, range=((0, 0.8), (0, 0.8)))
+    light, _ = np.histogram(total.ravel() / 3.0, bins=_BINS, range=(0, 1))
+    histogram = np.concatenate([chroma.ravel() / chroma.sum(), light / max(light.sum(), 1)]).astype(np.float32)
+    return Signature(histogram=histogram, layout=small - small.mean())
+
+
+def difference(a: Signature, b: Signature) -> tuple[float, float]:
+    """How much two frames differ in colour statistics (0 to 1) and in layout (mean absolute difference)."""
+    return 0.25 * float(np.abs(a.histogram - b.histogram).sum()), float(np.abs(a.layout - b.layout).mean())
+
+
+def _differs(step: tuple[float, float]) -> bool:
+    return step[0] > _MIN_HISTOGRAM and step[1] > _MIN_LAYOUT or step[1] > 2.2 * _MIN_LAYOUT and step[0] > 0.4 * _MIN_HISTOGRAM
+
+
+def find_cuts(signatures: Iterable[Signature]) -> list[int]:
+    """Positions (counted in what was handed in) of the first frame of every shot but the first."""
+    cuts: list[int] = []
+    recent: deque[float] = deque(maxlen=_WINDOW)  # layout steps before the current frame
+    pending: deque[Signature] = deque()
+    previous: Signature | None = None
+    source = iter(signatures)
+    position = 0
+    last_cut = 0
+    while True:
+        while len(pending) <= _LOOK_AHEAD:
+            following = next(source, None)
+            if following is None:
+                break
+            pending.append(following)
+        if not pending:
+            return cuts
+        current = pending.popleft()
+        if previous is not None:
+            step = difference(previous, current)
+            usual = float(np.median(recent)) if recent else 0.0
+            stays = all(_differs(difference(previous, later)) for later in pending)
+            if _differs(step) and step[1] > _RATIO * usual and stays and position - last_cut >= _MIN_SHOT_FRAMES:
+                cuts.append(position)
+                last_cut = position
+                recent.clear()
+            else:
+                recent.append(step[1])
+        previous = current
+        position += 1
+
+
+def longest_shot(cuts: list[int], num_frames: int) -> tuple[int, int]:
+    """First and one-past-last frame of the longest shot; the earlier of equals."""
+    edges = [0, *cuts, num_frames]
+    shots = list(zip(edges, edges[1:], strict=False))
+    return max(shots, key=lambda shot: (shot[1] - shot[0], -shot[0]))
