@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever what the file holds changes."""
 _BASIS_TOLERANCE_M = 1e-5
 """How far the compact basis may displace any vertex or joint of any corner body."""
@@ -186,12 +185,24 @@ def _extremes(template_y: ndarray, rows_y: ndarray) -> ndarray:
 
 
 def _vertex_parts(mesh: SourceMesh, action_reach_m: ndarray) -> ndarray:
-    """The part most faces of a vertex belong to; the head's moving part is the face."""
+    """The part most faces of a vertex belong to. The head's moving part, and what it encloses, is the face."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     part_of_face = np.array([PART_NAMES.index(_PART_OF_LABEL[label]) for label in mesh.face_labels])
     votes = np.zeros((len(mesh.vertices_m), len(PART_NAMES)), np.int64)
     np.add.at(votes, (mesh.faces.ravel(), np.repeat(part_of_face, 3)), 1)
     parts = votes.argmax(1)
-    parts[(parts == PART_NAMES.index("head")) & (action_reach_m >= _FACE_ACTION_M)] = PART_NAMES.index("face")
+    head, face = PART_NAMES.index("head"), PART_NAMES.index("face")
+    parts[(parts == head) & (action_reach_m >= _FACE_ACTION_M)] = face
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
+    edges = edges[(parts[edges] == head).all(1)]
+    shape = (len(parts), len(parts))
+    _, island = connected_components(
+        coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape), directed=False
+    )
+    islands, sizes = np.unique(island[parts == head], return_counts=True)
+    parts[(parts == head) & (island != islands[sizes.argmax()])] = face
     return parts
 
 
@@ -204,15 +215,3 @@ def restrict_faces(
     renumbered = new[faces]
     kept = (renumbered >= 0).all(1)
     return renumbered[kept], kept.nonzero()[:, 0]
-
-
-def bone_index(bone_names: Sequence[str], bone: str) -> int:
-    """Place of a bone.
-
-    Raises:
-        KeyError: When the body has no such bone.
-    """
-    try:
-        return list(bone_names).index(bone)
-    except ValueError:
-        raise KeyError(f"bone {bone!r} is unknown; this body has {', '.join(bone_names)}") from None

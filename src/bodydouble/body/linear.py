@@ -32,7 +32,8 @@ class LinearShapedBody(TensorStruct):
 
     rig: LinearRig
     vertices_rest: Float[Tensor, "*batch verts 3"]
-    joints_rest: Float[Tensor, "*batch bones 3"]
+    joints_rest: Float[Tensor, "*shapes bones 3"]
+    """Fewer batch axes than the vertices where expressions differ and shapes do not."""
 
     def with_expression(self, expression: Float[Tensor, "*batch actions"]) -> LinearShapedBody:
         """Add facial actions: linear offsets of the rest vertices; joints stay. Batch axes broadcast. Differentiable.

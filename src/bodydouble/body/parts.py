@@ -38,11 +38,11 @@ def anny_humanoid() -> dict[str, str]:
 
 
 _RELAXED_CURL_RAD: dict[str, tuple[float, float, float]] = {
-    "Index": (0.30, 0.38, 0.20),
-    "Middle": (0.38, 0.45, 0.24),
-    "Ring": (0.44, 0.48, 0.26),
-    "Little": (0.48, 0.45, 0.26),
-    "Thumb": (0.05, 0.12, 0.22),
+    "Index": (0.20, 0.25, 0.14),
+    "Middle": (0.26, 0.30, 0.17),
+    "Ring": (0.30, 0.33, 0.18),
+    "Little": (0.32, 0.32, 0.18),
+    "Thumb": (0.04, 0.10, 0.18),
 }
 """Flexion of an idle hand's joints beyond the rest pose, from the knuckle outwards: more towards the little finger."""
 
