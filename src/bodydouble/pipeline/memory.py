@@ -38,6 +38,12 @@ class MemoryWatch:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def peak_mb(self) -> float:
+        """Peak since the last `take_peak_mb` (or the start), MB of 10^6 bytes."""
+        with self._lock:
+            return self._peak_mb
+
     def take_peak_mb(self) -> float:
         """Peak since the last call (or the start), MB of 10^6 bytes. Begins a new interval."""
         now = tree_rss_mb() if self._thread is not None else lifetime_peak_mb()

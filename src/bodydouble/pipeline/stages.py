@@ -103,9 +103,14 @@ class Run:
         return self._ledger["about"].get(section)
 
     @property
+    def created(self) -> str:
+        """When the run was begun, ISO 8601."""
+        return str(self._ledger["created"])
+
+    @property
     def peak_rss_mb(self) -> float:
-        """Peak memory over all stages, also those of earlier processes."""
-        return max([record.peak_rss_mb for record in self.records], default=lifetime_peak_mb())
+        """Peak memory over all stages so far, also those of earlier processes."""
+        return max([lifetime_peak_mb(), self._watch.peak_mb, *(record.peak_rss_mb for record in self.records)])
 
     def save(self) -> None:
         write_json(self.folder / LEDGER_NAME, self._ledger)

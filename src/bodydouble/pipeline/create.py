@@ -1,0 +1,217 @@
+"""A video becomes an avatar: perceive, fit, reconstruct, report, as stages over one run folder.
+
+DIR/avatar.glb        the result
+DIR/capture/          what was found out about the video (`capture.folder`)
+DIR/report.html       for people; DIR/report.json has the same figures
+DIR/turntable.mp4
+DIR/run.json          the ledger: settings, versions, seed, hashes, timings
+DIR/checkpoints/      of the training, and the held-out scores
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from bodydouble.body.protocol import BodyModel
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import VideoInfo
+from bodydouble.core.errors import OutputError
+from bodydouble.core.events import Warned
+from bodydouble.core.files import remove_tree
+from bodydouble.pipeline.presets import CreateConfig
+from bodydouble.pipeline.stages import Emit, Run, Stage, StageRecord, open_run, plain
+
+AVATAR, CAPTURE, REPORT_HTML, REPORT_JSON, TURNTABLE = (
+    "avatar.glb",
+    "capture",
+    "report.html",
+    "report.json",
+    "turntable.mp4",
+)
+SPLATS_CHECKPOINT = "checkpoints/splats"
+HELDOUT = "checkpoints/heldout"
+STAGES = ("perceive", "fit", "reconstruct", "report")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a finished run left, and what it cost."""
+
+    folder: Path
+    records: tuple[StageRecord, ...]
+    peak_rss_mb: float
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages together."""
+        return sum(record.seconds for record in self.records)
+
+    @property
+    def warnings(self) -> tuple[Warned, ...]:
+        """Warnings of all stages, each once."""
+        found: dict[Warned, None] = {}
+        for record in self.records:
+            found.update(dict.fromkeys(record.warnings))
+        return tuple(found)
+
+
+def create(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False) -> RunResult:
+    """Turn a video into an avatar.
+
+    Args:
+        video: Any file FFmpeg reads, with one person in view.
+        out: The run folder; new, empty, or with `resume` one that an earlier call left unfinished.
+        config: A preset, perhaps with changes.
+        emit: Called with every event.
+        resume: Continue: finished stages are kept, the training goes on from its last checkpoint.
+    Raises:
+        InputError, NoSubjectError: When the video cannot be used. Nothing is left behind.
+        OutputError: When the folder cannot be used, or the disk is full.
+    """
+    return _run_stages(video, out, config, emit, resume=resume, stages=STAGES)
+
+
+def capture(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False) -> RunResult:
+    """Stop after observation and fit. `create` with `resume` goes on from there. Arguments and errors as there."""
+    return _run_stages(video, out, config, emit, resume=resume, stages=STAGES[:2])
+
+
+def _run_stages(
+    video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool, stages: tuple[str, ...]
+) -> RunResult:
+    from bodydouble.capture.video import probe
+
+    info = probe(video)  # first of all: an unusable file must not leave a folder behind
+    with open_run(out, kind="create", resume=resume) as run:
+        create_in(run, info, config, emit, stages=stages)
+        return result_of(run)
+
+
+def create_in(run: Run, info: VideoInfo, config: CreateConfig, emit: Emit, *, stages: tuple[str, ...] = STAGES) -> None:
+    """The stages, in a run folder that is already open.
+
+    Raises:
+        OutputError: When the folder holds the run of another video.
+    """
+    _check_same_video(run, info)
+    use_threads(config.threads)
+    run.describe("video", {"path": info.path, "sha256": info.sha256, "frames": info.num_frames, "fps_hz": info.fps_hz})
+    run.describe("config", plain(config))
+    for stage in _stages(run, info, config):
+        if stage.name in stages:
+            run.do(stage, emit)
+
+
+def result_of(run: Run) -> RunResult:
+    """The result of a run whose stages are done."""
+    return RunResult(folder=run.folder, records=run.records, peak_rss_mb=run.peak_rss_mb)
+
+
+def use_threads(threads: int) -> None:
+    """Threads for torch and the kernels in this process; 0 for as many as there are cores."""
+    import torch
+
+    from bodydouble.pipeline.versions import machine_facts
+
+    torch.set_num_threads(threads or int(machine_facts()["cores"]))
+
+
+def load_body(name: str) -> BodyModel:
+    """The body model of this name."""
+    from bodydouble.body.anny import load_anny
+
+    assert name == "anny", name
+    return load_anny()
+
+
+def _check_same_video(run: Run, info: VideoInfo) -> None:
+    before = run.about("video")
+    if before is not None and before.get("sha256") != info.sha256:
+        raise OutputError(
+            f"{run.folder} holds the run of another video ({before.get('path')}), not of {info.path}. "
+            "Choose another folder with -o."
+        )
+
+
+def _stages(run: Run, info: VideoInfo, config: CreateConfig) -> tuple[Stage, ...]:
+    """The stages in order. Their work imports what it needs when it starts."""
+    folder = run.folder / CAPTURE
+    rooms = ("capture", "perceive")
+    with_body = (*rooms, "body", "render", "avatar", "fit")
+    return (
+        Stage(
+            name="perceive",
+            settings={"video": info.sha256, "perceive": config.perceive},
+            after=(),
+            rooms=rooms,
+            outputs=(f"{CAPTURE}/observations.safetensors", f"{CAPTURE}/masks"),
+            work=lambda emit: _perceive(info, folder, config, emit),
+        ),
+        Stage(
+            name="fit",
+            settings={"fit": config.fit, "body": config.body},
+            after=("perceive",),
+            rooms=with_body,
+            outputs=(f"{CAPTURE}/body.safetensors",),
+            work=lambda emit: _fit(folder, config, emit),
+        ),
+        Stage(
+            name="reconstruct",
+            settings={"method": config.method, "splats": config.splats, "seed": config.seed},
+            after=("perceive", "fit"),
+            rooms=(*with_body, "reconstruct"),
+            outputs=(AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
+            scratch=(SPLATS_CHECKPOINT,),
+            work=lambda emit: _reconstruct(run, folder, config, emit),
+        ),
+        Stage(
+            name="report",
+            settings={"turntable_seconds": config.turntable_seconds, "preset": config.preset},
+            after=("perceive", "fit", "reconstruct"),
+            rooms=(*with_body, "reconstruct", "evaluate", "pipeline"),
+            outputs=(HELDOUT, TURNTABLE, REPORT_HTML, REPORT_JSON),
+            work=lambda emit: _report(run, folder, config, emit),
+        ),
+    )
+
+
+def _perceive(info: VideoInfo, folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.perceive.observe import observe
+
+    remove_tree(folder)
+    observe(info, Capture.create(folder, info), config.perceive, emit)
+
+
+def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.fit.track import fit_track
+
+    found = Capture.open(folder)
+    found.save_track(fit_track(found, load_body(config.body), config.fit, emit))
+
+
+def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.avatar.glb import save_avatar
+    from bodydouble.reconstruct.splats.trainer import load_result, reconstruct
+
+    found, body = Capture.open(folder), load_body(config.body)
+    checkpoints = run.folder / SPLATS_CHECKPOINT
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    for event in reconstruct(found, body, config.splats, checkpoints, config.device):
+        emit(event)
+    avatar, _ = load_result(checkpoints, found)
+    provenance = dataclasses.replace(
+        avatar.provenance,
+        source_sha256=found.info.sha256,
+        method=config.method,
+        body=config.body,
+        created=run.created,  # of the run, not of this attempt: a resumed run gives the same file
+    )
+    save_avatar(dataclasses.replace(avatar, provenance=provenance), run.folder / AVATAR)
+
+
+def _report(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.pipeline.finish import finish
+
+    finish(run, Capture.open(folder), load_body(config.body), config, emit)

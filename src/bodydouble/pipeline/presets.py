@@ -1,0 +1,102 @@
+"""Settings of a whole run, and the three presets: how much time an avatar may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bodydouble.core.errors import ConfigError
+from bodydouble.fit.config import FitConfig
+from bodydouble.perceive.observe import PerceiveConfig
+from bodydouble.reconstruct.splats.config import SplatsConfig
+
+Device = Literal["auto", "cpu", "cuda"]
+PresetName = Literal["draft", "standard", "fine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateConfig:
+    """Everything that decides a result, besides the video."""
+
+    preset: str
+    """Which preset the settings started from; a name for people to read."""
+    perceive: PerceiveConfig
+    fit: FitConfig
+    splats: SplatsConfig
+    method: Literal["splats"] = "splats"
+    body: Literal["anny"] = "anny"
+    device: Device = "auto"
+    seed: int = 0
+    threads: int = 0
+    """Threads for the kernels; 0 for as many as there are cores. Results are repeated exactly with the same number."""
+    turntable_seconds: float = 6.0
+
+
+DRAFT = CreateConfig(
+    preset="draft",
+    perceive=PerceiveConfig(),
+    fit=FitConfig(),
+    splats=SplatsConfig(num_steps=600, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384),
+    turntable_seconds=4.0,
+)
+STANDARD = CreateConfig(preset="standard", perceive=PerceiveConfig(), fit=FitConfig(), splats=SplatsConfig())
+FINE = CreateConfig(
+    preset="fine",
+    perceive=PerceiveConfig(),
+    fit=FitConfig(),
+    splats=SplatsConfig(num_steps=8000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640),
+)
+PRESETS: tuple[CreateConfig, ...] = (DRAFT, STANDARD, FINE)
+
+
+def preset(name: str) -> CreateConfig:
+    """The preset of this name.
+
+    Raises:
+        ConfigError: When there is none.
+    """
+    for config in PRESETS:
+        if config.preset == name:
+            return config
+    known = ", ".join(config.preset for config in PRESETS)
+    raise ConfigError(f"There is no preset named {name!r}; expected one of: {known}.")
+
+
+def with_choices(
+    config: CreateConfig,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    focal_px: float | None = None,
+    height_cm: float | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    threads: int = 0,
+) -> CreateConfig:
+    """A preset with what the user chose.
+
+    Raises:
+        ConfigError: When a choice makes no sense.
+    """
+    if start_s is not None and start_s < 0:
+        raise ConfigError(f"--start-s is {start_s:g}; expected seconds from the beginning of the video, 0 or more.")
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise ConfigError(f"--end-s is {end_s:g}; expected more than --start-s ({start_s or 0.0:g}).")
+    if focal_px is not None and not 10 <= focal_px <= 1e6:
+        raise ConfigError(
+            f"--focal-px is {focal_px:g}; expected the focal length in pixels of the video, usually 0.7 to 1.5 times its "
+            "longer side. Leave it out to have it estimated."
+        )
+    if height_cm is not None and not 40 <= height_cm <= 260:
+        raise ConfigError(f"--height-cm is {height_cm:g}; expected the person's height in centimetres, 40 to 260.")
+    if threads < 0:
+        raise ConfigError(f"--threads is {threads}; expected 0 (all cores) or a number of threads.")
+    return replace(
+        config,
+        perceive=replace(config.perceive, start_s=start_s, end_s=end_s),
+        fit=replace(config.fit, focal_px=focal_px, height_m=None if height_cm is None else height_cm / 100.0),
+        splats=replace(config.splats, seed=seed),
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
