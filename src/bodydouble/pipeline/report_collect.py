@@ -1,0 +1,224 @@
+"""Gathers what a report shows from the results of the stages: figures, overlays, masks, coverage."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+import bodydouble
+from bodydouble.avatar.values import Avatar
+from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.events import Warned
+from bodydouble.evaluate.results import HeldoutResult
+from bodydouble.pipeline.coverage import Coverage, body_coverage, coverage_picture, coverage_warnings
+from bodydouble.pipeline.report_data import (
+    FrameQuality,
+    Picture,
+    RegionCoverage,
+    ReportData,
+    StageSeconds,
+    limb_qualities,
+)
+from bodydouble.render.mesh import rasterize_mesh
+
+STRIP_FRAMES = 8
+_STRIP_PX = 400
+"""Longer side of the pictures in a strip."""
+_OUTLINE_RGB = np.array([61, 235, 215], dtype=np.float32)
+_GROUND_RGB = np.array([24, 26, 29], dtype=np.float32)
+_POOR_FRAME = 0.35
+_POOR_SHARE = 0.2
+
+
+def collect_report(
+    *,
+    capture: Capture,
+    body: BodyModel,
+    track: BodyTrack,
+    avatar: Avatar,
+    avatar_path: Path,
+    heldout: HeldoutResult | None,
+    seconds: StageSeconds,
+    peak_rss_mb: float,
+    preset: str,
+    warnings: Sequence[Warned] = (),
+    turntable: Path | None = None,
+    truth: Mapping[str, float] | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> ReportData:
+    """Everything a report shows.
+
+    Args:
+        capture: Frames, masks and observations.
+        body: The body of the track.
+        track: The track whose outline is drawn (the refined one, where there is one).
+        avatar, avatar_path: The double and its file.
+        heldout: The evaluation, if there was one.
+        seconds, peak_rss_mb: What the run cost.
+        preset: Name of the preset.
+        warnings: Of all stages; those about coverage and those the capture remembers are added here.
+        turntable: turntable.mp4, if it was made.
+        truth: Scores against known truth, for synthetic performers.
+        provenance: What to say about where this comes from, in words.
+    """
+    observations = capture.observations()
+    coverage = body_coverage(capture, body, track)
+    rest = body.with_shape(track.shape).vertices_rest
+    boxes = observations.box_px[observations.present]
+    person_height_px = float((boxes[:, 3] - boxes[:, 1]).median()) if len(boxes) else 0.0
+    remembered = [
+        Warned(code=w.get("code", ""), message=w.get("message", ""), advice=w.get("advice", ""))
+        for w in capture.warnings
+    ]
+    overlays, masks = _strips(capture, body, track)
+    return ReportData(
+        version=bodydouble.__version__,
+        video=capture.info,
+        frames_observed=len(observations.frame_indices),
+        frames_with_subject=int(observations.present.sum()),
+        focal_px=float(track.focal_px),
+        focal_source=track.focal_source,
+        height_m=float(body.height_m(track.shape)),
+        height_source=track.height_source,
+        method="splats" if avatar.splats is not None else "surface",
+        preset=preset,
+        seconds=seconds,
+        peak_rss_mb=peak_rss_mb,
+        splats=0 if avatar.splats is None else len(avatar.splats.means_rest_m),
+        avatar_mb=avatar_path.stat().st_size / 1e6,
+        heldout=heldout,
+        warnings=merged_warnings([*remembered, *warnings, *coverage_warnings(coverage, track), *_fit_warnings(track)]),
+        limbs=limb_qualities(track, person_height_px),
+        frame_quality=tuple(
+            FrameQuality(frame_index=int(i), time_s=float(t), quality=float(q))
+            for i, t, q in zip(track.frame_indices, track.times_s, track.frame_quality, strict=True)
+        ),
+        regions=tuple(
+            RegionCoverage(name=n, seen_share=s)
+            for n, s in zip(coverage.region_names, coverage.region_seen.tolist(), strict=True)
+        ),
+        total_seen=coverage.total_seen,
+        overlays=overlays,
+        masks=masks,
+        coverage=_coverage_pictures(coverage, body, rest),
+        turntable=turntable,
+        truth=dict(truth or {}),
+        provenance=dict(provenance or {}),
+    )
+
+
+def merged_warnings(warnings: Sequence[Warned]) -> tuple[Warned, ...]:
+    """In order, each said once."""
+    kept: dict[tuple[str, str], Warned] = {}
+    for warning in warnings:
+        kept.setdefault((warning.code, warning.message), warning)
+    return tuple(kept.values())
+
+
+def outlined(
+    image: UInt8[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"], *, width_px: int = 2
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image with the outline of a region drawn on it and a light tint inside."""
+    import cv2
+
+    kernel = np.ones((2 * width_px + 1, 2 * width_px + 1), np.uint8)
+    region = inside.astype(np.uint8)
+    edge = cv2.dilate(region, kernel) - cv2.erode(region, kernel)
+    weight = np.where(edge > 0, 0.95, 0.16 * region)[..., None].astype(np.float32)
+    return (image * (1.0 - weight) + _OUTLINE_RGB * weight).round().astype(np.uint8)
+
+
+def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    rows = torch.nonzero(track.valid)[:, 0].tolist()
+    picks = np.linspace(0, len(rows) - 1, min(STRIP_FRAMES, len(rows))).round().astype(int)
+    row_of = {int(track.frame_indices[rows[k]]): rows[k] for k in picks}
+    shaped = body.with_shape(track.shape)
+    camera = video_camera(track.width_px, track.height_px, track.focal_px)
+    overlays: list[Picture] = []
+    masks: list[Picture] = []
+    for frame in capture.frames(sorted(row_of)) if row_of else ():
+        row = row_of[frame.index]
+        small = _shrunk(frame.rgb)
+        height, width = small.shape[:2]
+        view = camera.cropped(0.0, 0.0, (float(track.width_px), float(track.height_px)), (width, height))
+        inside = _body_region(shaped.with_pose(_pose(track, row)).vertices(), body, view)
+        caption = f"frame {frame.index}, {frame.time_s:.2f} s"
+        overlays.append(_jpeg(outlined(small, inside), caption))
+        mask = capture.mask(frame.index)
+        if mask is not None:
+            soft = _shrunk(mask).astype(np.float32)[..., None] / 255.0
+            masks.append(_jpeg((small * soft + _GROUND_RGB * (1.0 - soft)).round().astype(np.uint8), caption))
+    return tuple(overlays), tuple(masks)
+
+
+def _pose(track: BodyTrack, row: int) -> Pose:
+    return Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+
+
+def _body_region(verts_world: torch.Tensor, body: BodyModel, camera: Camera) -> np.ndarray:
+    return rasterize_mesh(verts_world.detach(), body.faces, camera).mask.numpy()
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = min(1.0, _STRIP_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _jpeg(image: UInt8[np.ndarray, "height width 3"], caption: str) -> Picture:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=84, optimize=True)
+    return Picture(
+        data=buffer.getvalue(),
+        media_type="image/jpeg",
+        caption=caption,
+        width_px=image.shape[1],
+        height_px=image.shape[0],
+    )
+
+
+def _coverage_pictures(coverage: Coverage, body: BodyModel, verts_rest: torch.Tensor) -> tuple[Picture, ...]:
+    from PIL import Image
+
+    pictures: list[Picture] = []
+    for back, caption in ((False, "front"), (True, "back")):
+        image = coverage_picture(coverage, body, verts_rest, back=back)
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+        pictures.append(
+            Picture(
+                data=buffer.getvalue(),
+                media_type="image/png",
+                caption=caption,
+                width_px=image.shape[1],
+                height_px=image.shape[0],
+            )
+        )
+    return tuple(pictures)
+
+
+def _fit_warnings(track: BodyTrack) -> tuple[Warned, ...]:
+    quality = track.frame_quality[track.valid]
+    poor = float((quality < _POOR_FRAME).float().mean()) if len(quality) else 0.0
+    if poor <= _POOR_SHARE:
+        return ()
+    return (
+        Warned(
+            code="poor_fit",
+            message=f"The body could not be followed well in {poor:.0%} of the frames.",
+            advice="Film with more light, without other people in front, and with the whole person in view.",
+        ),
+    )
