@@ -1,0 +1,180 @@
+"""Which point of the body each landmark stands for.
+
+A landmark rides on one bone. Its place in that bone's rest frame is a combination of joints (or of surface vertices, for
+the face) plus an offset: estimators mark shoulders above the joint, ankles above the ankle, tips before the tip. The
+offsets were learnt once per body from renders with known pose (`scripts/learn_landmark_offsets.py`) and are stored as
+shares of the body's height, so that they grow with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from bodydouble.body.protocol import BodyModel
+from bodydouble.core.errors import InputError
+from bodydouble.fit.controls import SIDES, Controls
+from bodydouble.fit.kinematics import Rest
+
+BODY_POINTS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
+    "shoulder": ("Shoulder", (("UpperArm", 1.0),)),
+    "elbow": ("UpperArm", (("LowerArm", 1.0),)),
+    "wrist": ("LowerArm", (("Hand", 1.0),)),
+    "pinky": ("Hand", (("LittleProximal", 1.0),)),
+    "index": ("Hand", (("IndexProximal", 1.0),)),
+    "thumb": ("ThumbProximal", (("ThumbDistal", 1.0),)),
+    "hip": ("hips", (("UpperLeg", 1.0),)),
+    "knee": ("UpperLeg", (("LowerLeg", 1.0),)),
+    "ankle": ("LowerLeg", (("Foot", 1.0),)),
+    "heel": ("Foot", (("Foot", 1.0),)),
+    "foot_index": ("Foot", (("Toes", 1.0),)),
+}
+"""Sided body landmark -> the bone it rides on and the joints whose weighted mean it stands at (humanoid names)."""
+
+HEAD_POINTS: tuple[str, ...] = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right",
+)  # fmt: skip
+"""Body landmarks of the head: the mean of both eye joints plus an offset."""
+
+HAND_FINGERS = {"thumb": "Thumb", "index": "Index", "middle": "Middle", "ring": "Ring", "pinky": "Little"}
+_OFFSETS_FILE = "landmark_offsets.json"
+
+
+@dataclass(frozen=True)
+class LandmarkModel:
+    """Rest places of the landmarks that are fitted."""
+
+    names: tuple[str, ...]
+    bones: Int[np.ndarray, " points"]
+    joint_weights: Float[np.ndarray, "points bones"]
+    vertex_ids: Int[np.ndarray, " vertices"]
+    vertex_weights: Float[np.ndarray, "points vertices"]
+    offsets: Float[np.ndarray, "points 3"]
+    """Added in the rest frame, in body heights."""
+
+    def index(self, name: str) -> int:
+        """Position of a landmark, by name."""
+        return self.names.index(name)
+
+    def with_offsets_m(self, offsets_m: Float[np.ndarray, "points 3"], height_m: float) -> LandmarkModel:
+        """The same landmarks, moved by further offsets in metres for a body of this height."""
+        return LandmarkModel(
+            self.names, self.bones, self.joint_weights, self.vertex_ids, self.vertex_weights,
+            self.offsets + offsets_m / height_m,
+        )  # fmt: skip
+
+
+def load_learnt(body_name: str) -> dict:
+    """The learnt table of a body: `offsets` by landmark (body heights) and `face` points as weighted vertices.
+
+    A body without a learnt table gets an empty one: its landmarks then stand at the bare joints.
+    """
+    text = resources.files("bodydouble.fit").joinpath(_OFFSETS_FILE).read_text(encoding="utf-8")
+    return json.loads(text).get(body_name, {"offsets": {}, "face": {}})
+
+
+def build_landmarks(body: BodyModel, learnt: dict | None = None) -> LandmarkModel:
+    """The landmark model of a body.
+
+    Args:
+        body: Any body; joints are found through its humanoid map.
+        learnt: A table as `load_learnt` gives it; that one by default.
+    """
+    table = load_learnt(body.name) if learnt is None else learnt
+    rows: list[tuple[str, str, tuple[tuple[str, float], ...]]] = [
+        (f"body/{name}", "head", (("leftEye", 0.5), ("rightEye", 0.5))) for name in HEAD_POINTS
+    ]
+    for side in SIDES:
+        for name, (bone, parts) in BODY_POINTS.items():
+            rows.append((f"body/{side}_{name}", _sided(bone, side), tuple((_sided(j, side), w) for j, w in parts)))
+    for side in SIDES:
+        rows += _hand_rows(side)
+    face = sorted(table["face"].items(), key=lambda item: int(item[0]))
+    names = tuple(r[0] for r in rows) + tuple(f"face/{i}" for i, _ in face)
+    place = {name: i for i, name in enumerate(body.bone_names)}
+    bones = np.array([place[body.humanoid[r[1]]] for r in rows] + [place[body.humanoid["head"]]] * len(face))
+    joint_weights = np.zeros((len(names), len(body.bone_names)))
+    for i, (_, _, parts) in enumerate(rows):
+        for joint, weight in parts:
+            joint_weights[i, place[body.humanoid[joint]]] += weight
+    vertex_ids = np.unique([v for _, point in face for v in point["vertices"]]).astype(np.int64)
+    vertex_weights = np.zeros((len(names), len(vertex_ids)))
+    for i, (_, point) in enumerate(face):
+        vertex_weights[len(rows) + i, np.searchsorted(vertex_ids, point["vertices"])] = point["weights"]
+    offsets = np.array([table["offsets"].get(name, (0.0, 0.0, 0.0)) for name in names])
+    return LandmarkModel(names, bones, joint_weights, vertex_ids, vertex_weights, offsets)
+
+
+def _sided(name: str, side: str) -> str:
+    return name if name == "hips" else f"{side}{name}"
+
+
+def _hand_rows(side: str) -> list[tuple[str, str, tuple[tuple[str, float], ...]]]:
+    rows = [(f"{side}_hand/wrist", f"{side}Hand", ((f"{side}Hand", 1.0),))]
+    for name, finger in HAND_FINGERS.items():
+        if name == "thumb":
+            joints, labels = ("Metacarpal", "Proximal", "Distal"), ("cmc", "mcp", "ip")
+        else:
+            joints, labels = ("Proximal", "Intermediate", "Distal"), ("mcp", "pip", "dip")
+        bones = [f"{side}{finger}{j}" for j in joints]
+        carriers = [f"{side}Hand", *bones[:2]]
+        for label, carrier, bone in zip(labels, carriers, bones, strict=True):
+            rows.append((f"{side}_hand/{name}_{label}", carrier, ((bone, 1.0),)))
+        # No joint ends a finger: its tip continues the last segment.
+        rows.append((f"{side}_hand/{name}_tip", bones[2], ((bones[2], 1.9), (bones[1], -0.9))))
+    return rows
+
+
+def rest_geometry(body: BodyModel, landmarks: LandmarkModel, controls: Controls, shape: np.ndarray) -> Rest:
+    """Rest joints and landmark points of a shape, with their derivatives by it (central differences).
+
+    Args:
+        body: The body; where it can be restricted to a few vertices it is, which makes this fast.
+        shape: Shape values.
+    """
+    step = 1e-2
+    shapes = np.concatenate([shape[None], shape + step * np.eye(len(shape)), shape - step * np.eye(len(shape))])
+    joints, points = _rest_of(body, landmarks, shapes)
+    nodes = joints[:, controls.node_bones]
+    count = len(shape)
+
+    def slope(values: np.ndarray) -> np.ndarray:
+        return np.moveaxis(values[1 : count + 1] - values[count + 1 :], 0, -1) / (2.0 * step)
+
+    return Rest(nodes[0], points[0], slope(nodes), slope(points))
+
+
+def _rest_of(body: BodyModel, landmarks: LandmarkModel, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    shaped_tensor = torch.as_tensor(shapes, dtype=body.shape_default.dtype)
+    restricted = getattr(body, "restricted", None)
+    ids = torch.as_tensor(landmarks.vertex_ids)
+    with torch.no_grad():
+        heights = body.height_m(shaped_tensor).double().numpy()
+        small = body if restricted is None else restricted(ids)
+        shaped = small.with_shape(shaped_tensor)
+        joints = shaped.joints_rest.double().numpy()
+        vertices = shaped.vertices_rest if restricted is not None else shaped.vertices_rest[..., ids, :]
+    points = landmarks.joint_weights @ joints + landmarks.vertex_weights @ vertices.double().numpy()
+    return joints, points + landmarks.offsets * heights[:, None, None]
+
+
+def landmark_columns(landmarks: LandmarkModel, observed_names: tuple[str, ...]) -> Int[np.ndarray, " points"]:
+    """Where each modelled landmark stands in the observations.
+
+    Raises:
+        InputError: When the observations lack one of them.
+    """
+    place = {name: i for i, name in enumerate(observed_names)}
+    missing = [name for name in landmarks.names if name not in place]
+    if missing:
+        raise InputError(
+            f"The observations lack {len(missing)} landmarks that fitting needs, such as {missing[0]}; expected names "
+            "like body/left_shoulder, left_hand/wrist and face/1. Observe the video again."
+        )
+    return np.array([place[name] for name in landmarks.names])

@@ -1,0 +1,308 @@
+"""The body model fitted to a whole video: one shape, one camera, a pose for every frame.
+
+Shared unknowns (shape, focal length, this video's landmark offsets) are settled on at most `_KEYFRAMES` frames spread
+over the video; then all frames are posed at once with these kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble.body.protocol import BodyModel
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack, Observations
+from bodydouble.core.errors import ConfigError, NoSubjectError
+from bodydouble.core.events import Done, Event, Progress, Warned
+from bodydouble.fit.controls import Controls, build_controls
+from bodydouble.fit.evidence import gather
+from bodydouble.fit.initial import State, initial_state
+from bodydouble.fit.kinematics import log_so3, place_points, unwrap_rotvecs
+from bodydouble.fit.landmarks import LandmarkModel, build_landmarks, rest_geometry
+from bodydouble.fit.quality import LIMBS, measure
+from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
+from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
+
+PRIOR_HEIGHT_M = 1.70
+DEFAULT_FOCAL = 1.1
+"""Focal length where nothing is known, in longer image sides: that of a phone's main camera."""
+_KEYFRAMES = 96
+_GROUPS = ("body", "left_hand", "right_hand", "face")
+_PARTS = ("body", "left_hand", "right_hand")
+
+COARSE = (
+    Stage("coarse", ("body",), ("body",), 5, Weights(robust_m=0.30, direction_sigma=0.15)),
+    Stage("body", ("body", "face"), ("body",), 4, Weights(robust_m=0.15, direction_sigma=0.30), shape=True),
+    Stage("shared", _GROUPS, _PARTS, 5, Weights(robust_m=0.08, direction_sigma=0.35), shape=True, offsets=True),
+)
+FINE = (
+    Stage("all frames", _GROUPS, _PARTS, 3, Weights(robust_m=0.10, direction_sigma=0.35)),
+    Stage("final", _GROUPS, _PARTS, 2, Weights(robust_m=0.06, direction_sigma=0.40)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """What the user may know, and what may be left out."""
+
+    focal_px: float | None = None
+    """Focal length in pixels of the full image, if known."""
+    height_cm: float | None = None
+    """The person's height, if known; an image cannot tell it."""
+    estimate_focal: bool = True
+    """Whether an unknown focal length is refined from the motion, where that shows it."""
+    self_calibrate: bool = True
+    """Whether the video's own systematic landmark offsets are estimated."""
+    silhouettes: bool = True
+    """Whether masks refine the body's girth."""
+    expressions: bool = True
+    """Whether facial actions are estimated."""
+
+    def __post_init__(self) -> None:
+        if self.focal_px is not None and not self.focal_px > 0:
+            raise ConfigError(f"The focal length must be a positive number of pixels, got {self.focal_px}.")
+        if self.height_cm is not None and not 50.0 <= self.height_cm <= 260.0:
+            raise ConfigError(
+                f"The person's height must be between 50 and 260 cm, got {self.height_cm}. Is it in centimetres?"
+            )
+
+
+def fit_track(capture: Capture, body: BodyModel, config: FitConfig, emit: Callable[[Event], None]) -> BodyTrack:
+    """Fit the body to a capture's observations (the result is returned, not saved).
+
+    Args:
+        capture: With observations and masks.
+        body: The body model.
+        config: What is known beforehand.
+        emit: Receives progress and warnings.
+    Raises:
+        NoSubjectError: When no frame shows a person well enough.
+    """
+    return fit_observations(
+        capture.observations(), body, config, emit, focal_metadata_px=capture.info.focal_px, mask=capture.mask
+    )
+
+
+def fit_observations(
+    observations: Observations,
+    body: BodyModel,
+    config: FitConfig,
+    emit: Callable[[Event], None],
+    *,
+    focal_metadata_px: float | None = None,
+    mask: Callable[[int], np.ndarray | None] | None = None,
+    offsets_m: Float[Tensor, "landmarks 3"] | None = None,
+    initial: BodyTrack | None = None,
+) -> BodyTrack:
+    """Fit the body to observations of any origin.
+
+    Args:
+        observations: Landmarks of a run of frames.
+        body: The body model.
+        config: What is known beforehand.
+        emit: Receives progress and warnings.
+        focal_metadata_px: Focal length that the file states.
+        mask: Gives the subject's soft 8-bit mask of a source frame, or None; for girth.
+        offsets_m: Landmark offsets in place of the video's own calibration, one row for each fitted landmark
+            (`fit.offsets.calibrate_offsets` makes them).
+        initial: A track to start from: then shape and focal length stay and only poses move.
+    """
+    started = time.monotonic()
+    if not bool(observations.present.any()):
+        raise NoSubjectError("The observations hold no frame with a person; observe the video again.")
+    meter = _Meter(emit, started)
+    controls, landmarks = build_controls(body), build_landmarks(body)
+    targets, sources = _targets(observations, body, config, focal_metadata_px, initial, emit)
+    evidence = gather(observations, landmarks, targets.focal_px)
+    problem = Problem(controls, landmarks, evidence)
+    if initial is None:
+        state = _from_keyframes(problem, body, config, targets, sources[0] == "estimated", meter)
+    else:
+        state = state_of_track(initial, controls, landmarks)
+    if offsets_m is not None:
+        state = replace(state, offsets=offsets_m.double().numpy())
+    for stage in FINE:
+        state, _ = run_stage(problem, body, state, stage, targets, meter.tick)
+    track = _to_track(problem, body, state, observations, sources)
+    emit(Done(stage="fit", seconds=time.monotonic() - started))
+    return track
+
+
+class _Meter:
+    """Counts iterations for whoever watches."""
+
+    def __init__(self, emit: Callable[[Event], None], started: float) -> None:
+        self._emit, self._done = emit, 0
+        self._total = sum(s.iterations for s in (*COARSE, *FINE))
+        self.started = started
+
+    def tick(self) -> None:
+        """One iteration is over."""
+        self._done += 1
+        self._emit(Progress(stage="fit", done=min(self._done, self._total), total=self._total, unit="iterations"))
+
+
+def _targets(
+    observations: Observations,
+    body: BodyModel,
+    config: FitConfig,
+    focal_metadata_px: float | None,
+    initial: BodyTrack | None,
+    emit: Callable[[Event], None],
+) -> tuple[Targets, tuple[str, str]]:
+    """What shape and camera start from, and where focal length and height come from."""
+    longer = max(observations.width_px, observations.height_px)
+    if config.focal_px is not None:
+        focal, focal_source = config.focal_px, "given"
+    elif focal_metadata_px is not None:
+        focal, focal_source = focal_metadata_px, "metadata"
+    else:
+        focal, focal_source = DEFAULT_FOCAL * longer, "estimated"
+    if initial is not None:
+        focal, focal_source = float(initial.focal_px), initial.focal_source
+    height_source = "given" if config.height_cm is not None else "prior"
+    height_m = PRIOR_HEIGHT_M if config.height_cm is None else config.height_cm / 100.0
+    if height_source == "prior" and initial is None:
+        emit(
+            Warned(
+                code="height_assumed",
+                message=f"The person's height cannot be seen in a video; {PRIOR_HEIGHT_M:.2f} m was assumed.",
+                advice="Give it with --height-cm if the avatar's size matters.",
+            )
+        )
+    return Targets(height_m, shape_of_height(body, height_m), focal), (focal_source, height_source)
+
+
+def shape_of_height(body: BodyModel, height_m: float) -> np.ndarray:
+    """The body's default shape, changed as little as its prior allows to stand this tall."""
+    sigma = torch.tensor([SHAPE_SIGMA.get(name, 0.2) for name in body.shape_names], dtype=torch.float64)
+    shape = body.shape_default.double()
+    for _ in range(20):
+        values = shape.to(body.shape_default.dtype).requires_grad_(True)
+        height = body.height_m(values)
+        (slope,) = torch.autograd.grad(height, values)
+        towards = sigma**2 * slope.double()
+        gain = float((slope.double() * towards).sum())
+        if gain < 1e-12:
+            break
+        shape = (shape + towards * (height_m - float(height.detach())) / gain).clamp(0.0, 1.0)
+    return shape.numpy()
+
+
+def _from_keyframes(
+    problem: Problem, body: BodyModel, config: FitConfig, targets: Targets, free_focal: bool, meter: _Meter
+) -> State:
+    """Settle the shared unknowns on spread frames; return a state of all frames in between."""
+    evidence = problem.evidence
+    keys = _spread_frames(evidence.present, _KEYFRAMES)
+    small = replace(problem, evidence=evidence.select(keys))
+    rest = rest_geometry(body, problem.landmarks, problem.controls, targets.shape_mean)
+    state = initial_state(
+        body, problem.landmarks, problem.controls, rest, small.evidence, targets.shape_mean, targets.focal_px
+    )
+    for stage in COARSE:
+        chosen = replace(
+            stage,
+            offsets=stage.offsets and config.self_calibrate,
+            focal=stage.offsets and free_focal and config.estimate_focal,
+        )
+        state, _ = run_stage(small, body, state, chosen, targets, meter.tick)
+    return _between(state, small.evidence.times_s, evidence.times_s)
+
+
+def _spread_frames(present: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` frames with the subject, evenly spread."""
+    seen = np.nonzero(present)[0]
+    return seen if len(seen) <= count else seen[np.round(np.linspace(0, len(seen) - 1, count)).astype(np.int64)]
+
+
+def _between(state: State, key_times: np.ndarray, times: np.ndarray) -> State:
+    """The state at other times: rotations on great circles, everything else linear, ends held."""
+    from scipy.spatial.transform import Rotation, Slerp
+
+    if len(key_times) == 1:
+        repeat = np.zeros(len(times), dtype=np.int64)
+        return replace(
+            state, R_root=state.R_root[repeat], translation=state.translation[repeat], theta=state.theta[repeat]
+        )
+    clipped = np.clip(times, key_times[0], key_times[-1])
+
+    def linear(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(clipped, key_times, values[:, i]) for i in range(values.shape[1])], axis=1)
+
+    turned = Slerp(key_times, Rotation.from_matrix(state.R_root))(clipped).as_matrix()
+    return replace(state, R_root=turned, translation=linear(state.translation), theta=linear(state.theta))
+
+
+def state_of_track(track: BodyTrack, controls: Controls, landmarks: LandmarkModel) -> State:
+    """The solver's state that stands for a track: bones without controls fall to rest."""
+    from bodydouble.fit.kinematics import exp_so3
+
+    rotvecs = track.rotvecs.double().numpy()
+    nodes = rotvecs[:, controls.node_bones[1:]].reshape(len(rotvecs), -1)
+    flat = controls.axes[1:].reshape(-1, controls.axes.shape[-1])
+    theta = nodes @ np.linalg.pinv(flat).T
+    return State(
+        exp_so3(rotvecs[:, controls.node_bones[0]]),
+        track.translation_world_m.double().numpy(),
+        theta,
+        track.shape.double().numpy(),
+        float(np.log(float(track.focal_px))),
+        np.zeros_like(landmarks.offsets),
+    )
+
+
+def _to_track(
+    problem: Problem, body: BodyModel, state: State, observations: Observations, sources: tuple[str, str]
+) -> BodyTrack:
+    controls, frames = problem.controls, len(state.theta)
+    rotvecs = np.zeros((frames, len(body.bone_names), 3))
+    rotvecs[:, controls.node_bones] = np.einsum("nik,fk->fni", controls.axes, state.theta)
+    rotvecs[:, controls.node_bones[0]] = unwrap_rotvecs(log_so3(state.R_root))
+    limb_error, quality = measure_state(problem, body, state)
+    actions = len(body.action_names)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32)
+
+    return BodyTrack(
+        body=body.name,
+        frame_indices=observations.frame_indices,
+        times_s=observations.times_s,
+        shape=tensor(state.shape),
+        rotvecs=tensor(rotvecs),
+        translation_world_m=tensor(state.translation),
+        expression=torch.zeros(frames, actions),
+        focal_px=tensor(np.array(state.focal_px)),
+        focal_source=sources[0],
+        height_source=sources[1],
+        width_px=observations.width_px,
+        height_px=observations.height_px,
+        valid=observations.present,
+        limb_names=LIMBS,
+        limb_error_px=tensor(limb_error),
+        frame_quality=tensor(quality),
+    )
+
+
+def measure_state(problem: Problem, body: BodyModel, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Quality figures of a state (`quality.measure`)."""
+    rest = moved_rest(rest_geometry(body, problem.landmarks, problem.controls, state.shape), state)
+    posed = pose_state(problem, state, rest)
+    nodes = controls_nodes(problem)
+    world = place_points(posed, rest, nodes, np.arange(len(nodes)))
+    pixels, _ = project(world, state.focal_px, problem.evidence.size_px)
+    height = float(body.height_m(torch.as_tensor(state.shape, dtype=body.shape_default.dtype)))
+    person_px = height * state.focal_px / np.maximum(-posed.joints[:, 0, 2], 0.2)
+    return measure(problem.evidence, problem.landmarks, pixels, person_px)
+
+
+def controls_nodes(problem: Problem) -> np.ndarray:
+    """The node that carries each landmark."""
+    return problem.controls.node_of_bone[problem.landmarks.bones]
