@@ -45,7 +45,7 @@ def rasterize_mesh(
     camera: Camera,
     *,
     colors: Float[Tensor, "verts 3"] | None = None,
-    background: Float[Tensor, "3"] | None = None,
+    background: Float[Tensor, " 3"] | None = None,
     cull_backfaces: bool = False,
     near_m: float = NEAR_M,
 ) -> MeshImage:

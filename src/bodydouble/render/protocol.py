@@ -36,7 +36,8 @@ class SplatCloud(TensorStruct):
     opacities: Float[Tensor, " n"]
     """Peak opacity in [0, 1]."""
     sh: Float[Tensor, "n coeffs 3"]
-    """Spherical harmonics, (degree + 1)^2 coefficients, real basis of 3DGS: colour = max(0, 0.5 + sum c_k Y_k(direction))."""
+    """Spherical harmonics, (degree + 1)^2 coefficients, real basis of 3DGS:
+    colour = max(0, 0.5 + sum c_k Y_k(direction))."""
 
 
 @tensor_struct
@@ -57,15 +58,15 @@ class Rasterizer(Protocol):
 
     The image formation that all implementations share: the 2D covariance is the EWA projection plus 0.3 px^2 on the
     diagonal (linearised at the centre, or at the nearest direction within the field of view plus `FIELD_MARGIN` of the
-    image's size on each side); a splat reaches as far as its alpha is at least 1/255 (no other cut-off); alpha is clipped to 0.99;
-    splats with depth below 0.05 m are skipped; compositing is front to back by depth of the centre (ties by index); a
-    pixel takes no more splats once its transmittance has fallen below 1e-4 (the splat that took it there still counts).
-    Where an implementation stops per block, it says so. A splat with a number that is not finite is not drawn and gets
-    no gradient: it cannot spoil the rest. The gradient of the clip to 0.99 is zero where it clips.
+    image's size on each side); a splat reaches as far as its alpha is at least 1/255 (no other cut-off); alpha is
+    clipped to 0.99, with no gradient where it clips; splats with depth below 0.05 m are skipped; compositing is front
+    to back by depth of the centre (ties by index); a pixel takes no more splats once its transmittance has fallen
+    below 1e-4 (the splat that took it there still counts). Where an implementation stops otherwise, it says so.
+    A splat with a number that is not finite is not drawn and gets no gradient: it cannot spoil the rest.
     """
 
     def __call__(
-        self, splats: SplatCloud, camera: Camera, background: Float[Tensor, "3"] | None = None
+        self, splats: SplatCloud, camera: Camera, background: Float[Tensor, " 3"] | None = None
     ) -> RenderedSplats:
         """Rasterise; `background` defaults to black. Differentiable in every tensor of `splats`."""
         ...

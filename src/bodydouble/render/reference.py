@@ -50,7 +50,7 @@ def covariances_px(
 ) -> Float[Tensor, "m 2 2"]:
     """EWA projection (Zwicker et al. 2001): the perspective map linearised at the centre, plus the blur of the pixel.
 
-    Beyond the field of view (and a margin) the linearisation is taken at the margin: further out it grows without bound.
+    Beyond the field of view (and a margin) the linearisation is taken at the margin: further out it grows and grows.
     """
     fx, fy = camera.focal_px.to(points_camera)
     cx, cy = camera.center_px.to(points_camera)
@@ -110,7 +110,7 @@ def splat_weights(
 def rasterize_reference(
     splats: SplatCloud,
     camera: Camera,
-    background: Float[Tensor, "3"] | None = None,
+    background: Float[Tensor, " 3"] | None = None,
     *,
     stop_early: bool = True,
 ) -> RenderedSplats:
@@ -147,7 +147,7 @@ class ReferenceRasterizer:
         self.stop_early = stop_early
 
     def __call__(
-        self, splats: SplatCloud, camera: Camera, background: Float[Tensor, "3"] | None = None
+        self, splats: SplatCloud, camera: Camera, background: Float[Tensor, " 3"] | None = None
     ) -> RenderedSplats:
         """See `protocol.Rasterizer`."""
         return rasterize_reference(splats, camera, background, stop_early=self.stop_early)
