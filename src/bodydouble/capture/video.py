@@ -7,6 +7,7 @@ not grow with the length of the video. Frame numbers and times are those of the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import statistics
 import struct
@@ -25,7 +26,6 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.files import atomic_path, file_sha256
 
 if TYPE_CHECKING:
-    import av
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -158,7 +158,7 @@ def read_frames(
     if wanted is not None:
         if not wanted:
             return
-        if any(b <= a for a, b in zip(wanted, wanted[1:], strict=False)) or wanted[0] < 0:
+        if any(b <= a for a, b in itertools.pairwise(wanted)) or wanted[0] < 0:
             raise InputError(f"Frame numbers must ascend from 0, got {wanted[:5]}...; sort them and remove doubles.")
         if info is not None and wanted[-1] >= info.num_frames:
             raise InputError(f"{path} has {info.num_frames} frames; frame {wanted[-1]} does not exist.")
@@ -171,6 +171,23 @@ def read_frames(
                 return
             wanted = wanted[done:]
     yield from _read_from_start(path, wanted, info, threads)
+
+
+def read_thumbnails(
+    path: Path | str, width_px: int, height_px: int
+) -> Iterator[UInt8[np.ndarray, "height_px width_px 3"]]:
+    """All frames, shrunk to one small size while their colours are converted (not turned upright): quick to compare.
+
+    Raises:
+        InputError: When the file cannot be decoded.
+    """
+    from av.video.reformatter import Interpolation
+
+    with _opened(_checked_file(path)) as (container, stream):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.codec_context.options = {"skip_loop_filter": "all"}
+        for frame in _decoded(container, stream, _ErrorCount()):
+            yield frame.reformat(width_px, height_px, "rgb24", interpolation=Interpolation.AREA, threads=1).to_ndarray()
 
 
 def _read_from_start(path: Path, wanted: list[int] | None, info: VideoInfo | None, threads: int) -> Iterator[Frame]:
@@ -196,7 +213,9 @@ def _read_from_start(path: Path, wanted: list[int] | None, info: VideoInfo | Non
                 if target is None:
                     return
     if target is not None:
-        raise InputError(f"{path}: frame {target} is wanted, but only {index + 1} frames can be decoded. Has the file changed?")
+        raise InputError(
+            f"{path}: frame {target} is wanted, but only {index + 1} frames can be decoded. Has the file changed?"
+        )
 
 
 def _read_after_seek(path: Path, wanted: list[int], info: VideoInfo, threads: int) -> Iterator[Frame]:
@@ -253,9 +272,13 @@ class VideoWriter:
         import av
 
         partial = self._stack.enter_context(atomic_path(self.path))
-        self._container = self._stack.enter_context(av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}))
+        self._container = self._stack.enter_context(
+            av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        )
         width_px, height_px = self._size_px
-        stream = self._container.add_stream("libx264", rate=self._fps, options={"crf": str(self._crf), "preset": "veryfast"})
+        stream = self._container.add_stream(
+            "libx264", rate=self._fps, options={"crf": str(self._crf), "preset": "veryfast"}
+        )
         stream.width, stream.height, stream.pix_fmt = width_px + width_px % 2, height_px + height_px % 2, "yuv420p"
         stream.codec_context.color_range = 1
         stream.codec_context.colorspace = 1
@@ -293,7 +316,9 @@ class VideoWriter:
         for packet in self._stream.encode(picture):
             self._container.mux(packet)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 for packet in self._stream.encode(None):
@@ -339,11 +364,15 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[InputContainer, Vide
         streams = [s for s in container.streams.video if not _is_cover_art(s)]
         if not streams:
             kinds = sorted({s.type for s in container.streams}) or ["nothing"]
-            raise InputError(f"{path} has no video stream (found: {', '.join(kinds)}). Name a file with moving pictures.")
+            raise InputError(
+                f"{path} has no video stream (found: {', '.join(kinds)}). Name a file with moving pictures."
+            )
         best = container.streams.best("video")
         stream: Any = best if best in streams else streams[0]
         if stream.codec_context is None:
-            raise InputError(f"{path}: its video codec is unknown to FFmpeg. Convert it to H.264 with another program first.")
+            raise InputError(
+                f"{path}: its video codec is unknown to FFmpeg. Convert it to H.264 with another program first."
+            )
         stream.thread_type = "AUTO"
         if threads:
             stream.codec_context.thread_count = threads
@@ -412,7 +441,7 @@ def _time_of(frame: VideoFrame) -> float | None:
 def _clean_times(times: list[float | None], nominal_hz: float) -> tuple[float, ...]:
     """Times from the first frame; where they are missing or do not ascend, an even rate takes their place."""
     known = [t for t in times if t is not None]
-    if len(known) == len(times) and all(b > a for a, b in zip(known, known[1:], strict=False)):
+    if len(known) == len(times) and all(b > a for a, b in itertools.pairwise(known)):
         return tuple(t - known[0] for t in known)
     rate_hz = nominal_hz if nominal_hz > 0 else 30.0
     return tuple(i / rate_hz for i in range(len(times)))
@@ -420,7 +449,7 @@ def _clean_times(times: list[float | None], nominal_hz: float) -> tuple[float, .
 
 def _median_rate(times_s: tuple[float, ...], nominal_hz: float) -> float:
     """The median rate, or the mean where both agree: containers that round times to milliseconds spoil the median."""
-    steps = [b - a for a, b in zip(times_s, times_s[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(times_s)]
     if not steps:
         return nominal_hz
     median, mean = statistics.median(steps), (times_s[-1] - times_s[0]) / len(steps)
@@ -502,3 +531,20 @@ def _to_rgb(frame: VideoFrame, geometry: _Geometry) -> np.ndarray:
         alpha = image[..., 3:].astype(np.uint16)
         image = ((image[..., :3] * alpha + 127) // 255).astype(np.uint8)
     return geometry.upright(image)
+
+
+def codec_support() -> dict[str, bool]:
+    """Which of the usual codecs the FFmpeg inside PyAV can read, and whether it can write H.264."""
+    import av
+
+    def has(name: str, mode: str) -> bool:
+        try:
+            av.codec.Codec(name, mode)
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
+
+    readers = {"H.264": "h264", "HEVC": "hevc", "VP9": "vp9", "AV1": "libdav1d", "ProRes": "prores", "MPEG-4": "mpeg4"}
+    support = {label: has(name, "r") for label, name in readers.items()}
+    support["H.264 writing"] = has("libx264", "w")
+    return support
