@@ -38,7 +38,7 @@ def crop_square(mask: np.ndarray, margin: float) -> tuple[int, int, int] | None:
         return None
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side = max(16, int(np.ceil(max(y1 - y0, x1 - x0) * (1.0 + margin))))
-    return int(round((x0 + x1 - side) / 2)), int(round((y0 + y1 - side) / 2)), side
+    return round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side
 
 
 def cut_square(image: np.ndarray, x0_px: int, y0_px: int, side_px: int, size_px: int) -> np.ndarray:

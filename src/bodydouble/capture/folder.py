@@ -70,10 +70,12 @@ class Capture:
         """
         folder = Path(folder)
         if (folder / _INDEX).exists():
-            raise OutputError(f"{folder} already holds a capture ({_INDEX}). Choose a new folder, or continue it with --resume.")
+            raise OutputError(
+                f"{folder} already holds a capture ({_INDEX}). Choose a new folder, or continue it with --resume."
+            )
         document = {
             "schema_version": SCHEMA_VERSION,
-            "source": _info_to_json(info),
+            "source": info_to_json(info),
             "span": None,
             "warnings": [],
             "stages": {},
@@ -91,7 +93,9 @@ class Capture:
         """
         folder = Path(folder)
         if not (folder / _INDEX).exists():
-            raise InputError(f"{folder} is not a capture folder ({_INDEX} is missing). Name the 'capture' folder of a run.")
+            raise InputError(
+                f"{folder} is not a capture folder ({_INDEX} is missing). Name the 'capture' folder of a run."
+            )
         document = read_json(folder / _INDEX)
         version = document.get("schema_version")
         if version != SCHEMA_VERSION:
@@ -100,7 +104,7 @@ class Capture:
                 "Make the capture again, or use the program that wrote it."
             )
         try:
-            info = _info_from_json(document["source"])
+            info = info_from_json(document["source"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder / _INDEX} is damaged (source: {error}). Make the capture again.") from error
         return cls(folder, info, document)
@@ -181,7 +185,9 @@ class Capture:
         expected = (self.info.height_px, self.info.width_px)
         if mask is None or mask.shape != expected:
             found = "no picture" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
-            raise InputError(f"{path} must be an 8-bit {expected[1]}x{expected[0]} PNG, found {found}. Make the capture again.")
+            raise InputError(
+                f"{path} must be an 8-bit {expected[1]}x{expected[0]} PNG, found {found}. Make the capture again."
+            )
         return mask
 
     def save_mask(self, frame_index: int, mask: UInt8[np.ndarray, "height width"]) -> None:
@@ -266,7 +272,9 @@ def write_mask(folder: Path, frame_index: int, mask: UInt8[np.ndarray, "height w
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Free some space or choose another folder with -o.") from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}. Free some space or choose another folder with -o."
+        ) from error
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -274,7 +282,9 @@ def encode_png(image: np.ndarray) -> bytes:
     import cv2
 
     # Level 1 with run lengths: masks are mostly flat, higher levels cost ten times as long for a few per cent.
-    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE])
+    ok, data = cv2.imencode(
+        ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    )
     if not ok:
         raise OutputError("A mask could not be packed as PNG.")
     return data.tobytes()
@@ -297,7 +307,11 @@ def _save(path: Path, struct: TensorStruct) -> None:
             tensors[field.name] = value
         else:
             plain[field.name] = value
-    write_tensors(path, tensors, {"schema_version": str(SCHEMA_VERSION), "kind": type(struct).__name__, "plain": json.dumps(plain)})
+    write_tensors(
+        path,
+        tensors,
+        {"schema_version": str(SCHEMA_VERSION), "kind": type(struct).__name__, "plain": json.dumps(plain)},
+    )
 
 
 def _load(kind: type[_S], path: Path) -> _S:
@@ -314,13 +328,15 @@ def _load(kind: type[_S], path: Path) -> _S:
         raise InputError(f"{path} is damaged ({error}). Make the capture again.") from error
 
 
-def _info_to_json(info: VideoInfo) -> dict[str, Any]:
+def info_to_json(info: VideoInfo) -> dict[str, Any]:
+    """A video's facts as JSON values."""
     document = dataclasses.asdict(info)
     document["times_s"] = [round(t, 6) for t in info.times_s]
     return document
 
 
-def _info_from_json(document: Mapping[str, Any]) -> VideoInfo:
+def info_from_json(document: Mapping[str, Any]) -> VideoInfo:
+    """A video's facts from what `info_to_json` gave. Raises KeyError, TypeError or ValueError when they are damaged."""
     known = {f.name for f in dataclasses.fields(VideoInfo)}
     values = {k: v for k, v in document.items() if k in known}
     values["times_s"] = tuple(float(t) for t in values["times_s"])

@@ -6,6 +6,7 @@ statistics and in layout, and where the new picture stays: a flash or a dropped 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-_SIZE_PX = (64, 48)
+THUMBNAIL_PX = (64, 48)
+"""Width and height at which frames are compared."""
 _BINS = 16
 _LOOK_AHEAD = 4
 """Frames after a suspected cut that must still differ from the frame before it."""
@@ -38,8 +40,13 @@ def signature(rgb: UInt8[np.ndarray, "height width 3"]) -> Signature:
     """Summarise one frame."""
     import cv2
 
-    step = max(1, min(rgb.shape[0] // (2 * _SIZE_PX[1]), rgb.shape[1] // (2 * _SIZE_PX[0])))
-    small = cv2.resize(np.ascontiguousarray(rgb[::step, ::step]), _SIZE_PX, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+    step = max(1, min(rgb.shape[0] // (2 * THUMBNAIL_PX[1]), rgb.shape[1] // (2 * THUMBNAIL_PX[0])))
+    small = (
+        cv2.resize(np.ascontiguousarray(rgb[::step, ::step]), THUMBNAIL_PX, interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
+        / 255.0
+    )
     total = small.sum(-1) + 1e-3
     red, green = small[..., 0] / total, small[..., 1] / total
     chroma, _, _ = np.histogram2d(red.ravel(), green.ravel(), bins=_BINS, range=((0, 0.8), (0, 0.8)))
@@ -54,7 +61,9 @@ def difference(a: Signature, b: Signature) -> tuple[float, float]:
 
 
 def _differs(step: tuple[float, float]) -> bool:
-    return step[0] > _MIN_HISTOGRAM and step[1] > _MIN_LAYOUT or step[1] > 2.2 * _MIN_LAYOUT and step[0] > 0.4 * _MIN_HISTOGRAM
+    return (step[0] > _MIN_HISTOGRAM and step[1] > _MIN_LAYOUT) or (
+        step[1] > 2.2 * _MIN_LAYOUT and step[0] > 0.4 * _MIN_HISTOGRAM
+    )
 
 
 def find_cuts(signatures: Iterable[Signature]) -> list[int]:
@@ -92,5 +101,5 @@ def find_cuts(signatures: Iterable[Signature]) -> list[int]:
 def longest_shot(cuts: list[int], num_frames: int) -> tuple[int, int]:
     """First and one-past-last frame of the longest shot; the earlier of equals."""
     edges = [0, *cuts, num_frames]
-    shots = list(zip(edges, edges[1:], strict=False))
+    shots = list(itertools.pairwise(edges))
     return max(shots, key=lambda shot: (shot[1] - shot[0], -shot[0]))

@@ -71,8 +71,8 @@ class _Geometry:
 
     @property
     def upright_size_px(self) -> tuple[int, int]:
-        size = (self.scaled_width_px, self.scaled_height_px)
-        return size[::-1] if self.turned else size
+        width_px, height_px = self.scaled_width_px, self.scaled_height_px
+        return (height_px, width_px) if self.turned else (width_px, height_px)
 
     @property
     def rotation_deg(self) -> int:

@@ -20,6 +20,12 @@ def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
     return t * t * (3.0 - 2.0 * t)
 
 
+def inside_image(xy_px: Float32[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Float32[np.ndarray, " n"]:
+    """1 for points in the image, 0 for those beyond its border, which nobody has seen."""
+    inside = (xy_px >= 0.0).all(1) & (xy_px[:, 0] <= shape[1]) & (xy_px[:, 1] <= shape[0])
+    return inside.astype(np.float32)
+
+
 def facing_camera(xyz_camera_m: Float32[np.ndarray, "33 3"]) -> tuple[float, float]:
     """Cosines between the way to the camera and where the head and the torso point; -1 is a back view."""
     p, i = xyz_camera_m, BODY_INDEX
@@ -76,7 +82,10 @@ def hand_confidence(hand_px: Float32[np.ndarray, "21 3"] | None, result: Holisti
 
 def body_scale_px(body_xy_px: Float32[np.ndarray, "33 2"], xyz_camera_m: Float32[np.ndarray, "33 3"]) -> float:
     """Pixels per metre at the subject, from the spread of well-placed landmarks (weak perspective)."""
-    core = [BODY_INDEX[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "nose", "left_elbow", "right_elbow")]
+    core = [
+        BODY_INDEX[n]
+        for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "nose", "left_elbow", "right_elbow")
+    ]
     pixels = body_xy_px[core] - body_xy_px[core].mean(0)
     metres = xyz_camera_m[core, :2] - xyz_camera_m[core, :2].mean(0)
     return float(np.sqrt((pixels**2).sum() / max(float((metres**2).sum()), 1e-9)))

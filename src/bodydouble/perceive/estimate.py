@@ -11,14 +11,20 @@ import torch
 from bodydouble.capture.folder import write_mask
 from bodydouble.capture.values import VideoInfo
 from bodydouble.capture.video import read_frames
-from bodydouble.perceive.confidence import face_confidence, hand_confidence
+from bodydouble.perceive.confidence import face_confidence, hand_confidence, inside_image
 from bodydouble.perceive.masks import mask_box_px, refine_mask
 from bodydouble.perceive.mediapipe_holistic import HolisticEstimator, HolisticResult
 from bodydouble.perceive.parts import BODY, FACE, LEFT_HAND, NUM_LANDMARKS, RIGHT_HAND, RawLandmarks
+from bodydouble.perceive.subject import Gate, landmarks_box
 
 
 def estimate_run(
-    info: VideoInfo, indices: Sequence[int], masks_folder: Path, on_frame: Callable[[int], None] = lambda _: None
+    info: VideoInfo,
+    indices: Sequence[int],
+    masks_folder: Path,
+    *,
+    gate: Gate | None = None,
+    on_frame: Callable[[int], None] = lambda _: None,
 ) -> RawLandmarks:
     """Estimate one contiguous run of frames and write its masks.
 
@@ -26,6 +32,7 @@ def estimate_run(
         info: The video.
         indices: Ascending source frame numbers.
         masks_folder: Where the refined masks go.
+        gate: Keeps the networks on one person where several are seen.
         on_frame: Told the number of frames done so far.
     """
     count = len(indices)
@@ -36,7 +43,10 @@ def estimate_run(
     boxes = np.zeros((count, 4), np.float32)
     with HolisticEstimator() as estimator:
         for k, frame in enumerate(read_frames(info.path, indices, info, threads=1)):
-            result = estimator.estimate(frame.rgb)
+            result = estimator.estimate(frame.rgb if gate is None else gate.cover(frame.rgb, frame.index))
+            if result is not None and gate is not None:
+                box = landmarks_box(result.body_xy_px, result.body_visibility)
+                result = result if gate.accept(frame.index, box) else None
             if result is not None:
                 present[k] = True
                 _fill(result, xy[k], xyz[k], confidence[k])
@@ -57,7 +67,7 @@ def estimate_run(
 def _fill(result: HolisticResult, xy: np.ndarray, xyz: np.ndarray, confidence: np.ndarray) -> None:
     """Write one frame's findings into its rows."""
     xy[BODY], xyz[BODY] = result.body_xy_px, result.body_xyz_camera_m
-    confidence[BODY] = result.body_visibility
+    confidence[BODY] = result.body_visibility * inside_image(result.body_xy_px, result.mask.shape)
     groups = (
         (LEFT_HAND, result.left_hand_px, hand_confidence(result.left_hand_px, result, "left")),
         (RIGHT_HAND, result.right_hand_px, hand_confidence(result.right_hand_px, result, "right")),

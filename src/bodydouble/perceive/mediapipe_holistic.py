@@ -96,7 +96,9 @@ class HolisticEstimator:
     def __enter__(self) -> HolisticEstimator:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -118,7 +120,9 @@ class HandEstimator:
         if not found.multi_hand_landmarks:
             return None
         kind = found.multi_handedness[0].classification[0]
-        points = _points(found.multi_hand_landmarks[0]) * np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1]], np.float32)
+        points = _points(found.multi_hand_landmarks[0]) * np.array(
+            [rgb.shape[1], rgb.shape[0], rgb.shape[1]], np.float32
+        )
         # MediaPipe names hands as in a mirror.
         return points, float(kind.score), kind.label == "Right"
 
@@ -128,7 +132,9 @@ class HandEstimator:
     def __enter__(self) -> HandEstimator:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -156,7 +162,9 @@ class PersonFinder:
     def __enter__(self) -> PersonFinder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

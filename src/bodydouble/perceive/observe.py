@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, info_to_json
 from bodydouble.capture.values import Observations, VideoInfo
-from bodydouble.core.errors import NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
-from bodydouble.core.files import atomic_path
-from bodydouble.perceive.estimate import estimate_run
-from bodydouble.perceive.parts import LANDMARK_NAMES, RawLandmarks
+from bodydouble.core.files import atomic_path, remove_tree
+from bodydouble.perceive.judge import check_subject, subject_box_px
+from bodydouble.perceive.parts import LANDMARK_NAMES, RawLandmarks, join_parts, load_part
+from bodydouble.perceive.span import PerceiveConfig, choose_span
+from bodydouble.perceive.subject import Subject, choose_subject, person_from_json
+from bodydouble.perceive.workers import Workers
 
+__all__ = ["PerceiveConfig", "observe"]
 
-@dataclass(frozen=True, kw_only=True)
-class PerceiveConfig:
-    """What to look at."""
-
-    start_s: float | None = None
-    """Begin of the span, seconds from the first frame; None for the best choice."""
-    end_s: float | None = None
-    max_seconds: float = 30.0
-    """Longer spans are cut to this."""
+_NUM_RUNS = 2
+"""The span is always cut into this many runs, so that the result does not depend on the number of cores."""
+_MIN_RUN_FRAMES = 40
+_SAMPLES = 10
+"""Frames in which all people are looked for."""
 
 
 def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Callable[[Event], None]) -> Observations:
@@ -33,28 +34,22 @@ def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Cal
 
     Raises:
         NoSubjectError: When no usable person is in view.
+        ConfigError: When the wanted span is empty.
     """
     began = time.perf_counter()
-    indices = list(range(video.num_frames))
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Warned):
+            folder.add_warning(event.code, event.message, event.advice)
+        emit(event)
+
+    first, stop = choose_span(video, config, tell)
+    folder.set_span(first, stop)
     with atomic_path(folder.masks_folder) as masks_folder:
         masks_folder.mkdir()
-        raw = estimate_run(
-            video, indices, masks_folder, lambda done: emit(Progress(stage="perceive", done=done, total=len(indices), unit="frames"))
-        )
-        if not bool(raw.present.any()):
-            raise NoSubjectError(
-                f"Nobody was found in {video.path}. One person should be in view, at least from the hips up; "
-                "try a brighter clip or one where the person is larger."
-            )
-    observations = _to_observations(raw, video)
-    folder.set_span(indices[0], indices[-1] + 1)
-    folder.save_observations(observations)
-    emit(Done(stage="perceive", seconds=time.perf_counter() - began))
-    return observations
-
-
-def _to_observations(raw: RawLandmarks, video: VideoInfo) -> Observations:
-    return Observations(
+        raw = _estimate(video, first, stop, masks_folder, tell)
+        check_subject(raw, video, tell)
+    observations = Observations(
         frame_indices=raw.frame_indices,
         times_s=torch.tensor([video.times_s[i] for i in raw.frame_indices.tolist()], dtype=torch.float32),
         width_px=video.width_px,
@@ -64,5 +59,74 @@ def _to_observations(raw: RawLandmarks, video: VideoInfo) -> Observations:
         xyz_camera_m=raw.xyz_camera_m,
         confidence=raw.confidence,
         present=raw.present,
-        box_px=raw.mask_box_px,
+        box_px=subject_box_px(raw, video),
     )
+    folder.save_observations(observations)
+    emit(Done(stage="perceive", seconds=time.perf_counter() - began))
+    return observations
+
+
+def _estimate(
+    video: VideoInfo, first: int, stop: int, masks_folder: Path, emit: Callable[[Event], None]
+) -> RawLandmarks:
+    """Run the networks over the span in worker processes."""
+    count = stop - first
+    runs = _NUM_RUNS if count >= _NUM_RUNS * _MIN_RUN_FRAMES else 1
+    edges = [first + round(count * k / runs) for k in range(runs + 1)]
+    spans = list(itertools.pairwise(edges))
+    facts = info_to_json(video)
+    parts_folder = masks_folder.with_name(masks_folder.name + ".parts.partial")
+    remove_tree(parts_folder)
+    parts_folder.mkdir()
+    try:
+        with Workers(runs) as workers:
+            emit(Progress(stage="perceive", done=0, total=count, unit="frames"))
+            subject = _find_subject(workers, facts, spans, video, emit)
+            anchors = [dataclasses.asdict(p) for p in subject.anchors] if subject.num_others else []
+            paths = [parts_folder / f"{k}.safetensors" for k in range(runs)]
+            done = [0] * runs
+
+            def progress(number: int, frames: int) -> None:
+                done[number] = frames
+                emit(Progress(stage="perceive", done=sum(done), total=count, unit="frames"))
+
+            commands = [
+                {
+                    "do": "run",
+                    "video": facts,
+                    "frames": span,
+                    "masks": str(masks_folder),
+                    "part": str(path),
+                    "anchors": anchors,
+                }
+                for span, path in zip(spans, paths, strict=True)
+            ]
+            workers.ask(commands, progress)
+        return join_parts([load_part(path) for path in paths])
+    finally:
+        remove_tree(parts_folder)
+
+
+def _find_subject(
+    workers: Workers, facts: dict, spans: list[tuple[int, int]], video: VideoInfo, emit: Callable[[Event], None]
+) -> Subject:
+    """Look for everybody in a few frames and choose one person."""
+    per_run = -(-_SAMPLES // len(spans))
+    commands = []
+    for first, stop in spans:
+        here = min(per_run, stop - first)
+        frames = sorted({first + int((k + 0.5) * (stop - first) / here) for k in range(here)})
+        commands.append({"do": "people", "video": facts, "frames": frames})
+    answers = workers.ask(commands)
+    samples = [[person_from_json(p) for p in people] for answer in answers for people in answer["people"]]
+    subject = choose_subject(samples, video.width_px, video.height_px)
+    if subject.num_others:
+        more = "another person is" if subject.num_others == 1 else f"{subject.num_others} other people are"
+        emit(
+            Warned(
+                code="several_people",
+                message=f"Besides the subject, {more} in view; the most prominent person is followed.",
+                advice="Film one person alone, or cut the others out of the picture.",
+            )
+        )
+    return subject

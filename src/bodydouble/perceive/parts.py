@@ -53,4 +53,6 @@ def load_part(path: Path) -> RawLandmarks:
 def join_parts(parts: list[RawLandmarks]) -> RawLandmarks:
     """Put parts together in the order of their frames."""
     ordered = sorted((p for p in parts if len(p.frame_indices)), key=lambda p: int(p.frame_indices[0]))
-    return RawLandmarks(**{name: torch.cat([getattr(p, name) for p in ordered]) for name in RawLandmarks.__dataclass_fields__})
+    return RawLandmarks(
+        **{name: torch.cat([getattr(p, name) for p in ordered]) for name in RawLandmarks.__dataclass_fields__}
+    )
