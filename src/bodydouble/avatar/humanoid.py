@@ -22,7 +22,7 @@ _SIDED: dict[str, tuple[str, ...]] = {
     "UpperLeg": ("upleg", "upperleg", "upperleg01", "thigh", "hip"),
     "LowerLeg": ("lowerleg", "lowerleg01", "loleg", "shin", "calf", "knee", "leg"),
     "Foot": ("ankle", "foot"),
-    "Toes": ("toebase", "toes", "toe", "ball", "foot"),
+    "Toes": ("toebase", "toes", "toe", "ball", "toe21", "foot"),
 }
 """Names in order of preference; a name already taken by the bone above in this table is passed over."""
 

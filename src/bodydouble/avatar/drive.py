@@ -1,0 +1,149 @@
+"""Putting an avatar into a pose with an expression: splats and mesh in the world, ready to be rendered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble.avatar.values import Avatar, Morph, Splats
+from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
+from bodydouble.core.errors import ShapeError
+from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_multiply_wxyz, quat_wxyz_to_matrix
+from bodydouble.core.skinning import bone_transforms, skin_points
+from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.render.protocol import SplatCloud
+from bodydouble.render.sh import sh_basis, sh_degree
+
+
+@tensor_struct
+class PosedAvatar(TensorStruct):
+    """An avatar in the world at one moment; what the avatar lacks is none."""
+
+    splats: SplatCloud | None
+    vertices_world_m: Float[Tensor, "verts 3"] | None
+    joints_world_m: Float[Tensor, "bones 3"]
+
+
+def pose_avatar(avatar: Avatar, pose: Pose, expression: Float[Tensor, " actions"] | None = None) -> PosedAvatar:
+    """Put an avatar into a pose: morphs first, then skinning.
+
+    Positions follow linear blend skinning (`core.skinning.skin_points`). A splat turns by the blend of its bones'
+    rotations as unit quaternions, so that it keeps its size; view-dependent colour turns with it.
+
+    Args:
+        avatar: With a mesh, splats, or both.
+        pose: One pose (no batch axes) of the avatar's rig.
+        expression: Strength of the 52 ARKit actions in [0, 1], in the order of `ARKIT_ACTIONS`; none is neutral.
+    Returns:
+        The posed parts in the world, metres. Differentiable in the pose and the avatar's tensors.
+    Raises:
+        ShapeError: When the pose is not of this rig, or the expression has not 52 values.
+    """
+    rig = avatar.rig
+    if pose.rotvecs.shape != (len(rig.bone_names), 3):
+        raise ShapeError(
+            f"pose_avatar: the pose must have shape ({len(rig.bone_names)}, 3) for this rig, got "
+            f"{tuple(pose.rotvecs.shape)}; retarget the motion to this avatar first."
+        )
+    if expression is not None and expression.shape != (len(ARKIT_ACTIONS),):
+        raise ShapeError(
+            f"pose_avatar: the expression must have {len(ARKIT_ACTIONS)} values, got {tuple(expression.shape)}; "
+            "make it with avatar.expressions.expression_tensor."
+        )
+    R, t = bone_transforms(pose.rotvecs, rig.joints_rest_m, pose.translation_world_m, rig.bone_parents)
+    mesh = avatar.mesh
+    vertices = None
+    if mesh is not None:
+        vertices_rest = apply_morphs(mesh.vertices_rest_m, mesh.morphs, expression)
+        vertices = skin_points(vertices_rest, R, t, mesh.joints, mesh.weights)
+    splats = None if avatar.splats is None else pose_splats(avatar.splats, R, t, expression)
+    joints = (R @ rig.joints_rest_m[:, :, None])[:, :, 0] + t
+    return PosedAvatar(splats=splats, vertices_world_m=vertices, joints_world_m=joints)
+
+
+def pose_splats(
+    splats: Splats,
+    R_world_rest: Float[Tensor, "bones 3 3"],
+    t_world_rest: Float[Tensor, "bones 3"],
+    expression: Float[Tensor, " actions"] | None = None,
+) -> SplatCloud:
+    """Skinned splats in the world, for bone transforms from `core.skinning.bone_transforms`."""
+    means_rest = apply_morphs(splats.means_rest_m, splats.morphs, expression)
+    blend = blend_rotations(R_world_rest, splats.joints, splats.weights)
+    sh = splats.sh
+    if sh.shape[1] > 1:
+        sh = rotate_sh(sh, quat_wxyz_to_matrix(blend))
+    return SplatCloud(
+        means_world=skin_points(means_rest, R_world_rest, t_world_rest, splats.joints, splats.weights),
+        quats_wxyz=quat_multiply_wxyz(blend, splats.quats_wxyz),
+        scales_m=splats.scales_m,
+        opacities=splats.opacities,
+        sh=sh,
+    )
+
+
+def apply_morphs(
+    points_rest: Float[Tensor, "n 3"], morphs: Sequence[Morph], expression: Float[Tensor, " actions"] | None
+) -> Float[Tensor, "n 3"]:
+    """Rest positions with the facial actions added that have any strength.
+
+    Args:
+        points_rest: Rest positions, metres.
+        morphs: By ARKit name; other names are left alone.
+        expression: Strengths in the order of `ARKIT_ACTIONS`, or none.
+    """
+    if expression is None:
+        return points_rest
+    for morph in morphs:
+        if morph.name in ARKIT_ACTIONS and morph.indices.numel():
+            strength = expression[ARKIT_ACTIONS.index(morph.name)]
+            if float(strength) != 0.0 or strength.requires_grad:
+                points_rest = points_rest.index_add(0, morph.indices, morph.deltas_m * strength)
+    return points_rest
+
+
+def blend_rotations(
+    R_world_rest: Float[Tensor, "bones 3 3"], joints: Tensor, weights: Float[Tensor, "n k"]
+) -> Float[Tensor, "n 4"]:
+    """Unit quaternions wxyz: the weighted mean of the bones' quaternions, each on the side of the strongest one's.
+
+    Averaging quaternions instead of matrices keeps rotations free of scale and shear.
+    """
+    quats = matrix_to_quat_wxyz(R_world_rest)[joints]  # [n, k, 4]
+    lead = quats.gather(1, weights.argmax(1)[:, None, None].expand(-1, 1, 4))
+    sign = torch.where((quats * lead).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    return torch.nn.functional.normalize((quats * sign * weights[..., None]).sum(1), dim=-1)
+
+
+def rotate_sh(
+    sh_rest: Float[Tensor, "n coeffs channels"], R_world_rest: Float[Tensor, "n 3 3"]
+) -> Float[Tensor, "n coeffs channels"]:
+    """Spherical harmonics that look in the world, after a turn by R, as the given ones looked in the rest frame.
+
+    Each degree is a space of its own that rotations map to itself: the new coefficients are found from the values in as
+    many directions as the degree has functions, by one small matrix for each degree.
+    """
+    degree = sh_degree(sh_rest.shape[1])
+    parts = [sh_rest[:, :1]]
+    for order in range(1, degree + 1):
+        size, start = 2 * order + 1, order * order
+        directions = _spread_directions(size).to(sh_rest)
+        solve = torch.linalg.inv(sh_basis(directions, order)[:, start:].double()).to(sh_rest)
+        # The value in a world direction d is the rest expansion's value in R^T d.
+        directions_rest = torch.einsum("nji,kj->nki", R_world_rest, directions)
+        values = sh_basis(directions_rest, order)[..., start:] @ sh_rest[:, start : start + size]
+        parts.append(solve @ values)
+    return torch.cat(parts, dim=1)
+
+
+def _spread_directions(count: int) -> Float[Tensor, "count 3"]:
+    """Directions in general position on the upper half sphere, so that no two are opposite (a sunflower's spiral)."""
+    k = torch.arange(count, dtype=torch.float64) + 0.5
+    z = 1.0 - k / (count + 0.35)
+    radius = (1.0 - z * z).sqrt()
+    angle = k * math.pi * (3.0 - math.sqrt(5.0))
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), z], dim=-1)
