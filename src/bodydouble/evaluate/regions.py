@@ -48,7 +48,8 @@ def mask_box(mask: Float[np.ndarray, "height width"], protocol: HeldoutProtocol 
     columns, rows = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
     if columns.size == 0:
         return None
-    box = grown_box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, protocol.box_growth)
+    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    box = grown_box(*(float(edge) for edge in edges), growth=protocol.box_growth)
     return box.clipped(mask.shape[1], mask.shape[0])
 
 
