@@ -1,0 +1,1 @@
+"""Commands: words in, words out. Nothing here computes anything."""

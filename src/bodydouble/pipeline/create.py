@@ -11,6 +11,7 @@ DIR/checkpoints/      of the training, and the held-out scores
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +21,18 @@ from bodydouble.capture.values import VideoInfo
 from bodydouble.core.errors import OutputError
 from bodydouble.core.events import Warned
 from bodydouble.core.files import remove_tree
+from bodydouble.pipeline.layout import (
+    AVATAR,
+    CAPTURE,
+    HELDOUT,
+    REPORT_HTML,
+    REPORT_JSON,
+    SPLATS_CHECKPOINT,
+    TURNTABLE,
+)
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import Emit, Run, Stage, StageRecord, open_run, plain
 
-AVATAR, CAPTURE, REPORT_HTML, REPORT_JSON, TURNTABLE = (
-    "avatar.glb",
-    "capture",
-    "report.html",
-    "report.json",
-    "turntable.mp4",
-)
-SPLATS_CHECKPOINT = "checkpoints/splats"
-HELDOUT = "checkpoints/heldout"
 STAGES = ("perceive", "fit", "reconstruct", "report")
 
 
@@ -89,9 +90,21 @@ def _run_stages(
         return result_of(run)
 
 
-def create_in(run: Run, info: VideoInfo, config: CreateConfig, emit: Emit, *, stages: tuple[str, ...] = STAGES) -> None:
+def create_in(
+    run: Run,
+    info: VideoInfo,
+    config: CreateConfig,
+    emit: Emit,
+    *,
+    stages: tuple[str, ...] = STAGES,
+    truth: Mapping[str, float] | None = None,
+) -> None:
     """The stages, in a run folder that is already open.
 
+    Args:
+        run, info, config, emit: As in `create`.
+        stages: Which of them to run.
+        truth: Scores against known truth, to be shown in the report (synthetic performers).
     Raises:
         OutputError: When the folder holds the run of another video.
     """
@@ -99,7 +112,7 @@ def create_in(run: Run, info: VideoInfo, config: CreateConfig, emit: Emit, *, st
     use_threads(config.threads)
     run.describe("video", {"path": info.path, "sha256": info.sha256, "frames": info.num_frames, "fps_hz": info.fps_hz})
     run.describe("config", plain(config))
-    for stage in _stages(run, info, config):
+    for stage in _stages(run, info, config, truth or {}):
         if stage.name in stages:
             run.do(stage, emit)
 
@@ -135,7 +148,7 @@ def _check_same_video(run: Run, info: VideoInfo) -> None:
         )
 
 
-def _stages(run: Run, info: VideoInfo, config: CreateConfig) -> tuple[Stage, ...]:
+def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str, float]) -> tuple[Stage, ...]:
     """The stages in order. Their work imports what it needs when it starts."""
     folder = run.folder / CAPTURE
     rooms = ("capture", "perceive")
@@ -168,11 +181,11 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig) -> tuple[Stage, ...
         ),
         Stage(
             name="report",
-            settings={"turntable_seconds": config.turntable_seconds, "preset": config.preset},
+            settings={"turntable_seconds": config.turntable_seconds, "preset": config.preset, "truth": truth},
             after=("perceive", "fit", "reconstruct"),
             rooms=(*with_body, "reconstruct", "evaluate", "pipeline"),
             outputs=(HELDOUT, TURNTABLE, REPORT_HTML, REPORT_JSON),
-            work=lambda emit: _report(run, folder, config, emit),
+            work=lambda emit: _report(run, folder, config, truth, emit),
         ),
     )
 
@@ -211,7 +224,7 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
     save_avatar(dataclasses.replace(avatar, provenance=provenance), run.folder / AVATAR)
 
 
-def _report(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
+def _report(run: Run, folder: Path, config: CreateConfig, truth: Mapping[str, float], emit: Emit) -> None:
     from bodydouble.pipeline.finish import finish
 
-    finish(run, Capture.open(folder), load_body(config.body), config, emit)
+    finish(run, Capture.open(folder), load_body(config.body), config, emit, truth=truth)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bodydouble.core.errors import ConfigError
-from bodydouble.fit.config import FitConfig
+from bodydouble.fit.track import FitConfig
 from bodydouble.perceive.observe import PerceiveConfig
 from bodydouble.reconstruct.splats.config import SplatsConfig
 
@@ -87,14 +87,14 @@ def with_choices(
             f"--focal-px is {focal_px:g}; expected the focal length in pixels of the video, usually 0.7 to 1.5 times its "
             "longer side. Leave it out to have it estimated."
         )
-    if height_cm is not None and not 40 <= height_cm <= 260:
-        raise ConfigError(f"--height-cm is {height_cm:g}; expected the person's height in centimetres, 40 to 260.")
+    if height_cm is not None and not 50 <= height_cm <= 260:
+        raise ConfigError(f"--height-cm is {height_cm:g}; expected the person's height in centimetres, 50 to 260.")
     if threads < 0:
         raise ConfigError(f"--threads is {threads}; expected 0 (all cores) or a number of threads.")
     return replace(
         config,
         perceive=replace(config.perceive, start_s=start_s, end_s=end_s),
-        fit=replace(config.fit, focal_px=focal_px, height_m=None if height_cm is None else height_cm / 100.0),
+        fit=replace(config.fit, focal_px=focal_px, height_cm=height_cm),
         splats=replace(config.splats, seed=seed),
         seed=seed,
         device=device,

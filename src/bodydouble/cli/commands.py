@@ -1,0 +1,232 @@
+"""Each command: from its options to calls into the program, and from the result to words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bodydouble.cli import options
+from bodydouble.cli.progress import ProgressPrinter
+from bodydouble.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bodydouble.pipeline.create import RunResult
+
+
+def create(command: options.Create) -> int:
+    """`bodydouble create`."""
+    from bodydouble.pipeline.create import STAGES
+    from bodydouble.pipeline.create import create as create_avatar
+    from bodydouble.pipeline.presets import preset, with_choices
+
+    config = with_choices(preset(command.preset), **_choices(command))
+    out = _folder_of(command)
+    with ProgressPrinter(STAGES) as emit:
+        result = create_avatar(command.video, out, config, emit, resume=command.resume)
+    _tell_run(result, as_json=command.json)
+    return 0
+
+
+def capture(command: options.Capture) -> int:
+    """`bodydouble capture`."""
+    from bodydouble.pipeline.create import STAGES
+    from bodydouble.pipeline.create import capture as capture_person
+    from bodydouble.pipeline.presets import STANDARD, with_choices
+
+    out = _folder_of(command)
+    with ProgressPrinter(STAGES[:2]) as emit:
+        result = capture_person(
+            command.video, out, with_choices(STANDARD, **_choices(command)), emit, resume=command.resume
+        )
+    folder = out / "capture"
+    if command.json:
+        _print_json({"folder": str(out), "capture": str(folder), **_cost(result)})
+    else:
+        print(f"The capture is in {folder}. To make the avatar: bodydouble create {command.video} -o {out} --resume")
+    return 0
+
+
+def demo(command: options.Demo) -> int:
+    """`bodydouble demo`."""
+    from bodydouble.pipeline.demo import DEMO_STAGES, Performance
+    from bodydouble.pipeline.demo import demo as perform_demo
+    from bodydouble.pipeline.presets import preset, with_choices
+
+    config = with_choices(preset(command.preset), device=command.device, threads=command.threads)
+    performance = Performance(seed=command.seed, seconds=command.seconds)
+    with ProgressPrinter(DEMO_STAGES) as emit:
+        result = perform_demo(command.out, config, performance, emit, resume=command.resume)
+    if command.json:
+        _print_json({**_run_json(result.run), "truth": dict(result.truth)})
+        return 0
+    print("Against the truth:")
+    for name, value in result.truth.items():
+        print(f"  {name.replace('_', ' '):36} {value:8.3f}")
+    _tell_run(result.run, as_json=False)
+    return 0
+
+
+def render(command: options.Render) -> int:
+    """`bodydouble render`."""
+    from bodydouble.pipeline.create import use_threads
+
+    use_threads(command.threads)
+    return _render_like(command) if command.like is not None else _render_video(command)
+
+
+def evaluate(command: options.Evaluate) -> int:
+    """`bodydouble evaluate`."""
+    from bodydouble.evaluate.results import format_table
+    from bodydouble.pipeline.create import use_threads
+    from bodydouble.pipeline.evaluate import evaluate_run
+
+    use_threads(command.threads)
+    with ProgressPrinter(()) as emit:
+        result = evaluate_run(command.folder, command.protocol, command.device, emit)
+    if command.json:
+        _print_json(result.to_json())
+    else:
+        print(format_table(result))
+    return 0
+
+
+def doctor(command: options.Doctor) -> int:
+    """`bodydouble doctor`."""
+    import dataclasses
+
+    from bodydouble.pipeline.doctor import examine, healthy
+
+    findings = examine()
+    if command.json:
+        _print_json({"healthy": healthy(findings), "findings": [dataclasses.asdict(f) for f in findings]})
+        return 0 if healthy(findings) else 1
+    for finding in findings:
+        sign = {"ok": "ok", "missing": "--", "problem": "!!"}[finding.state]
+        print(f"{sign}  {finding.name:14} {finding.found}")
+        if finding.advice:
+            print(f"{'':20}{finding.advice}")
+    print("Avatars can be made on this machine." if healthy(findings) else "Something needed is missing: see !! above.")
+    return 0 if healthy(findings) else 1
+
+
+def _render_video(command: options.Render) -> int:
+    from bodydouble.avatar.expressions import named_expression
+    from bodydouble.avatar.glb import load_avatar
+    from bodydouble.pipeline.motions import find_motion
+    from bodydouble.pipeline.playback import Playback, render_video
+    from bodydouble.render.select import make_rasterizer
+
+    width_px, height_px = _parse_size(command.size)
+    playback = Playback(
+        camera=command.camera,
+        width_px=width_px,
+        height_px=height_px,
+        fps_hz=command.fps,
+        seconds=command.seconds,
+        background=_parse_color(command.background),
+    )
+    expression = named_expression(command.expression) if command.expression else None
+    avatar = load_avatar(_avatar_path(command.avatar))
+    motion = find_motion(command.motion, avatar, command.fps)
+    rasterizer = make_rasterizer(command.device)
+    with ProgressPrinter(()) as emit:
+        count = render_video(avatar, motion, command.out, playback, rasterizer, emit, expression=expression)
+    if command.json:
+        _print_json({"video": str(command.out), "frames": count, "fps_hz": command.fps, "motion": motion.name})
+    else:
+        print(f"{count} frames written to {command.out}.")
+    return 0
+
+
+def _render_like(command: options.Render) -> int:
+    from bodydouble.pipeline.likeness import render_run_like
+
+    assert command.like is not None
+    with ProgressPrinter(()) as emit:
+        files = render_run_like(
+            _avatar_path(command.avatar),
+            command.like,
+            command.out,
+            frames=command.frames,
+            poses=command.poses,
+            device=command.device,
+            emit=emit,
+        )
+    if command.json:
+        _print_json({"folder": str(command.out), "files": [file.name for file in files], "poses": command.poses})
+    else:
+        print(f"{len(files)} pictures written to {command.out}.")
+    return 0
+
+
+def _choices(command: options.FromVideo) -> dict[str, Any]:
+    names = ("start_s", "end_s", "focal_px", "height_cm", "seed", "device", "threads")
+    return {name: getattr(command, name) for name in names}
+
+
+def _folder_of(command: options.FromVideo) -> Path:
+    return command.out if command.out is not None else Path(f"{command.video.stem or 'video'}-double")
+
+
+def _avatar_path(given: Path) -> Path:
+    return given / "avatar.glb" if given.is_dir() else given
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.strip().isdigit() and height.strip().isdigit()):
+        raise ConfigError(f"--size is {text!r}; expected width x height in pixels, such as 720x960.")
+    return int(width), int(height)
+
+
+def _parse_color(text: str) -> tuple[float, float, float]:
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise ConfigError(f"--background is {text!r}; expected a colour such as white, gray or '#20242c'.") from error
+    return red / 255.0, green / 255.0, blue / 255.0
+
+
+def _cost(result: RunResult) -> dict[str, Any]:
+    seconds = {record.name: record.seconds for record in result.records}
+    warnings = [{"code": w.code, "message": w.message, "advice": w.advice} for w in result.warnings]
+    return {"seconds": {**seconds, "total": result.seconds}, "peak_rss_mb": result.peak_rss_mb, "warnings": warnings}
+
+
+def _run_json(result: RunResult) -> dict[str, Any]:
+    report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    files = {name: str(result.folder / file) for name, file in _FILES.items()}
+    return {"folder": str(result.folder), **files, "report": report}
+
+
+_FILES = {"avatar": "avatar.glb", "report_html": "report.html", "turntable": "turntable.mp4"}
+
+
+def _tell_run(result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(_run_json(result))
+        return
+    report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    heldout = report["heldout"]
+    print(report["verdict"]["text"])
+    print(
+        f"Held out ({heldout['frames']} frames, protocol {heldout['protocol']}): "
+        f"{_number(heldout['psnr_box'])} dB with the fit's pose, "
+        f"{_number(heldout['psnr_box_registered'])} dB with the registered pose, "
+        f"outline overlap {_number(heldout['mask_iou'], 3)}."
+    )
+    print(f"{result.seconds:.0f} s of work, at most {result.peak_rss_mb:.0f} MB of memory.")
+    print(f"Avatar:    {result.folder / 'avatar.glb'}  ({report['splats']} splats, {report['avatar_mb']:.1f} MB)")
+    print(f"Report:    {result.folder / 'report.html'}")
+    print(f"Turntable: {result.folder / 'turntable.mp4'}")
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "unknown" if value is None else f"{value:.{digits}f}"
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,139 @@
+"""What can be said on the command line. The types are the language, the docstrings are the help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+_Out = tyro.conf.arg(aliases=["-o"], metavar="DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    json: bool = False
+    """Print the result as JSON on standard output; progress goes to standard error as always."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Common):
+    """Options of commands that compute."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute. `auto` takes CUDA where torch and gsplat have it, else the CPU."""
+    threads: int = 0
+    """Threads to use; 0 for as many as there are cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromVideo(Compute):
+    """Options of commands that start from a video."""
+
+    video: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VIDEO")]
+    """Any video file with one person in it, at least from the hips up."""
+    out: Annotated[Path | None, _Out] = None
+    """Folder for the results; new or empty. By default VIDEO's name with `-double`, in the current folder."""
+    resume: bool = False
+    """Continue what an earlier command left in the folder, however it ended."""
+    focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Focal length in pixels of the video, if you know it; else it is read from the file or estimated."""
+    height_cm: Annotated[float | None, tyro.conf.arg(metavar="CM")] = None
+    """The person's height, if you know it; a video cannot tell it. Otherwise 170 is assumed."""
+    start_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Begin here, in seconds from the video's beginning."""
+    end_s: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Stop here. By default the longest shot is taken, at most 30 s of it."""
+    seed: int = 0
+    """Another number gives another, equally good result; the same number the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(FromVideo):
+    """Turn a video of a person into an avatar: avatar.glb, a report and a turntable."""
+
+    preset: Literal["draft", "standard", "fine"] = "standard"
+    """How much time to spend: about a minute, three, or fifteen for a clip of ten seconds on two cores."""
+    method: Literal["splats"] = "splats"
+    """How the avatar is reconstructed."""
+    body: Literal["anny"] = "anny"
+    """The body model that is fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture(FromVideo):
+    """Stop after observation and fit: landmarks, masks and the body's motion. `create --resume` goes on from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Compute):
+    """Make an avatar of a synthetic performer, and score it against the known truth. Needs no input."""
+
+    out: Annotated[Path, _Out] = Path("demo")
+    """Folder for the results; new or empty."""
+    resume: bool = False
+    """Continue an earlier demo in the folder, however it ended; what is finished is not done again."""
+    preset: Literal["draft", "standard", "fine"] = "draft"
+    """How much time to spend."""
+    seed: int = 7
+    """Another number is another performer."""
+    seconds: float = 6.0
+    """Length of the performance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(Compute):
+    """Show an avatar: in motion as a video, or as its own video's camera saw it, frame by frame."""
+
+    avatar: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="AVATAR")]
+    """An avatar.glb, or the folder of a run."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+    """The video (.mp4); with --like a new folder for the pictures."""
+    motion: str = "idle"
+    """A built-in motion by name, or a .bvh file."""
+    expression: str = ""
+    """A facial expression by name, such as smile, or one of the 52 ARKit actions, such as jawOpen."""
+    camera: Literal["orbit", "fixed", "follow"] = "orbit"
+    """Once around the avatar, in front of it, or in front of it wherever it goes."""
+    size: str = "720x960"
+    """Width x height in pixels."""
+    fps: float = 30.0
+    """Frames per second."""
+    seconds: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Length of the video. By default that of the motion; with --camera orbit at least 6."""
+    background: str = "white"
+    """A colour: a name, or #rrggbb."""
+    like: Annotated[Path | None, tyro.conf.arg(metavar="DIR/capture")] = None
+    """Write RGBA pictures frame_%06d.png from the camera of this capture, at the video's size, instead of a video."""
+    frames: Literal["heldout", "train", "all"] = "heldout"
+    """With --like: which frames of the video."""
+    poses: Literal["fit", "registered"] = "fit"
+    """With --like: poses from the fit alone, or aligned to each frame's own picture with the avatar frozen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Compute):
+    """Score a finished run on the frames that were held out of its training, and say how that was done."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder of a run."""
+    protocol: str = "heldout-v1"
+    """Name of the evaluation protocol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Common):
+    """Say what this machine has, and what each missing thing would bring."""
+
+
+Command = (
+    Annotated[Create, tyro.conf.subcommand("create")]
+    | Annotated[Capture, tyro.conf.subcommand("capture")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)

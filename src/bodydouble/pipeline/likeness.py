@@ -1,0 +1,185 @@
+"""An avatar as the camera of its own video saw the person: one picture for each source frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.values import Avatar
+from bodydouble.body.protocol import Pose
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.errors import ConfigError, InputError, OutputError
+from bodydouble.core.events import Progress
+from bodydouble.core.files import atomic_path
+from bodydouble.pipeline.stages import Emit
+from bodydouble.render.protocol import Rasterizer
+
+FrameChoice = Literal["heldout", "train", "all"]
+PoseChoice = Literal["fit", "registered"]
+
+
+def chosen_frames(capture: Capture, choice: FrameChoice) -> list[int]:
+    """Source indices of the frames with the subject in view.
+
+    Raises:
+        InputError: When there are none.
+    """
+    if choice == "heldout":
+        frames = capture.heldout_indices()
+    elif choice == "train":
+        frames = capture.train_indices()
+    else:
+        frames = sorted(capture.heldout_indices() + capture.train_indices())
+    if not frames:
+        raise InputError(f"{capture.folder} has no {choice} frames with the person in view. Choose --frames all.")
+    return frames
+
+
+def registered_track(
+    capture: Capture,
+    avatar: Avatar,
+    refined_track: BodyTrack | None,
+    frames: Sequence[int],
+    rasterizer: Rasterizer,
+    emit: Emit,
+) -> BodyTrack:
+    """The track with each of `frames` aligned to its own picture, the avatar frozen.
+
+    Args:
+        refined_track: Poses as training left them, if they are known: training frames keep them.
+    """
+    from bodydouble.body.anny import load_anny
+    from bodydouble.evaluate.heldout import DEFAULT_REGISTER
+    from bodydouble.fit.register import register_frames
+
+    trained = set() if refined_track is None else set(capture.train_indices())
+    wanted = [index for index in frames if index not in trained]
+    start = capture.track() if refined_track is None else refined_track
+    if not wanted:
+        return start
+    return register_frames(capture, load_anny(), avatar, start, wanted, rasterizer, DEFAULT_REGISTER, emit)
+
+
+def render_like(
+    avatar: Avatar,
+    capture: Capture,
+    track: BodyTrack,
+    frames: Sequence[int],
+    out: Path,
+    rasterizer: Rasterizer,
+    emit: Emit,
+) -> list[Path]:
+    """Write `frame_%06d.png` by source frame index: RGBA, the video's own size and camera, nothing cut by a mask.
+
+    Args:
+        avatar: With splats.
+        capture: Of the same person's video.
+        track: Poses and camera.
+        frames: Source indices, all in the track.
+        out: A new or empty folder; it appears only when it is whole.
+        rasterizer: Renders the splats.
+        emit: Told about progress.
+    Returns:
+        The files.
+    """
+    from PIL import Image
+
+    if avatar.splats is None:
+        raise InputError("This avatar holds no splats; --like needs them. Use the avatar.glb of a run.")
+    if len(track.rotvecs[0]) != len(avatar.rig.bone_names):
+        raise InputError(
+            f"The avatar has {len(avatar.rig.bone_names)} bones and the capture's body {len(track.rotvecs[0])}: "
+            "they do not belong together. Use the avatar and the capture of one run."
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} is not an empty folder: nothing there is touched. Choose a new one with -o.")
+    camera = video_camera(capture.info.width_px, capture.info.height_px, track.focal_px)
+    row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
+    missing = [index for index in frames if index not in row_of]
+    if missing:
+        raise ConfigError(f"Frame {missing[0]} has no pose in this capture. Choose --frames heldout, train or all.")
+    with atomic_path(out) as partial:
+        partial.mkdir(parents=True)
+        for done, index in enumerate(frames, start=1):
+            rgba = rgba_of_row(avatar, track, row_of[index], camera, rasterizer)
+            Image.fromarray(rgba).save(partial / picture_name(index), compress_level=4)
+            emit(Progress(stage="render", done=done, total=len(frames), unit="frames"))
+    return [out / picture_name(index) for index in frames]
+
+
+def picture_name(frame_index: int) -> str:
+    """File name of a picture by source frame index."""
+    return f"frame_{frame_index:06d}.png"
+
+
+def rgba_of_row(
+    avatar: Avatar, track: BodyTrack, row: int, camera: Camera, rasterizer: Rasterizer
+) -> UInt8[np.ndarray, "height width 4"]:
+    """One picture with straight (not premultiplied) alpha."""
+    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+    with torch.no_grad():
+        splats = pose_avatar(avatar, pose, track.expression[row]).splats
+        assert splats is not None
+        image = rasterizer(splats, camera)
+    return straight_rgba(image.rgb, image.alpha)
+
+
+def straight_rgba(
+    rgb_on_black: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"]
+) -> UInt8[np.ndarray, "height width 4"]:
+    """8-bit RGBA from colours composited over black."""
+    color = rgb_on_black / alpha.clamp_min(1e-4)[..., None]
+    rgba = torch.cat([color, alpha[..., None]], dim=-1).clamp(0.0, 1.0)
+    return (rgba * 255.0).round().to(torch.uint8).numpy()
+
+
+def render_run_like(
+    avatar_path: Path,
+    capture_folder: Path,
+    out: Path,
+    *,
+    frames: FrameChoice,
+    poses: PoseChoice,
+    device: str,
+    emit: Emit,
+) -> list[Path]:
+    """Load an avatar and a capture and write the pictures of `render_like`.
+
+    With `poses="registered"`, training frames of the capture's own run have the poses that training left; all others
+    are aligned to their picture now.
+    """
+    from bodydouble.avatar.glb import load_avatar
+    from bodydouble.render.select import make_rasterizer
+
+    capture = Capture.open(capture_folder)
+    track = capture.track()
+    avatar = load_avatar(avatar_path)
+    indices = chosen_frames(capture, frames)
+    rasterizer = make_rasterizer(device)
+    if poses == "registered":
+        track = registered_track(
+            capture, avatar, _refined_by_training(capture_folder, avatar_path), indices, rasterizer, emit
+        )
+    return render_like(avatar, capture, track, indices, out, rasterizer, emit)
+
+
+def _refined_by_training(capture_folder: Path, avatar_path: Path) -> BodyTrack | None:
+    """The track that training left, if avatar and capture are of one run and its checkpoints are there."""
+    from bodydouble.pipeline.finish import trained_result
+
+    run = capture_folder.resolve().parent
+    if avatar_path.resolve().parent != run:
+        return None
+    try:
+        return trained_result(run, Capture.open(capture_folder))[1]
+    except InputError:
+        return None

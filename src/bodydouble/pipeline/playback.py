@@ -1,0 +1,210 @@
+"""An avatar in motion, as a video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from bodydouble.avatar.drive import PosedAvatar, pose_avatar
+from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.values import Avatar
+from bodydouble.core.cameras import Camera, look_at_camera
+from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.core.events import Progress
+from bodydouble.pipeline.stages import Emit
+from bodydouble.render.protocol import Rasterizer
+
+CameraMove = Literal["orbit", "fixed", "follow"]
+_FLESH_M = 0.14
+"""How far the surface may lie beyond the outermost joints (head, hands, feet)."""
+_FOCAL_HEIGHTS = 1.6
+"""Focal length in image heights: a mild telephoto, as in portraits."""
+_ELEVATION_RAD = math.radians(6.0)
+_FOLLOW_SIGMA_S = 0.5
+_TURN_S = 6.0
+_MAX_SIDE_PX = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Playback:
+    """How an avatar is shown."""
+
+    camera: CameraMove = "orbit"
+    width_px: int = 720
+    height_px: int = 960
+    fps_hz: float = 30.0
+    seconds: float | None = None
+    """None for the length of the motion, or for one turn of the camera if that is longer."""
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """sRGB in [0, 1]."""
+    start_azimuth_rad: float = 0.0
+    """Where the camera starts: 0 in front, positive towards the avatar's left."""
+
+    def __post_init__(self) -> None:
+        if not (16 <= self.width_px <= _MAX_SIDE_PX and 16 <= self.height_px <= _MAX_SIDE_PX):
+            raise ConfigError(
+                f"A picture of {self.width_px}x{self.height_px} px cannot be made; expected 16 to {_MAX_SIDE_PX} px a side."
+            )
+        if not 1.0 <= self.fps_hz <= 240.0:
+            raise ConfigError(f"--fps is {self.fps_hz:g}; expected 1 to 240 frames a second.")
+        if self.seconds is not None and not 0.0 < self.seconds <= 3600.0:
+            raise ConfigError(f"--seconds is {self.seconds:g}; expected more than 0 and at most 3600.")
+
+
+def render_video(
+    avatar: Avatar,
+    motion: Motion,
+    out: Path,
+    playback: Playback,
+    rasterizer: Rasterizer,
+    emit: Emit,
+    *,
+    expression: Float[Tensor, " actions"] | None = None,
+    stage: str = "render",
+) -> int:
+    """Write an H.264 video of an avatar that performs a motion, over and over if it is shorter than the video.
+
+    Args:
+        avatar: With splats, or with a mesh alone.
+        motion: On the avatar's rig.
+        out: The .mp4; it appears only when it is whole.
+        playback: Camera, size, rate, length, background.
+        rasterizer: Renders the splats.
+        emit: Told about progress.
+        expression: Strength of the 52 ARKit actions, on top of the motion's own; none adds nothing.
+        stage: Name that progress is reported under.
+    Returns:
+        The number of frames.
+    """
+    from bodydouble.capture.video import VideoWriter
+
+    if out.suffix.lower() != ".mp4":
+        raise ConfigError(f"{out.name} must end in .mp4: videos are written as H.264 in MP4. Rename it with -o.")
+    count = frame_count(motion, playback)
+    with VideoWriter(out, playback.fps_hz, playback.width_px, playback.height_px) as video:
+        for done, image in enumerate(rendered_frames(avatar, motion, playback, rasterizer, expression), start=1):
+            video.write(image)
+            emit(Progress(stage=stage, done=done, total=count, unit="frames"))
+    return count
+
+
+def frame_count(motion: Motion, playback: Playback) -> int:
+    """How many frames the video has."""
+    seconds = playback.seconds
+    if seconds is None:
+        seconds = max(motion.duration_s, _TURN_S) if playback.camera == "orbit" else motion.duration_s
+    return max(1, round(seconds * playback.fps_hz))
+
+
+def rendered_frames(
+    avatar: Avatar,
+    motion: Motion,
+    playback: Playback,
+    rasterizer: Rasterizer,
+    expression: Float[Tensor, " actions"] | None = None,
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """The frames of `render_video`, one at a time."""
+    if avatar.splats is None and avatar.mesh is None:
+        raise InputError("The avatar holds neither splats nor a mesh: there is nothing to show.")
+    motion = motion.resampled(playback.fps_hz)
+    cameras = camera_path(avatar, motion, playback)
+    with torch.no_grad():
+        for i, camera in enumerate(cameras):
+            frame = i % motion.num_frames
+            actions = motion.expression[frame]
+            if expression is not None:
+                actions = (actions + expression).clamp(0.0, 1.0)
+            posed = pose_avatar(avatar, motion.pose(frame), actions)
+            yield _picture(avatar, posed, camera, playback.background, rasterizer)
+
+
+def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Camera]:
+    """One camera for each frame of the video; the whole motion stays in view.
+
+    `orbit` goes once around during the video, `fixed` stays in front, `follow` stays in front of the moving hips.
+    """
+    count = frame_count(motion, playback)
+    joints = _joint_path(avatar, motion)
+    hips = _smoothed(joints[:, 0], _FOLLOW_SIGMA_S * motion.fps_hz)
+    seen = joints - hips[:, None] if playback.camera == "follow" else joints
+    low, high = seen.amin((0, 1)) - _FLESH_M, seen.amax((0, 1)) + _FLESH_M
+    middle = (low + high) / 2
+    focal_px = _FOCAL_HEIGHTS * playback.height_px
+    half_height = float(high[1] - low[1]) / 2
+    radius = float((seen - middle)[..., [0, 2]].norm(dim=-1).max()) + _FLESH_M
+    half_width = radius if playback.camera == "orbit" else float(high[0] - low[0]) / 2
+    distance = radius + max(
+        half_height * focal_px / (playback.height_px / 2), half_width * focal_px / (playback.width_px / 2)
+    )
+    cameras = []
+    for i in range(count):
+        turn = 2.0 * math.pi * i / count if playback.camera == "orbit" else 0.0
+        azimuth = playback.start_azimuth_rad + turn
+        away = torch.tensor(
+            [
+                math.sin(azimuth) * math.cos(_ELEVATION_RAD),
+                math.sin(_ELEVATION_RAD),
+                math.cos(azimuth) * math.cos(_ELEVATION_RAD),
+            ]
+        )
+        target = middle + hips[i % motion.num_frames] if playback.camera == "follow" else middle
+        cameras.append(
+            look_at_camera(
+                target + distance * away,
+                target,
+                width_px=playback.width_px,
+                height_px=playback.height_px,
+                focal_px=focal_px,
+            )
+        )
+    return cameras
+
+
+def _joint_path(avatar: Avatar, motion: Motion) -> Float[Tensor, "frames bones 3"]:
+    from bodydouble.core.skinning import bone_transforms
+
+    rig = avatar.rig
+    R, t = bone_transforms(motion.rotvecs, rig.joints_rest_m, motion.translation_world_m, rig.bone_parents)
+    return (R @ rig.joints_rest_m[:, :, None])[..., 0] + t
+
+
+def _smoothed(path: Float[Tensor, "frames 3"], sigma_frames: float) -> Float[Tensor, "frames 3"]:
+    """A Gaussian mean over time, the ends repeated."""
+    from scipy.ndimage import gaussian_filter1d
+
+    return torch.from_numpy(gaussian_filter1d(path.numpy(), max(sigma_frames, 1e-3), axis=0, mode="nearest"))
+
+
+def _picture(
+    avatar: Avatar,
+    posed: PosedAvatar,
+    camera: Camera,
+    background: tuple[float, float, float],
+    rasterizer: Rasterizer,
+) -> UInt8[np.ndarray, "height width 3"]:
+    if posed.splats is not None:
+        rgb = rasterizer(posed.splats, camera, torch.tensor(background)).rgb
+    else:
+        rgb = _mesh_picture(avatar, posed, camera, background)
+    return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
+
+
+def _mesh_picture(
+    avatar: Avatar, posed: PosedAvatar, camera: Camera, background: tuple[float, float, float]
+) -> Float[Tensor, "height width 3"]:
+    """The mesh in its own colours, as it is where light is baked in."""
+    from bodydouble.render.mesh import rasterize_mesh
+
+    assert avatar.mesh is not None and posed.vertices_world_m is not None
+    faces, colors = avatar.mesh.faces, avatar.mesh.colors
+    image = rasterize_mesh(posed.vertices_world_m, faces, camera, colors=colors, background=torch.tensor(background))
+    assert image.rgb is not None
+    return image.rgb
