@@ -88,7 +88,9 @@ def _find_splats(file: GlbFile) -> tuple[dict[str, Any], int, object] | None:
             if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
                 file.fail(f"its {SKIN_EXTENSION} has version {version!r:.40}; update bodydouble")
             if splat.get("kernel") != "ellipse" or splat.get("colorSpace") != "srgb_rec709_display":
-                file.fail("its splats use a kernel or colour space that is not supported (ellipse, srgb_rec709_display)")
+                file.fail(
+                    "its splats use a kernel or colour space that is not supported (ellipse, srgb_rec709_display)"
+                )
             return primitive, file.index(node, "skin", len(file.objects("skins")), "a node"), mesh.get("extras")
     return None
 

@@ -255,9 +255,7 @@ def _unique_names(found: Sequence[object]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_humanoid(
-    file: GlbFile, joint_nodes: list[int], names: tuple[str, ...], parents: list[int]
-) -> dict[str, str]:
+def _read_humanoid(file: GlbFile, joint_nodes: list[int], names: tuple[str, ...], parents: list[int]) -> dict[str, str]:
     """VRM bone name -> bone name: from this program's extras, from a VRM 1.0 file, else guessed from the names."""
     ours = file.optional(file.optional(file.optional(file.root, "extras"), "bodydouble"), "humanoid")
     vrm = file.optional(file.extension(file.root, "VRMC_vrm") or {}, "humanoid")

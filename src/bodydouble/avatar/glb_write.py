@@ -92,7 +92,9 @@ def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
         "scenes": scenes,
         "nodes": nodes,
         "meshes": meshes,
-        "skins": [{"name": "rig", "skeleton": root, "inverseBindMatrices": bind_accessor, "joints": list(range(bones))}],
+        "skins": [
+            {"name": "rig", "skeleton": root, "inverseBindMatrices": bind_accessor, "joints": list(range(bones))}
+        ],
         "materials": [_material()],
     }
     if animations:
@@ -146,7 +148,9 @@ def check_avatar(avatar: Avatar) -> None:
         if avatar.splats.quats_wxyz.norm(dim=-1).min() < 1e-6:
             raise ShapeError("save_avatar: splats.quats_wxyz holds a quaternion of length zero.")
         if avatar.splats.sh.shape[1] not in (1, 4, 9, 16):
-            raise ShapeError(f"save_avatar: splats.sh must have 1, 4, 9 or 16 coefficients, got {avatar.splats.sh.shape[1]}.")
+            raise ShapeError(
+                f"save_avatar: splats.sh must have 1, 4, 9 or 16 coefficients, got {avatar.splats.sh.shape[1]}."
+            )
 
 
 def _check_finite(name: str, values: Tensor) -> None:
@@ -181,7 +185,11 @@ def _material() -> dict[str, Any]:
     """Colours hold the light of the video already: unlit, and rough where a reader knows no unlit material."""
     return {
         "name": "baked",
-        "pbrMetallicRoughness": {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0},
+        "pbrMetallicRoughness": {
+            "baseColorFactor": [1.0, 1.0, 1.0, 1.0],
+            "metallicFactor": 0.0,
+            "roughnessFactor": 1.0,
+        },
         "doubleSided": True,
         "extensions": {UNLIT_EXTENSION: {}},
     }
@@ -234,9 +242,7 @@ def _mesh_primitive(buffer: BufferBuilder, mesh: Mesh) -> dict[str, Any]:
     attributes = {
         "POSITION": buffer.add(positions, target=TARGET_VERTICES, bounds=True),
         "NORMAL": buffer.add(vertex_normals(positions, faces), target=TARGET_VERTICES),
-        "COLOR_0": buffer.add(
-            np.round(colors * 65535).astype(np.uint16), target=TARGET_VERTICES, normalized=True
-        ),
+        "COLOR_0": buffer.add(np.round(colors * 65535).astype(np.uint16), target=TARGET_VERTICES, normalized=True),
         **_skin_attributes(buffer, mesh.joints, mesh.weights, int(mesh.joints.max()) + 1),
     }
     primitive: dict[str, Any] = {

@@ -36,7 +36,9 @@ class GlbFile:
             self.fail(f"glTF version 2.0 was expected, found {version!r}; convert it to glTF 2.0 first")
         required = self.root.get("extensionsRequired", [])
         if required:
-            self.fail(f"it requires extensions that are not supported: {required!r:.200}; export it without compression")
+            self.fail(
+                f"it requires extensions that are not supported: {required!r:.200}; export it without compression"
+            )
 
     def fail(self, what: str) -> NoReturn:
         """Raise the error of this file."""
@@ -178,7 +180,9 @@ class GlbFile:
         size = dtype.itemsize * components
         stride = self.number(view.get("byteStride", size), size, 252 if "byteStride" in view else size, "a byte stride")
         if offset + stride * (count - 1) + size > len(data):
-            self.fail(f"{where} reaches beyond its buffer view ({count} elements, {len(data)} bytes); it may be truncated")
+            self.fail(
+                f"{where} reaches beyond its buffer view ({count} elements, {len(data)} bytes); it may be truncated"
+            )
         strides = (stride, dtype.itemsize)
         return np.ndarray((count, components), dtype, buffer=data, offset=offset, strides=strides).copy()
 
@@ -204,7 +208,9 @@ def _read_container(path: Path) -> tuple[bytes, memoryview]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Expected an avatar (.glb).") from error
     if len(data) < 12 or struct.unpack_from("<I", data)[0] != GLB_MAGIC:
-        raise InputError(f"{path} is not a .glb file (it does not start with 'glTF'). Give an avatar that create wrote.")
+        raise InputError(
+            f"{path} is not a .glb file (it does not start with 'glTF'). Give an avatar that create wrote."
+        )
     _, version, length = struct.unpack_from("<III", data)
     if version != 2:
         raise InputError(f"{path} is GLB version {version}; version 2 is needed. Convert it to glTF 2.0 first.")

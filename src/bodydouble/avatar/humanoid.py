@@ -27,7 +27,14 @@ _SIDED: dict[str, tuple[str, ...]] = {
 """Names in order of preference; a name already taken by the bone above in this table is passed over."""
 
 _PREFIXES = re.compile(r"^(mixamorig\d*|bip\d*|def|org|char\d*|rig|armature|skeleton)[:_.\- ]+", re.IGNORECASE)
-_FINGERS = {"thumb": "Thumb", "index": "Index", "middle": "Middle", "ring": "Ring", "pinky": "Little", "little": "Little"}
+_FINGERS = {
+    "thumb": "Thumb",
+    "index": "Index",
+    "middle": "Middle",
+    "ring": "Ring",
+    "pinky": "Little",
+    "little": "Little",
+}
 _FINGER_NUMBERS = {"1": "Thumb", "2": "Index", "3": "Middle", "4": "Ring", "5": "Little"}
 _SEGMENTS = ("Proximal", "Intermediate", "Distal")
 _THUMB_SEGMENTS = ("Metacarpal", "Proximal", "Distal")

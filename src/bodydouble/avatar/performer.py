@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.anatomy import FINGER_BONES, frame_of, shortest_turn
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.humanoid import common_ancestor, guess_humanoid, path_between
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
-FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 LIMBS: tuple[tuple[str, ...], ...] = (("UpperLeg", "LowerLeg", "Foot"), ("UpperArm", "LowerArm", "Hand"))
 
 _Y_UP = {
@@ -215,7 +215,7 @@ def _calibrate_limb(
         if bone == upper and from_motion:
             hinge = _bending_axis(performer, joints[upper], joints[lower], joints.get(end))
             if hinge is not None and upper in rest_directions:
-                C[bone] = _frame(direction, hinge) @ _frame(rest_directions[upper], rest_hinges[upper]).T
+                C[bone] = frame_of(direction, hinge) @ frame_of(rest_directions[upper], rest_hinges[upper]).T
         previous = C[bone]
     if end in joints:
         below = [j for j, parent in enumerate(performer.parents) if parent == joints[end]]
@@ -283,11 +283,13 @@ def _calibrate_hand(C: dict[str, Tensor], performer: Performer, side: str, rest_
     across = f"{side}across"
     if len(found) >= 2 and across in rest_directions:
         forward = performer.toward(joints[hand], [joints[k] for k in found])
-        first, last = performer._place(joints[hand], joints[found[0]]), performer._place(joints[hand], joints[found[-1]])
+        first, last = (
+            performer._place(joints[hand], joints[found[0]]),
+            performer._place(joints[hand], joints[found[-1]]),
+        )
         if float(forward.norm()) > 0 and float(torch.linalg.cross(forward, last - first).norm()) > 1e-6:
-            C[hand] = _frame(forward, last - first) @ _frame(rest_directions[hand], rest_directions[across]).T
-    for finger in FINGERS:
-        segments = ("Metacarpal", "Proximal", "Distal") if finger == "Thumb" else ("Proximal", "Intermediate", "Distal")
+            C[hand] = frame_of(forward, last - first) @ frame_of(rest_directions[hand], rest_directions[across]).T
+    for finger, segments in FINGER_BONES.items():
         bones = [f"{side}{finger}{segment}" for segment in segments]
         previous = C[hand]
         for bone, following in itertools.zip_longest(bones, bones[1:]):
@@ -320,28 +322,6 @@ def _turned(R: Tensor, rest_direction: Tensor | None, direction: Tensor) -> Tens
     if rest_direction is None or float(direction.norm()) < 0.5 or float(rest_direction.norm()) < 0.5:
         return R
     return shortest_turn(R @ rest_direction, direction) @ R
-
-
-def shortest_turn(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The smallest rotation that takes unit vectors a to b; for opposite ones, half a turn about some normal."""
-    v = torch.linalg.cross(a, b)
-    cosine = (a * b).sum(-1)
-    zero = torch.zeros_like(cosine)
-    x, y, z = v.unbind(-1)
-    K = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape[:-1], 3, 3)
-    eye = torch.eye(3, dtype=a.dtype)
-    R = eye + K + K @ K / (1.0 + cosine).clamp_min(1e-9)[..., None, None]
-    helper = torch.nn.functional.one_hot(a.abs().argmin(-1), 3).to(a)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(a, helper), dim=-1)
-    half_turn = 2 * normal[..., :, None] * normal[..., None, :] - eye
-    return torch.where((cosine < -1 + 1e-7)[..., None, None], half_turn, R)
-
-
-def _frame(direction: Tensor, side: Tensor) -> Tensor:
-    """Right-handed orthonormal columns: the direction, the side made normal to it, and their cross product."""
-    first = torch.nn.functional.normalize(direction, dim=0)
-    second = torch.nn.functional.normalize(side - (side @ first) * first, dim=0)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=1)
 
 
 def _axes_batch(left: Float[Tensor, "n 3"], up: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
