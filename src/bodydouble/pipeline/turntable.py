@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
+from bodydouble.avatar.builtin import BUILTIN_MOTIONS, builtin_motion
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar, Rig
@@ -29,7 +29,6 @@ _BODY_SHARE = 0.82
 """Height of the body in the picture."""
 _DISTANCE_HEIGHTS = 3.2
 _ELEVATION_RAD = 0.14
-_ARM_FROM_VERTICAL_RAD = 0.38
 _WALL_TOP, _WALL_LOW = np.array([0.235, 0.245, 0.265]), np.array([0.40, 0.41, 0.43])
 _FLOOR_NEAR, _FLOOR_FAR = np.array([0.36, 0.36, 0.375]), np.array([0.42, 0.43, 0.445])
 _SHADOW_RADIUS_HEIGHTS = 0.20
@@ -63,7 +62,7 @@ def write_turntable(
         rasterizer: Renders the splats.
         seconds: Duration of one turn.
         emit: Told about progress.
-        motion: What the avatar does meanwhile, on its own rig; by default it stands, breathes and sways.
+        motion: What the avatar does meanwhile, on its own rig; by default it stands and breathes (`idle`).
     Raises:
         InputError: When the avatar holds nothing that can be drawn.
     """
@@ -76,7 +75,7 @@ def write_turntable(
         provenance=avatar.provenance,
     )
     frames = max(2, round(seconds * FPS_HZ))
-    motion = standing_motion(avatar.rig, frames, FPS_HZ) if motion is None else motion.resampled(FPS_HZ)
+    motion = _standing(avatar.rig, frames) if motion is None else motion.resampled(FPS_HZ)
     stage = _stage_of(drawn, motion.pose(0))
     ground = _studio(stage)
     with VideoWriter(path, FPS_HZ, WIDTH_PX, HEIGHT_PX, crf=_CRF) as video, torch.no_grad():
@@ -87,55 +86,20 @@ def write_turntable(
             emit(Progress(stage="turntable", done=k + 1, total=frames, unit="frames"))
 
 
-def standing_motion(rig: Rig, frames: int, fps_hz: float) -> Motion:
-    """Standing at ease for `frames` frames that can be looped: arms lowered, breathing, weight shifting, a blink."""
-    place = {human: rig.bone_names.index(bone) for human, bone in rig.humanoid.items()}
-    rotvecs = torch.zeros(frames, len(rig.bone_names), 3)
-    turn = torch.arange(frames) / frames * 2.0 * math.pi
-    breaths = max(1, round(frames / fps_hz / 3.0))
-    breath, sway = torch.sin(breaths * turn), torch.sin(turn)
-
-    def add(human: str, axis: int, angle_rad: Tensor | float) -> None:
-        if human in place:
-            rotvecs[:, place[human], axis] += angle_rad
-
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        lowered = _lowering_rad(rig, place, side)
-        add(f"{side}UpperArm", 2, -sign * (lowered + 0.015 * breath))
-        add(f"{side}UpperArm", 0, 0.035 * sign * sway)
-        add(f"{side}LowerArm", 0, 0.02 * breath)
-    add("chest", 0, -0.012 * breath)
-    add("spine", 2, 0.018 * sway)
-    add("hips", 2, -0.012 * sway)
-    for side in ("left", "right"):
-        add(f"{side}UpperLeg", 2, 0.012 * sway)
-    add("neck", 1, 0.10 * sway)
-    add("head", 1, 0.12 * sway)
-    add("head", 0, 0.02 * breath)
-    return Motion(
-        name="standing",
-        fps_hz=fps_hz,
-        rotvecs=rotvecs,
-        translation_world_m=torch.zeros(frames, 3),
-        expression=_blinking(frames),
-    )
-
-
-def _blinking(frames: int) -> Float[Tensor, "frames actions"]:
-    expression = torch.zeros(frames, len(ARKIT_ACTIONS))
-    eyes = [ARKIT_ACTIONS.index("eyeBlinkLeft"), ARKIT_ACTIONS.index("eyeBlinkRight")]
-    for offset, strength in ((0, 0.5), (1, 1.0), (2, 1.0), (3, 0.5)):
-        expression[(frames // 12 + offset) % frames, eyes] = strength
-    return expression
-
-
-def _lowering_rad(rig: Rig, place: dict[str, int], side: str) -> float:
-    """How far the arm must turn about the forward axis to hang a little away from the body."""
-    if f"{side}UpperArm" not in place or f"{side}LowerArm" not in place:
-        return 0.0
-    arm = rig.joints_rest_m[place[f"{side}LowerArm"]] - rig.joints_rest_m[place[f"{side}UpperArm"]]
-    from_vertical = math.atan2(abs(float(arm[0])), -float(arm[1]))
-    return max(0.0, from_vertical - _ARM_FROM_VERTICAL_RAD)
+def _standing(rig: Rig, frames: int) -> Motion:
+    """The built-in `idle`, paced so that it ends with the turn; the rest pose where the rig is not that of a human."""
+    idle_seconds, _ = BUILTIN_MOTIONS["idle"]
+    try:
+        return builtin_motion("idle", rig, fps_hz=frames / idle_seconds)
+    except InputError:
+        bones = len(rig.bone_names)
+        return Motion(
+            name="rest",
+            fps_hz=FPS_HZ,
+            rotvecs=torch.zeros(1, bones, 3),
+            translation_world_m=torch.zeros(1, 3),
+            expression=torch.zeros(1, len(ARKIT_ACTIONS)),
+        )
 
 
 def _stage_of(avatar: Avatar, pose: Pose) -> _Stage:
