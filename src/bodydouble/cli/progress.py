@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from io import TextIOBase
 from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 from bodydouble.core.events import Checkpointed, Done, Evaluated, Event, Progress, Step, Warned
 
@@ -30,14 +31,14 @@ _PLAIN_EVERY = 0.25
 class ProgressPrinter:
     """Listens to events. A context manager; call it with each event."""
 
-    def __init__(self, stages: tuple[str, ...], stream: TextIO | None = None) -> None:
+    def __init__(self, stages: tuple[str, ...], stream: TextIOBase | None = None) -> None:
         """
         Args:
             stages: The stages to come, in order; a line is printed when one of them is done.
             stream: Standard error by default.
         """
         self._stages = stages
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = stream if stream is not None else sys.stderr
         self._bars = _TerminalBars(self._stream) if self._stream.isatty() else _PlainLines(self._stream)
         self._warned: set[tuple[str, str]] = set()
         self._done: set[str] = set()
@@ -77,7 +78,7 @@ def words_of(stage: str) -> str:
 
 
 class _PlainLines:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._shown: dict[str, float] = {}
         self._begun: dict[str, float] = {}
@@ -106,7 +107,7 @@ class _PlainLines:
 
 
 class _TerminalBars:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress

@@ -134,7 +134,8 @@ class Run:
         def listen(event: Event) -> None:
             if isinstance(event, Warned) and event not in warnings:
                 warnings.append(event)
-            emit(event)
+            if not (isinstance(event, Done) and event.stage == stage.name):  # that is for us to say
+                emit(event)
 
         self._watch.take_peak_mb()
         started = time.perf_counter()

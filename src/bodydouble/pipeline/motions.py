@@ -1,0 +1,35 @@
+"""A motion for an avatar, by name or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bodydouble.avatar.builtin import BUILTIN_MOTIONS, builtin_motion
+from bodydouble.avatar.bvh import read_bvh
+from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.retarget import rest_floor, retarget
+from bodydouble.avatar.values import Avatar
+from bodydouble.core.errors import InputError
+
+_READERS = (".bvh",)
+
+
+def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
+    """The motion that `wanted` names, on the avatar's rig.
+
+    Args:
+        wanted: One of `BUILTIN_MOTIONS`, or the path of a .bvh file.
+        avatar: Whose rig is to move.
+        fps_hz: Frame rate of the result.
+    Raises:
+        InputError: When it is neither.
+    """
+    if wanted in BUILTIN_MOTIONS:
+        return builtin_motion(wanted, avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
+    path = Path(wanted)
+    known = ", ".join(BUILTIN_MOTIONS)
+    if path.suffix.lower() in _READERS:
+        return retarget(read_bvh(path), avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
+    if path.exists():
+        raise InputError(f"{path} is no motion that can be read; expected a .bvh file or one of: {known}.")
+    raise InputError(f"There is no motion {wanted!r}: it is neither a file nor one of: {known}.")

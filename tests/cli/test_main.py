@@ -1,0 +1,160 @@
+"""What the command line says and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import bodydouble
+from bodydouble.cli import commands
+from bodydouble.cli.main import main
+from bodydouble.core.errors import InputError
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bodydouble {bodydouble.__version__}\n"
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("create", "capture", "demo", "render", "evaluate", "doctor"):
+        assert command in text
+
+
+@pytest.mark.parametrize("command", ["create", "capture", "demo", "render", "evaluate", "doctor"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
+    assert main([command, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["frobnicate"], ["create"], ["create", "a.mp4", "--preset", "best"], ["create", "a.mp4", "--speed", "1"],
+     ["render", "a.glb"], ["create", "a.mp4", "--focal-px", "wide"]],
+)  # fmt: skip
+def test_wrong_usage_is_2(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert "Traceback" not in output.out + output.err
+
+
+def test_an_expected_error_is_its_message_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["create", str(tmp_path / "absent.mp4"), "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert "absent.mp4" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_errors_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["create", str(tmp_path / "absent.mp4"), "--json"]) == 1
+    output = capsys.readouterr()
+    assert "absent.mp4" in json.loads(output.out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["--start-s", "-1"], "--start-s is -1; expected seconds from the beginning"),
+     (["--start-s", "5", "--end-s", "4"], "--end-s is 4; expected more than --start-s (5)"),
+     (["--focal-px", "0"], "--focal-px is 0; expected the focal length in pixels"),
+     (["--height-cm", "1.7"], "--height-cm is 1.7; expected the person's height in centimetres"),
+     (["--threads", "-2"], "--threads is -2; expected 0 (all cores)")],
+)  # fmt: skip
+def test_choices_that_make_no_sense(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["create", "clip.mp4", *words]) == 1
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["--size", "large"], "--size is 'large'; expected width x height"),
+     (["--size", "4x4"], "A picture of 4x4 px cannot be made"),
+     (["--background", "plaid"], "--background is 'plaid'; expected a colour"),
+     (["--fps", "0"], "--fps is 0; expected 1 to 240"),
+     (["--seconds", "0"], "--seconds is 0; expected more than 0"),
+     (["--expression", "grinn"], "is not an expression"),
+     ([], "absent.glb")],
+)  # fmt: skip
+def test_render_options_that_make_no_sense(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["render", "absent.glb", "-o", "x.mp4", *words]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_an_unexpected_error_goes_to_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def broken(command: object) -> int:
+        raise ZeroDivisionError("so deep inside")
+
+    monkeypatch.setattr(commands, "doctor", broken)
+    assert main(["doctor"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: Something went wrong that should not: ZeroDivisionError: so deep inside")
+    assert "Traceback" not in error
+    found = re.search(r"Details are in (\S+);", error)
+    assert found is not None
+    log = Path(found[1])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_interruption_is_clean(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(command: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "doctor", interrupted)
+    assert main(["doctor"]) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(MemoryError(), "not enough memory"), (OSError(28, "No space left"), "disk is full")]
+)
+def test_the_machine_is_at_its_limits(
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def limited(command: object) -> int:
+        raise error
+
+    monkeypatch.setattr(commands, "doctor", limited)
+    assert main(["doctor"]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_a_program_error_in_words_is_not_wrapped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def refused(command: object) -> int:
+        raise InputError("This cannot be used. Use another.")
+
+    monkeypatch.setattr(commands, "doctor", refused)
+    assert main(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "This cannot be used. Use another."}
+
+
+def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]):
+    code = main(["doctor", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    names = [finding["name"] for finding in result["findings"]]
+    assert names == [
+        "python", "processor", "memory", "disk", "torch", "numba", "mediapipe", "anny", "video codecs", "cuda",
+    ]  # fmt: skip
+    assert code == (0 if result["healthy"] else 1)
+    for finding in result["findings"]:
+        assert finding["found"]
+        if finding["state"] != "ok":
+            assert finding["advice"]
+
+
+def test_doctor_in_words(capsys: pytest.CaptureFixture[str]):
+    main(["doctor"])
+    assert "mediapipe" in capsys.readouterr().out
+
+
+def test_evaluate_wants_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert "is not the folder of a run" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--protocol", "mine"]) == 1
+    assert "There is no evaluation protocol named 'mine'" in capsys.readouterr().err
