@@ -12,7 +12,7 @@ from bodydouble.capture.folder import write_mask
 from bodydouble.capture.values import VideoInfo
 from bodydouble.capture.video import read_frames
 from bodydouble.perceive.confidence import face_confidence, hand_confidence, inside_image
-from bodydouble.perceive.masks import mask_box_px, refine_mask
+from bodydouble.perceive.masks import mask_box_px, refine_mask, thin_parts
 from bodydouble.perceive.mediapipe_holistic import HolisticEstimator, HolisticResult
 from bodydouble.perceive.parts import BODY, FACE, LEFT_HAND, NUM_LANDMARKS, RIGHT_HAND, RawLandmarks
 from bodydouble.perceive.subject import Gate, landmarks_box
@@ -50,7 +50,7 @@ def estimate_run(
             if result is not None:
                 present[k] = True
                 _fill(result, xy[k], xyz[k], confidence[k])
-                mask = refine_mask(frame.rgb, result.mask)
+                mask = refine_mask(frame.rgb, result.mask, thin_parts(result))
                 write_mask(masks_folder, frame.index, mask)
                 boxes[k] = mask_box_px(mask)
             on_frame(k + 1)
