@@ -1,7 +1,7 @@
 """Linear algebra of a sequence: dense blocks on the diagonal, time couplings beside it, a border of shared unknowns.
 
-    [ H   B ] [x]   [g]      H: one block per frame, coupled over two frames by smoothness (banded)
-    [ B^T S ] [y] = [h]      y: what all frames share (shape, focal length, landmark offsets)
+[ H   B ] [x]   [g]      H: one block per frame, coupled over two frames by smoothness (banded)
+[ B^T S ] [y] = [h]      y: what all frames share (shape, focal length, landmark offsets)
 """
 
 from __future__ import annotations

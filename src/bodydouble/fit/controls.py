@@ -235,7 +235,9 @@ def _leg(rest: _Rest, side: str) -> list[Dof]:
     frame = leg_frames(rest.joints, upper[0], lower[0], foot)
 
     def dof(name, bone, axis, sigma, lower_limit=-2.6, upper_limit=2.6, agility=18.0):
-        return Dof(f"{side}_{name}", "body", (bone,), np.atleast_2d(axis), 0.0, sigma, lower_limit, upper_limit, agility)
+        return Dof(
+            f"{side}_{name}", "body", (bone,), np.atleast_2d(axis), 0.0, sigma, lower_limit, upper_limit, agility
+        )
 
     dofs = [
         dof("hip_bend", upper[0], frame[0], 0.7),

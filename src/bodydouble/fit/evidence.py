@@ -5,6 +5,7 @@ Points are grouped (body, each hand, face) so that each group's derivatives touc
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +43,7 @@ class Group:
     xy_px: Float[np.ndarray, "frames points 2"]
     precision: Float[np.ndarray, "frames points"]
     """1 / sigma^2 per square metre at the person's distance, times confidence; 0 where unseen."""
+    confidence: Float[np.ndarray, "frames points"]
     pairs: Int[np.ndarray, "segments 2"]
     """Ends of the segments, as positions in `points`."""
     directions_world: Float[np.ndarray, "frames segments 3"]
@@ -71,6 +73,7 @@ class Evidence:
                 g,
                 xy_px=g.xy_px[frames],
                 precision=g.precision[frames],
+                confidence=g.confidence[frames],
                 directions_world=g.directions_world[frames],
                 direction_weight=g.direction_weight[frames],
             )
@@ -101,9 +104,20 @@ def hand_segments() -> list[tuple[str, str]]:
     for finger in HAND_FINGERS:
         chain = ["cmc", "mcp", "ip", "tip"] if finger == "thumb" else ["mcp", "pip", "dip", "tip"]
         names = ["wrist"] + [f"{finger}_{j}" for j in chain]
-        pairs += list(zip(names[:-1], names[1:], strict=True))
+        pairs += itertools.pairwise(names)
     return pairs
 
+
+RIGID_FACE = (
+    1, 4, 5, 6, 168, 195, 197, 98, 327, 9, 10, 151, 67, 297, 33, 133, 263, 362, 127, 356, 234, 454, 93, 323, 50, 280, 205,
+    425, 116, 345,
+)  # fmt: skip
+"""Points of the 478-point face mesh that follow the skull: nose, brow, temples, eye corners, cheek bones."""
+EXPRESSIVE_FACE = (
+    159, 145, 386, 374, 158, 153, 385, 380, 160, 144, 387, 373, 13, 14, 0, 17, 61, 291, 78, 308, 37, 267, 84, 314, 105,
+    334, 66, 296, 107, 336, 70, 300, 152, 148, 377, 199,
+)  # fmt: skip
+"""Points that facial actions move: lids, lips, brows, chin."""
 
 FACE_SEGMENTS = (("234", "454"), ("10", "152"), ("6", "1"))
 """Across, down and out of the face; those whose points are modelled are used."""
@@ -150,7 +164,7 @@ def gather(observations: Observations, landmarks: LandmarkModel, focal_px: float
         pairs = _pairs(name, short)
         rays = _sight(xy[:, points], confidence[:, points], size, focal_px)
         directions, strength = _directions(xyz[:, points], confidence[:, points], pairs, rays)
-        groups.append(Group(name, points, xy[:, points], precision, pairs, directions, strength))
+        groups.append(Group(name, points, xy[:, points], precision, seen[:, points], pairs, directions, strength))
     return Evidence(tuple(groups), times, frame_weights(times, present), present, size)
 
 
@@ -162,10 +176,12 @@ def _inside(xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _precisions(group: str, short: list[str]) -> np.ndarray:
+    # Many points of one detection err together: a face or a hand counts like some eight independent ones.
+    if group == "face":
+        rigid = np.array([int(n) in RIGID_FACE for n in short], dtype=np.float64)
+        return rigid * min(1.0, 8.0 / max(rigid.sum(), 1.0)) / _FACE_SIGMA_M**2
     if group != "body":
-        sigma = _FACE_SIGMA_M if group == "face" else _HAND_SIGMA_M
-        # Many points of one detection err together: a group counts like some five independent ones.
-        return np.full(len(short), min(1.0, 8.0 / len(short)) / sigma**2)
+        return np.full(len(short), min(1.0, 8.0 / len(short)) / _HAND_SIGMA_M**2)
     bare = [n.removeprefix("left_").removeprefix("right_") if n not in HEAD_POINTS else n for n in short]
     return np.array([1.0 / _SIGMA_M.get(n, _HEAD_SIGMA_M) ** 2 for n in bare])
 
@@ -185,7 +201,9 @@ def _shadow(short: list[str], found: dict[str, np.ndarray]) -> np.ndarray:
 def _pairs(group: str, short: list[str]) -> np.ndarray:
     wanted = {"body": body_segments(), "face": FACE_SEGMENTS}.get(group, hand_segments())
     place = {n: i for i, n in enumerate(short)}
-    return np.array([(place[a], place[b]) for a, b in wanted if a in place and b in place], dtype=np.int64).reshape(-1, 2)
+    return np.array([(place[a], place[b]) for a, b in wanted if a in place and b in place], dtype=np.int64).reshape(
+        -1, 2
+    )
 
 
 def _sight(xy: np.ndarray, confidence: np.ndarray, size: tuple[int, int], focal_px: float) -> np.ndarray:

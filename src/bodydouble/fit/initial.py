@@ -6,10 +6,7 @@ segments; the hinge of a nearly straight limb is taken from the rest pose (specs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.errors import NoSubjectError
@@ -17,26 +14,9 @@ from bodydouble.fit.controls import SIDES, Controls, arm_frames, leg_frames, uni
 from bodydouble.fit.evidence import Evidence, Group
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3, unwrap_rotvecs
 from bodydouble.fit.landmarks import LandmarkModel
+from bodydouble.fit.state import State
 
 _TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
-
-
-@dataclass(frozen=True)
-class State:
-    """All unknowns of the fit."""
-
-    R_root: Float[np.ndarray, "frames 3 3"]
-    translation: Float[np.ndarray, "frames 3"]
-    theta: Float[np.ndarray, "frames controls"]
-    shape: Float[np.ndarray, " shape"]
-    log_focal: float
-    offsets: Float[np.ndarray, "points 3"]
-    """This video's own landmark offsets beyond the learnt ones, metres in each bone's rest frame."""
-
-    @property
-    def focal_px(self) -> float:
-        """Focal length, pixels."""
-        return float(np.exp(self.log_focal))
 
 
 def initial_state(

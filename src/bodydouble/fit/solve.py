@@ -11,26 +11,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.fit.banded import Stencil, solve_bordered
-from bodydouble.fit.evidence import RATE_HZ
-from bodydouble.fit.initial import State
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3
 from bodydouble.fit.landmarks import rest_geometry
+from bodydouble.fit.state import State
 from bodydouble.fit.terms import Normal, Problem, Shared, Weights, add_group, add_priors, moved_rest, pose_state
 
 _MAX_TURN_RAD = 0.6
 _MAX_MOVE_M = 0.6
 _HEIGHT_SIGMA_M = 0.003
 _SHARE = 0.1
-"""Priors of shared unknowns count as one in ten frames' evidence would: errors of landmarks repeat from frame to frame."""
+"""Priors of shared unknowns count as one in ten frames would: a landmark's errors repeat from frame to frame."""
 
 SHAPE_SIGMA = {"gender": 0.15, "age": 0.02, "muscle": 0.10, "weight": 0.10, "height": 1.0, "proportions": 0.20}
 """Spread of the shape prior. Girth hardly shows in landmarks, so it stays near the mean until silhouettes speak."""
 _OTHER_SHAPE_SIGMA = 0.2
 _OFFSET_SIGMA_M = 0.012
 _FOCAL_SIGMA = 0.15
+
+_ANCHOR_SIGMA = 3e-3
+"""How far known poses may give way, radians and metres."""
 
 _ROOT_AGILITY = 10.0
 _PLACE_AGILITY = (3.0, 3.0, 1.5)
@@ -61,6 +64,14 @@ class Targets:
     focal_px: float
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """Frames whose poses are known, and those poses."""
+
+    state: State
+    known: Bool[np.ndarray, " frames"]
+
+
 def smoothness(problem: Problem, active: np.ndarray) -> Stencil:
     """Smoothness of root rotation, root translation and the active controls."""
     agility = np.concatenate([np.full(3, _ROOT_AGILITY), _PLACE_AGILITY, problem.controls.array("agility")[active]])
@@ -82,6 +93,7 @@ def run_stage(
     stage: Stage,
     targets: Targets,
     on_iteration: Callable[[], None] | None = None,
+    anchor: Anchor | None = None,
 ) -> tuple[State, np.ndarray]:
     """Run a stage's iterations.
 
@@ -96,7 +108,7 @@ def run_stage(
     for iteration in range(stage.iterations):
         if stage.shape and iteration:
             rest = rest_geometry(body, problem.landmarks, problem.controls, state.shape)
-        state, precision = _iterate(problem, body, state, rest, stage, targets, active, shared, stencil)
+        state, precision = _iterate(problem, body, state, rest, stage, targets, active, shared, stencil, anchor)
         if on_iteration is not None:
             on_iteration()
     return state, precision
@@ -118,6 +130,7 @@ def _iterate(
     active: np.ndarray,
     shared: Shared,
     stencil: Stencil,
+    anchor: Anchor | None,
 ) -> tuple[State, np.ndarray]:
     frames = len(state.theta)
     normal = Normal.zeros(frames, 6 + len(active), shared.size)
@@ -128,6 +141,8 @@ def _iterate(
         if group is not None:
             add_group(normal, problem, state, posed, moved, group, stage.weights, active, shared)
     add_priors(normal, problem, state, stage.weights, active)
+    if anchor is not None:
+        _add_anchor(normal, state, anchor, active)
     _add_shared_priors(normal, problem, body, state, shared, targets)
     diagonal = np.arange(6 + len(active))
     normal.blocks[:, diagonal, diagonal] += 1e-6 + 1e-4 * normal.blocks[:, diagonal, diagonal]
@@ -137,6 +152,19 @@ def _iterate(
         normal.blocks, normal.gradient, stencil, normal.border, normal.shared_block, normal.shared_gradient
     )
     return _moved(state, step, shared_step, active, shared), precision
+
+
+def _add_anchor(normal: Normal, state: State, anchor: Anchor, active: np.ndarray) -> None:
+    """Hold known frames where they are, in place of their own evidence."""
+    known = anchor.known
+    turn = log_so3(anchor.state.R_root @ np.swapaxes(state.R_root, -1, -2))
+    away = np.concatenate(
+        [turn, anchor.state.translation - state.translation, (anchor.state.theta - state.theta)[:, active]], axis=1
+    )
+    index = np.arange(away.shape[1])
+    normal.blocks[known] = 0.0
+    normal.blocks[np.ix_(known, index, index)] = np.diag(np.full(len(index), _ANCHOR_SIGMA**-2))
+    normal.gradient[known] = away[known] * _ANCHOR_SIGMA**-2
 
 
 def _add_shared_priors(
@@ -199,6 +227,3 @@ def _moved(state: State, step: np.ndarray, shared_step: np.ndarray, active: np.n
 def _limited(vectors: np.ndarray, longest: float) -> np.ndarray:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors * np.minimum(1.0, longest / np.maximum(length, 1e-12))
-
-
-__all__ = ["RATE_HZ", "SHAPE_SIGMA", "Stage", "Targets", "run_stage"]

@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 
 from bodydouble.fit.controls import Controls
 from bodydouble.fit.evidence import Evidence, Group, controls_above
-from bodydouble.fit.initial import State
 from bodydouble.fit.kinematics import (
     Posed,
     Rest,
@@ -24,6 +23,7 @@ from bodydouble.fit.kinematics import (
     shape_derivatives,
 )
 from bodydouble.fit.landmarks import LandmarkModel
+from bodydouble.fit.state import State
 
 _LIMIT_SIGMA = 0.08
 _MIN_DEPTH_M = 0.2

@@ -20,13 +20,15 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
-from bodydouble.fit.controls import Controls, build_controls
+from bodydouble.fit.controls import build_controls
 from bodydouble.fit.evidence import gather
-from bodydouble.fit.initial import State, initial_state
-from bodydouble.fit.kinematics import log_so3, place_points, unwrap_rotvecs
-from bodydouble.fit.landmarks import LandmarkModel, build_landmarks, rest_geometry
+from bodydouble.fit.face import fit_expression
+from bodydouble.fit.initial import initial_state
+from bodydouble.fit.kinematics import place_points
+from bodydouble.fit.landmarks import build_landmarks, rest_geometry
 from bodydouble.fit.quality import LIMBS, measure
 from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
+from bodydouble.fit.state import State, between, state_of_track, track_rotvecs
 from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
 
 PRIOR_HEIGHT_M = 1.70
@@ -129,7 +131,11 @@ def fit_observations(
         state = replace(state, offsets=offsets_m.double().numpy())
     for stage in FINE:
         state, _ = run_stage(problem, body, state, stage, targets, meter.tick)
-    track = _to_track(problem, body, state, observations, sources)
+    if config.expressions:
+        expression = fit_expression(problem, body, state)
+    else:
+        expression = np.zeros((len(state.theta), len(body.action_names)))
+    track = _to_track(problem, body, state, expression, observations, sources)
     emit(Done(stage="fit", seconds=time.monotonic() - started))
     return track
 
@@ -213,7 +219,7 @@ def _from_keyframes(
             focal=stage.offsets and free_focal and config.estimate_focal,
         )
         state, _ = run_stage(small, body, state, chosen, targets, meter.tick)
-    return _between(state, small.evidence.times_s, evidence.times_s)
+    return between(state, small.evidence.times_s, evidence.times_s)
 
 
 def _spread_frames(present: np.ndarray, count: int) -> np.ndarray:
@@ -222,51 +228,15 @@ def _spread_frames(present: np.ndarray, count: int) -> np.ndarray:
     return seen if len(seen) <= count else seen[np.round(np.linspace(0, len(seen) - 1, count)).astype(np.int64)]
 
 
-def _between(state: State, key_times: np.ndarray, times: np.ndarray) -> State:
-    """The state at other times: rotations on great circles, everything else linear, ends held."""
-    from scipy.spatial.transform import Rotation, Slerp
-
-    if len(key_times) == 1:
-        repeat = np.zeros(len(times), dtype=np.int64)
-        return replace(
-            state, R_root=state.R_root[repeat], translation=state.translation[repeat], theta=state.theta[repeat]
-        )
-    clipped = np.clip(times, key_times[0], key_times[-1])
-
-    def linear(values: np.ndarray) -> np.ndarray:
-        return np.stack([np.interp(clipped, key_times, values[:, i]) for i in range(values.shape[1])], axis=1)
-
-    turned = Slerp(key_times, Rotation.from_matrix(state.R_root))(clipped).as_matrix()
-    return replace(state, R_root=turned, translation=linear(state.translation), theta=linear(state.theta))
-
-
-def state_of_track(track: BodyTrack, controls: Controls, landmarks: LandmarkModel) -> State:
-    """The solver's state that stands for a track: bones without controls fall to rest."""
-    from bodydouble.fit.kinematics import exp_so3
-
-    rotvecs = track.rotvecs.double().numpy()
-    nodes = rotvecs[:, controls.node_bones[1:]].reshape(len(rotvecs), -1)
-    flat = controls.axes[1:].reshape(-1, controls.axes.shape[-1])
-    theta = nodes @ np.linalg.pinv(flat).T
-    return State(
-        exp_so3(rotvecs[:, controls.node_bones[0]]),
-        track.translation_world_m.double().numpy(),
-        theta,
-        track.shape.double().numpy(),
-        float(np.log(float(track.focal_px))),
-        np.zeros_like(landmarks.offsets),
-    )
-
-
 def _to_track(
-    problem: Problem, body: BodyModel, state: State, observations: Observations, sources: tuple[str, str]
+    problem: Problem,
+    body: BodyModel,
+    state: State,
+    expression: np.ndarray,
+    observations: Observations,
+    sources: tuple[str, str],
 ) -> BodyTrack:
-    controls, frames = problem.controls, len(state.theta)
-    rotvecs = np.zeros((frames, len(body.bone_names), 3))
-    rotvecs[:, controls.node_bones] = np.einsum("nik,fk->fni", controls.axes, state.theta)
-    rotvecs[:, controls.node_bones[0]] = unwrap_rotvecs(log_so3(state.R_root))
     limb_error, quality = measure_state(problem, body, state)
-    actions = len(body.action_names)
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32)
@@ -276,9 +246,9 @@ def _to_track(
         frame_indices=observations.frame_indices,
         times_s=observations.times_s,
         shape=tensor(state.shape),
-        rotvecs=tensor(rotvecs),
+        rotvecs=tensor(track_rotvecs(state, problem.controls, body)),
         translation_world_m=tensor(state.translation),
-        expression=torch.zeros(frames, actions),
+        expression=tensor(expression),
         focal_px=tensor(np.array(state.focal_px)),
         focal_source=sources[0],
         height_source=sources[1],
