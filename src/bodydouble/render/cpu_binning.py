@@ -23,44 +23,33 @@ assert TILE_BLOCKS == 8 and WORDS * 64 == STRIPS * TILE_BLOCKS
 
 
 @kernel(cached=False, inline=True)
-def strip_range(record, height):
-    """First and last row of blocks in the image that the splat's box touches."""
-    s0 = int(max(record[1] - record[11] - 0.5, np.float32(0.0))) // BLOCK_HEIGHT
-    s1 = int(min(record[1] + record[11], np.float32(height - 0.5))) // BLOCK_HEIGHT
-    return s0, s1
+def tile_range(record, width, height):
+    """First and last tile column and row that the box of a drawn splat touches."""
+    x0 = int(max(record[0] - record[10], np.float32(0.0))) // TILE
+    x1 = int(min(record[0] + record[10], np.float32(width - 0.5))) // TILE
+    y0 = int(max(record[1] - record[11], np.float32(0.0))) // TILE
+    y1 = int(min(record[1] + record[11], np.float32(height - 0.5))) // TILE
+    return x0, x1, y0, y1
 
 
 @kernel(cached=False, inline=True)
-def emit_splat(i, s0, s1, low, high, tiles_x, first, count, tile_of, splat_of, masks):
-    """Write the instances of splat i, which covers blocks low[k] .. high[k] of block row s0 + k."""
-    e = first[i]
-    for tile_y in range(s0 // STRIPS, s1 // STRIPS + 1):
-        begin, end = max(s0, tile_y * STRIPS), min(s1, tile_y * STRIPS + STRIPS - 1)
-        c0, c1 = 1 << 30, -1
-        for s in range(begin, end + 1):
-            if low[s - s0] <= high[s - s0]:
-                c0 = min(c0, low[s - s0])
-                c1 = max(c1, high[s - s0])
-        if c1 < 0:
-            continue
-        for tile_x in range(c0 // TILE_BLOCKS, c1 // TILE_BLOCKS + 1):
-            origin = tile_x * TILE_BLOCKS
-            some = np.uint64(0)
-            for word in range(WORDS):
-                bits = np.uint64(0)
-                word_begin = tile_y * STRIPS + word * 8
-                for s in range(max(begin, word_begin), min(end, word_begin + 7) + 1):
-                    a, b = max(low[s - s0] - origin, 0), min(high[s - s0] - origin, TILE_BLOCKS - 1)
-                    if a <= b:
-                        row = np.uint64((2 << b) - (1 << a))
-                        bits |= row << np.uint64((s - word_begin) * 8)
-                masks[e, word] = bits
-                some |= bits
-            if some != np.uint64(0):
-                tile_of[e] = tile_y * tiles_x + tile_x
-                splat_of[e] = i
-                e += 1
-    count[i] = e - first[i]
+def keep_instances(i, begin, first_tile, num_tiles, tile_of, splat_of, masks):
+    """Turn the masks begin .. begin + num_tiles of a row of tiles into instances, leaving out the empty ones.
+
+    Returns the next free place.
+    """
+    place = begin
+    for k in range(num_tiles):
+        some = masks[begin + k, 0]
+        masks[place, 0] = some
+        for word in range(1, WORDS):
+            some |= masks[begin + k, word]
+            masks[place, word] = masks[begin + k, word]
+        tile_of[place] = first_tile + k
+        splat_of[place] = i
+        if some != np.uint64(0):
+            place += 1
+    return place
 
 
 @kernel()
@@ -112,8 +101,7 @@ def fill_tiles(order, num_drawn, first, count, tile_of, masks, starts, instances
     num_tiles = starts.shape[0] - 1
     starts[:] = 0
     load[:] = 0
-    for k in range(num_drawn):
-        i = order[k]
+    for i in range(first.shape[0]):
         for e in range(first[i], first[i] + count[i]):
             tile = tile_of[e]
             starts[tile + 1] += 1
@@ -164,31 +152,36 @@ def share_tiles(load, by_load, owners, num_workers):
 
 
 @kernel(cached=False, inline=True)
-def write_pixel(to, at, plane, background, T, red, green, blue, depth, image):
-    """One pixel of a tile, at `at`, over the background into the image's planes at `to`."""
-    image[to] = red[at] + T[at] * background[0]
-    image[to + plane] = green[at] + T[at] * background[1]
-    image[to + 2 * plane] = blue[at] + T[at] * background[2]
-    image[to + 3 * plane] = np.float32(1.0) - T[at]
-    image[to + 4 * plane] = depth[at]
+def write_pixel(to, at, step, plane, background, state, image):
+    """One pixel of a tile over the background into the image's planes at `to`.
+
+    state: Transmittance at `at`, then red, green, blue and depth, each `step` further.
+    """
+    through = state[at]
+    image[to] = state[at + step] + through * background[0]
+    image[to + plane] = state[at + 2 * step] + through * background[1]
+    image[to + 2 * plane] = state[at + 3 * step] + through * background[2]
+    image[to + 3 * plane] = np.float32(1.0) - through
+    image[to + 4 * plane] = state[at + 4 * step]
 
 
 @kernel(cached=False, inline=True)
-def read_pixel(to, at, plane, background, image, g_rgb, g_alpha, g_depth, g, left):
-    """One pixel's gradients into g [5, pixels] at `at`, and what all splats together contribute to the loss into left.
+def read_pixel(to, at, step, plane, background, image, g_rgb, g_alpha, g_depth, state):
+    """What the backward pass needs of a pixel, into `state` from `at` on, `step` floats apart.
 
-    The gradient of alpha takes up that of the background. An empty array stands for zeros.
+    First transmittance (1); then what all splats together contribute to the loss; then the gradients of red, green,
+    blue, alpha and depth. The gradient of alpha takes up that of the background. An empty array stands for zeros.
     """
-    size = left.shape[0]
     over, total = np.float32(0.0), np.float32(0.0)
     for channel in range(3):
         value = g_rgb[to + channel * plane]
         over += value * background[channel]
         total += value * image[to + channel * plane]
-        g[at + channel * size] = value
+        state[at + (2 + channel) * step] = value
     through = (g_alpha[to] if g_alpha.shape[0] > 0 else np.float32(0.0)) - over
     away = g_depth[to] if g_depth.shape[0] > 0 else np.float32(0.0)
-    g[at + 3 * size] = through
-    g[at + 4 * size] = away
     total += through * image[to + 3 * plane] + away * image[to + 4 * plane]
-    left[at] = total - over * (np.float32(1.0) - image[to + 3 * plane])
+    state[at] = np.float32(1.0)
+    state[at + step] = total - over * (np.float32(1.0) - image[to + 3 * plane])
+    state[at + 5 * step] = through
+    state[at + 6 * step] = away

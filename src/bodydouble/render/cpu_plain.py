@@ -12,9 +12,9 @@ from bodydouble.render.cpu_binning import (
     TILE,
     TILE_BLOCKS,
     WORDS,
-    emit_splat,
+    keep_instances,
     read_pixel,
-    strip_range,
+    tile_range,
     write_pixel,
 )
 from bodydouble.render.jit import kernel
@@ -30,29 +30,44 @@ assert WORDS * 64 == _BLOCKS
 
 @kernel()
 def emit(worker, num_workers, records, tiles_bound, width, height, first, count, tile_of, splat_of, masks):
-    """Find the instances of the worker's share of the splats (see `cpu_simd._spans` for the geometry)."""
+    """As `cpu_simd.emit`."""
     n = records.shape[0]
     tiles_x = (width + TILE - 1) // TILE
-    last_column = (width - 1) // BLOCK_WIDTH
-    low = np.empty(height // BLOCK_HEIGHT + 2, dtype=np.int32)
-    high = np.empty(height // BLOCK_HEIGHT + 2, dtype=np.int32)
     for i in range(worker * n // num_workers, (worker + 1) * n // num_workers):
         count[i] = 0
         if tiles_bound[i] == 0:
             continue
-        record = records[i]
-        s0, s1 = strip_range(record, height)
-        mx, my, half_y, rightmost = record[0], record[1], record[11], record[12]
-        slope, half_width = -record[3] / record[2], half_y * record[4] / record[2]
-        for k in range(s1 - s0 + 1):
-            begin = np.float32((s0 + k) * BLOCK_HEIGHT) + _HALF - my
-            end = begin + np.float32(BLOCK_HEIGHT - 1)
-            right, left = max(min(rightmost, end), begin), max(min(-rightmost, end), begin)
-            x1 = mx + slope * right + half_width * np.sqrt(max(_ONE - (right / half_y) ** 2, _ZERO))
-            x0 = mx + slope * left - half_width * np.sqrt(max(_ONE - (left / half_y) ** 2, _ZERO))
-            low[k] = int(min(max(np.ceil((x0 - BLOCK_WIDTH + 0.5) / BLOCK_WIDTH), 0.0), last_column + 1.0))
-            high[k] = int(max(min(np.floor((x1 - 0.5) / BLOCK_WIDTH), float(last_column)), -1.0))
-        emit_splat(i, s0, s1, low, high, tiles_x, first, count, tile_of, splat_of, masks)
+        x0, x1, y0, y1 = tile_range(records[i], width, height)
+        e = first[i]
+        for tile_y in range(y0, y1 + 1):
+            for k in range(x1 - x0 + 1):
+                for word in range(WORDS):
+                    masks[e + k, word] = np.uint64(0)
+            for strip in range(STRIPS):
+                low, high = _span(records[i], (tile_y * STRIPS + strip) * BLOCK_HEIGHT, width, height)
+                for column in range(max(low, x0 * TILE_BLOCKS), min(high, x1 * TILE_BLOCKS + TILE_BLOCKS - 1) + 1):
+                    bit = np.uint64((strip % 8) * TILE_BLOCKS + column % TILE_BLOCKS)
+                    masks[e + column // TILE_BLOCKS - x0, strip // 8] |= np.uint64(1) << bit
+            e = keep_instances(i, e, tile_y * tiles_x + x0, x1 - x0 + 1, tile_of, splat_of, masks)
+        count[i] = e - first[i]
+
+
+@kernel(cached=False, inline=True)
+def _span(record, top, width, height):
+    """First and last block that the splat covers in the row of blocks whose upper edge is at `top`."""
+    mx, my, half_y, rightmost = record[0], record[1], record[11], record[12]
+    slope, half_width = -record[3] / record[2], half_y * record[4] / record[2]
+    begin = np.float32(top) + _HALF - my
+    end = begin + np.float32(BLOCK_HEIGHT - 1)
+    if begin > min(half_y, np.float32(height) - _HALF - my) or end < -half_y:
+        return 0, -1
+    right, left = max(min(rightmost, end), begin), max(min(-rightmost, end), begin)
+    x1 = mx + slope * right + half_width * np.sqrt(max(_ONE - (right / half_y) ** 2, _ZERO))
+    x0 = mx + slope * left - half_width * np.sqrt(max(_ONE - (left / half_y) ** 2, _ZERO))
+    last_column = (width - 1) // BLOCK_WIDTH
+    low = min(max(np.ceil((x0 - BLOCK_WIDTH + 0.5) / BLOCK_WIDTH), 0.0), last_column + 1.0)
+    high = max(min(np.floor((x1 - 0.5) / BLOCK_WIDTH), float(last_column)), -1.0)
+    return int(low), int(high)
 
 
 @kernel(cached=False, inline=True)
@@ -75,16 +90,12 @@ def forward(
 ):  # fmt: skip
     """As `cpu_simd.forward`."""
     tiles_x = (width + TILE - 1) // TILE
-    T, red, green = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
-    blue, depth = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+    s = np.empty(5 * _PIXELS, np.float32)
     for owned in range(owners[worker], owners[worker + 1]):
         tile = owners[owned]
         origin_x, origin_y = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
-        T[:] = _ONE
-        red[:] = _ZERO
-        green[:] = _ZERO
-        blue[:] = _ZERO
-        depth[:] = _ZERO
+        s[:] = _ZERO
+        s[:_PIXELS] = _ONE
         for k in range(starts[tile], starts[tile + 1]):
             e = instances[k]
             record = records[splat_of[e]]
@@ -96,18 +107,18 @@ def forward(
                     x, y = _pixel_of(block, lane, origin_x, origin_y)
                     power = _log2_alpha(record, np.float32(x) + _HALF - record[0], np.float32(y) + _HALF - record[1])
                     alpha = min(np.exp2(power), _MAX_ALPHA)
-                    if alpha < _MIN_ALPHA or T[at] < _MIN_T:
+                    if alpha < _MIN_ALPHA or s[at] < _MIN_T:
                         continue
-                    weight = alpha * T[at]
-                    T[at] *= _ONE - alpha
-                    red[at] += weight * record[6]
-                    green[at] += weight * record[7]
-                    blue[at] += weight * record[8]
-                    depth[at] += weight * record[9]
+                    weight = alpha * s[at]
+                    s[at] -= weight
+                    s[at + _PIXELS] += weight * record[6]
+                    s[at + 2 * _PIXELS] += weight * record[7]
+                    s[at + 3 * _PIXELS] += weight * record[8]
+                    s[at + 4 * _PIXELS] += weight * record[9]
         for at in range(_PIXELS):
             x, y = _pixel_of(at // LANES, at % LANES, origin_x, origin_y)
             if x < width and y < height:
-                write_pixel(y * width + x, at, width * height, background, T, red, green, blue, depth, image)
+                write_pixel(y * width + x, at, _PIXELS, width * height, background, s, image)
 
 
 @kernel()
@@ -117,51 +128,52 @@ def backward(
 ):  # fmt: skip
     """As `cpu_simd.backward`."""
     tiles_x = (width + TILE - 1) // TILE
-    T, left, g = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32), np.empty(5 * _PIXELS, np.float32)
-    s = np.empty(10, dtype=np.float32)
+    s, sums = np.empty(7 * _PIXELS, np.float32), np.empty(10, dtype=np.float32)
     for owned in range(owners[worker], owners[worker + 1]):
         tile = owners[owned]
         origin_x, origin_y = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
-        T[:] = _ONE
-        left[:] = _ZERO
+        s[:] = _ZERO
         for at in range(_PIXELS):
             x, y = _pixel_of(at // LANES, at % LANES, origin_x, origin_y)
             if x < width and y < height:
                 to = y * width + x
-                read_pixel(to, at, width * height, background, image, g_rgb, g_alpha, g_depth, g, left)
-            else:
-                T[at] = _ZERO
+                read_pixel(to, at, _PIXELS, width * height, background, image, g_rgb, g_alpha, g_depth, s)
         for k in range(starts[tile], starts[tile + 1]):
             e = instances[k]
             record = records[splat_of[e]]
-            s[:] = _ZERO
+            sums[:] = _ZERO
             for block in range(_BLOCKS):
                 if (masks[e, block >> 6] >> np.uint64(block & 63)) & np.uint64(1) == np.uint64(0):
                     continue
                 for lane in range(LANES):
-                    at = block * LANES + lane
                     x, y = _pixel_of(block, lane, origin_x, origin_y)
                     dx, dy = np.float32(x) + _HALF - record[0], np.float32(y) + _HALF - record[1]
-                    raw = np.exp2(_log2_alpha(record, dx, dy))
-                    alpha = min(raw, _MAX_ALPHA)
-                    if alpha < _MIN_ALPHA or T[at] < _MIN_T:
-                        continue
-                    weight = alpha * T[at]
-                    T[at] *= _ONE - alpha
-                    value = g[at] * record[6] + g[at + _PIXELS] * record[7] + g[at + 2 * _PIXELS] * record[8]
-                    value += g[at + 3 * _PIXELS] + g[at + 4 * _PIXELS] * record[9]
-                    left[at] -= weight * value
-                    if raw <= _MAX_ALPHA:
-                        q = weight * value - left[at] * alpha / (_ONE - alpha)
-                        s[0] += q
-                        s[1] += q * dx
-                        s[2] += q * dy
-                        s[3] += q * dx * dx
-                        s[4] += q * dx * dy
-                        s[5] += q * dy * dy
-                    s[6] += weight * g[at]
-                    s[7] += weight * g[at + _PIXELS]
-                    s[8] += weight * g[at + 2 * _PIXELS]
-                    s[9] += weight * g[at + 4 * _PIXELS]
+                    _pixel_gradient(record, dx, dy, s, block * LANES + lane, sums)
             for k10 in range(10):
-                grads[e, k10] = s[k10]
+                grads[e, k10] = sums[k10]
+
+
+@kernel(cached=False, inline=True)
+def _pixel_gradient(record, dx, dy, s, at, sums):
+    """Take one splat at one pixel into its sums."""
+    raw = np.exp2(_log2_alpha(record, dx, dy))
+    alpha = min(raw, _MAX_ALPHA)
+    if alpha < _MIN_ALPHA or s[at] < _MIN_T:
+        return
+    red, green, blue, away = s[at + 2 * _PIXELS], s[at + 3 * _PIXELS], s[at + 4 * _PIXELS], s[at + 6 * _PIXELS]
+    weight = alpha * s[at]
+    s[at] -= weight
+    value = red * record[6] + green * record[7] + blue * record[8] + s[at + 5 * _PIXELS] + away * record[9]
+    s[at + _PIXELS] -= weight * value
+    if raw <= _MAX_ALPHA:
+        q = weight * value - s[at + _PIXELS] * alpha / (_ONE - alpha)
+        sums[0] += q
+        sums[1] += q * dx
+        sums[2] += q * dy
+        sums[3] += q * dx * dx
+        sums[4] += q * dx * dy
+        sums[5] += q * dy * dy
+    sums[6] += weight * red
+    sums[7] += weight * green
+    sums[8] += weight * blue
+    sums[9] += weight * away

@@ -147,7 +147,8 @@ def project(worker, num_workers, means, quats, scales, opacities, sh, cam, tile,
             continue
         a, b, c, _, _, _ = _geometry(i, means, quats, scales, cam, R, N, G, p)
         det = a * c - b * b
-        reach = np.log2(float(opacities[i])) - _LOG2_MIN_ALPHA
+        peak = np.log2(float(opacities[i]))
+        reach = peak - _LOG2_MIN_ALPHA
         mx = p[0] / p[2] * cam[12] + cam[14]
         my = p[1] / p[2] * cam[13] + cam[15]
         # Half width where 0.5 d^T cov^-1 d = reach / log2(e).
@@ -173,7 +174,7 @@ def project(worker, num_workers, means, quats, scales, opacities, sh, cam, tile,
         records[i, 2] = P
         records[i, 3] = -P * b / c
         records[i, 4] = np.sqrt(0.5 * _LOG2_E / c)
-        records[i, 5] = np.log2(float(opacities[i]))
+        records[i, 5] = peak
         records[i, 9] = depth
         records[i, 10], records[i, 11] = half_x, half_y
         records[i, 12] = b / a * half_x

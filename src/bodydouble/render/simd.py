@@ -207,18 +207,17 @@ def any_set(typingctx, condition):
     return types.boolean(mask), emit
 
 
-# Minimax fit of 2^x on [-1/2, 1/2] in relative error; the largest error is 8e-8 before rounding.
-_EXP2 = (0.00132764718, 0.00967554133, 0.0555071327, 0.240221197, 0.693146967, 1.00000007)
+# Minimax fit of 2^x on [-1/2, 1/2] in relative error; the largest error is 2.6e-6.
+_EXP2 = (0.0095701, 0.05591786, 0.24024745, 0.69312181, 0.99999926)
 
 
 @intrinsic
 def exp2(typingctx, a):
-    """2^a, relative error below 3e-7. Arguments below -126 give about 2^-126, which no caller can see."""
+    """2^a for arguments in [-126, 127], relative error below 3e-6. Nothing sensible beyond."""
 
     def emit(context, builder, sig, args):
-        x = builder.select(builder.fcmp_ordered(">", args[0], _constant(-126.0)), args[0], _constant(-126.0))
-        whole = _call(builder, "rint", x)
-        rest = builder.fsub(x, whole)
+        whole = _call(builder, "rint", args[0])
+        rest = builder.fsub(args[0], whole)
         result = _constant(_EXP2[0])
         for coefficient in _EXP2[1:]:
             result = _call(builder, "fmuladd", result, rest, _constant(coefficient))
@@ -269,6 +268,29 @@ def lane_index(typingctx):
     """0, 1, 2, ..."""
     values = ir.Constant(_vf, [ir.Constant(_f32, float(lane)) for lane in range(LANES)])
     return vector(), lambda context, builder, sig, args: values
+
+
+@intrinsic
+def byte_rows(typingctx, first, last):
+    """A uint64 of which byte k has the bits first[k] .. last[k] (whole numbers, clipped to 0 .. 7) of lanes 0 to 7."""
+    if not (isinstance(first, _Vector) and isinstance(last, _Vector)):
+        return None
+
+    def emit(context, builder, sig, args):
+        def clipped(value):
+            value = builder.select(builder.fcmp_ordered(">", value, _constant(0.0)), value, _constant(0.0))
+            value = builder.select(builder.fcmp_ordered("<", value, _constant(8.0)), value, _constant(8.0))
+            return builder.fptosi(value, _vi)
+
+        one = _int_constant(1)
+        begin, end = clipped(args[0]), clipped(builder.fadd(args[1], _constant(1.0)))
+        bits = builder.sub(builder.shl(one, end), builder.shl(one, begin))
+        bits = builder.select(builder.icmp_signed("<", begin, end), bits, _int_constant(0))
+        lanes = ir.Constant(ir.VectorType(_i32, 8), [ir.Constant(_i32, lane) for lane in range(8)])
+        rows = builder.shuffle_vector(bits, ir.Constant(_vi, ir.Undefined), lanes)
+        return builder.bitcast(builder.trunc(rows, ir.VectorType(ir.IntType(8), 8)), ir.IntType(64))
+
+    return types.uint64(vector, vector), emit
 
 
 def _pointer(context, builder, array_type, array, index, vector_type):
