@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.render import sh as _sh
+from bodydouble.render.cpu_binning import tile_range
 from bodydouble.render.jit import kernel
 from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, FIELD_MARGIN, MIN_ALPHA, NEAR_M
 
@@ -178,9 +179,9 @@ def project(worker, num_workers, means, quats, scales, opacities, sh, cam, tile,
         records[i, 9] = depth
         records[i, 10], records[i, 11] = half_x, half_y
         records[i, 12] = b / a * half_x
-        columns = int(min(x1, width - 0.5)) // tile - int(max(x0, 0.0)) // tile + 1
-        rows = int(min(y1, height - 0.5)) // tile - int(max(y0, 0.0)) // tile + 1
-        tiles_bound[i] = columns * rows
+        # The same float32 arithmetic as where instances are written: a tile more there would be written out of bounds.
+        column0, column1, row0, row1 = tile_range(records[i], width, height)
+        tiles_bound[i] = (column1 - column0 + 1) * (row1 - row0 + 1)
 
 
 @kernel(fastmath={"contract"})
