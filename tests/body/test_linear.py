@@ -40,7 +40,7 @@ def test_fast_skinning_equals_its_twin(frames, shapes):
 def test_fast_skinning_gradcheck():
     points, R, t, joints, weights = _case(2, 1)
     inputs = [x.requires_grad_() for x in (points, R, t)]
-    assert torch.autograd.gradcheck(lambda *x: fast_skin_points(*x, joints, weights), inputs)
+    assert torch.autograd.gradcheck(lambda p, R, t: fast_skin_points(p, R, t, joints, weights), inputs)
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (3, 1)])

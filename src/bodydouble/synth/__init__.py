@@ -1,0 +1,1 @@
+"""Synthetic performers with known truth: body, clothes, motion, room, picture."""
