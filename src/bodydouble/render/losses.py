@@ -1,0 +1,163 @@
+"""The photometric loss, L1 + SSIM, with its gradient in one pass.
+
+SSIM is that of Wang et al. 2004 with an 11 x 11 Gaussian window (sigma 1.5), zeros beyond the image's edge, and the mean
+over pixels and channels. The kernel streams rows: filtered rows live in small rings, nothing of the image's size is
+stored but the gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble.core.errors import ShapeError
+from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.render.threads import kernel_threads, run_kernel
+
+WINDOW = 11
+SIGMA = 1.5
+C1, C2 = 0.01**2, 0.03**2
+
+
+@tensor_struct
+class PhotometricLoss(TensorStruct):
+    """A loss and what it is made of."""
+
+    total: Float[Tensor, ""]
+    """l1_weight * l1 + ssim_weight * (1 - ssim). Differentiable in the rendered image."""
+    l1: Float[Tensor, ""]
+    """Mean of weight * |rendered - target| over pixels and channels; detached."""
+    ssim: Float[Tensor, ""]
+    """Mean SSIM; detached."""
+
+
+def gaussian_window() -> Float[Tensor, "11"]:
+    """Weights of the one-dimensional window; they sum to 1."""
+    x = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    window = torch.exp(-(x**2) / (2 * SIGMA**2))
+    return window / window.sum()
+
+
+def photometric_loss(
+    rendered: Float[Tensor, "height width 3"],
+    target: Float[Tensor, "height width 3"],
+    *,
+    l1_weight: float = 0.8,
+    ssim_weight: float = 0.2,
+    l1_map: Float[Tensor, "height width"] | None = None,
+) -> PhotometricLoss:
+    """L1 + SSIM, fused on the CPU in float32, otherwise by `photometric_loss_reference`.
+
+    Args:
+        rendered: Image to be judged. Fastest as the rasteriser returns it (three planes in memory).
+        target: What it should be. Fastest as three planes too: see `planar`.
+        l1_weight, ssim_weight: Of the two terms.
+        l1_map: Weight of each pixel in the L1 term; 1 by default. Not normalised.
+    Returns:
+        The loss. Differentiable in `rendered` only.
+    Raises:
+        ShapeError: When the images differ in size.
+    """
+    if rendered.shape != target.shape:
+        raise ShapeError(
+            f"photometric_loss: target must be {tuple(rendered.shape)} like the rendered image, "
+            f"got {tuple(target.shape)}; render at the size of the target."
+        )
+    if rendered.dtype != torch.float32 or rendered.device.type != "cpu" or not _fused_available():
+        return photometric_loss_reference(rendered, target, l1_weight=l1_weight, ssim_weight=ssim_weight, l1_map=l1_map)
+    weights = torch.empty(0) if l1_map is None else l1_map.detach().to(torch.float32).contiguous()
+    total, l1, ssim = _Photometric.apply(
+        rendered, target.detach().float(), weights, float(l1_weight), float(ssim_weight)
+    )
+    return PhotometricLoss(total=total, l1=l1, ssim=ssim)
+
+
+def planar(image: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
+    """The same image with its channels as three planes in memory, the layout that the kernels read fastest."""
+    return image.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+
+
+def photometric_loss_reference(
+    rendered: Float[Tensor, "height width 3"],
+    target: Float[Tensor, "height width 3"],
+    *,
+    l1_weight: float = 0.8,
+    ssim_weight: float = 0.2,
+    l1_map: Float[Tensor, "height width"] | None = None,
+) -> PhotometricLoss:
+    """`photometric_loss` in plain torch: any floating type and device, slow, the truth for tests."""
+    difference = (rendered - target).abs()
+    l1 = (difference if l1_map is None else difference * l1_map[..., None]).mean()
+    ssim = ssim_map(rendered, target).mean()
+    total = l1_weight * l1 + ssim_weight * (1.0 - ssim)
+    return PhotometricLoss(total=total, l1=l1.detach(), ssim=ssim.detach())
+
+
+def ssim_map(
+    a: Float[Tensor, "height width channels"], b: Float[Tensor, "height width channels"]
+) -> Float[Tensor, "height width channels"]:
+    """Structural similarity around every pixel, in plain torch. Differentiable."""
+    x, y = a.permute(2, 0, 1)[:, None], b.to(a).permute(2, 0, 1)[:, None]
+    window = gaussian_window().to(x)
+    half = WINDOW // 2
+
+    def filtered(image: Tensor) -> Tensor:
+        rows = torch.nn.functional.conv2d(image, window.reshape(1, 1, 1, WINDOW), padding=(0, half))
+        return torch.nn.functional.conv2d(rows, window.reshape(1, 1, WINDOW, 1), padding=(half, 0))
+
+    mu_x, mu_y = filtered(x), filtered(y)
+    var_x, var_y = filtered(x * x) - mu_x**2, filtered(y * y) - mu_y**2
+    cov = filtered(x * y) - mu_x * mu_y
+    top = (2 * mu_x * mu_y + C1) * (2 * cov + C2)
+    bottom = (mu_x**2 + mu_y**2 + C1) * (var_x + var_y + C2)
+    return (top / bottom)[:, 0].permute(1, 2, 0)
+
+
+def _fused_available() -> bool:
+    from bodydouble.render.cpu import hot_kernels
+
+    return hot_kernels().__name__.endswith("cpu_simd")
+
+
+def _flat(image: Tensor) -> tuple[np.ndarray, int, int, int]:
+    """The image's numbers in a row, and the steps from channel to channel, row to row and pixel to pixel."""
+    height, width, _ = image.shape
+    planes = image.permute(2, 0, 1)
+    if planes.is_contiguous():
+        return planes.reshape(-1).numpy(), height * width, width, 1
+    return image.contiguous().reshape(-1).numpy(), 1, 3 * width, 3
+
+
+class _Photometric(torch.autograd.Function):
+    """The gradient is computed with the value: the loss is one number, so the backward pass only scales it."""
+
+    @staticmethod
+    def forward(ctx: Any, rendered: Tensor, target: Tensor, weights: Tensor, l1_weight: float, ssim_weight: float):
+        from bodydouble.render.loss_kernels import l1_ssim
+
+        height, width, channels = rendered.shape
+        count = float(height * width * channels)
+        gradient = np.empty(height * width * channels, dtype=np.float32)
+        sums = np.zeros((channels * height, 2))
+        run_kernel(
+            l1_ssim, kernel_threads(), height, width, *_flat(rendered.detach()), *_flat(target),
+            weights.reshape(-1).numpy(), gaussian_window().numpy().astype(np.float32), l1_weight / count,
+            ssim_weight / count, gradient, sums,
+        )  # fmt: skip
+        l1, ssim = (float(v) / count for v in sums.sum(0))
+        planes = torch.from_numpy(gradient).reshape(channels, height, width)
+        ctx.gradient = planes.permute(1, 2, 0)
+        total = l1_weight * l1 + ssim_weight * (1.0 - ssim)
+        results = tuple(torch.tensor(v, dtype=torch.float32) for v in (total, l1, ssim))
+        ctx.mark_non_differentiable(*results[1:])
+        return results
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *args: Tensor):
+        scale = float(args[0])
+        return (ctx.gradient if scale == 1.0 else ctx.gradient * scale), None, None, None, None
