@@ -11,7 +11,8 @@ from typing import Any
 from bodydouble.core.events import Checkpointed, Done, Evaluated, Event, Progress, Step, Warned
 
 _WORDS = {
-    "perform": "a synthetic performer performs",
+    "perform": "filming a synthetic performer",
+    "synthesise": "filming a synthetic performer",
     "warm-up": "compiling kernels (only the first time)",
     "body": "preparing the body model (only the first time)",
     "perceive": "looking at every frame",

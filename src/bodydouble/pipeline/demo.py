@@ -68,7 +68,7 @@ def demo(out: Path, config: CreateConfig, performance: Performance, emit: Emit, 
 
 def _perform_stage(run: Run, performance: Performance) -> Stage:
     def work(emit: Emit) -> None:
-        from bodydouble.synth.performer import synthesise
+        from bodydouble.synth.synthesise import synthesise
 
         folder = run.folder / PERFORMER
         remove_tree(folder)
@@ -76,9 +76,8 @@ def _perform_stage(run: Run, performance: Performance) -> Stage:
             folder,
             seed=performance.seed,
             seconds=performance.seconds,
-            fps_hz=performance.fps_hz,
-            width_px=performance.width_px,
-            height_px=performance.height_px,
+            fps=performance.fps_hz,
+            size=(performance.width_px, performance.height_px),
             emit=emit,
         )
 
