@@ -231,7 +231,7 @@ def _predict(
             rendered = rasterizer(splats, view)
             return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
 
-        crop, _ = image(camera.cropped(x0, y0, (side, side), (crop_px, crop_px)))
+        crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))
         whole, alpha = image(camera) if full else (None, None)
     return _Prediction(crop=crop, full=whole, alpha=alpha)
 
