@@ -27,6 +27,7 @@ from bodydouble.fit.initial import initial_state
 from bodydouble.fit.kinematics import place_points
 from bodydouble.fit.landmarks import build_landmarks, rest_geometry
 from bodydouble.fit.quality import LIMBS, measure
+from bodydouble.fit.silhouette import refine_girth
 from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
 from bodydouble.fit.state import State, between, state_of_track, track_rotvecs
 from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
@@ -124,7 +125,11 @@ def fit_observations(
     evidence = gather(observations, landmarks, targets.focal_px)
     problem = Problem(controls, landmarks, evidence)
     if initial is None:
-        state = _from_keyframes(problem, body, config, targets, sources[0] == "estimated", meter)
+        keys = spread_frames(evidence.present, _KEYFRAMES)
+        state, precision = _keyframe_state(problem, body, config, targets, sources[0] == "estimated", keys, meter)
+        if config.silhouettes and mask is not None:
+            state = _with_girth(problem, body, state, keys, observations, mask, precision)
+        state = between(state, evidence.times_s[keys], evidence.times_s)
     else:
         state = state_of_track(initial, controls, landmarks)
     if offsets_m is not None:
@@ -201,28 +206,51 @@ def shape_of_height(body: BodyModel, height_m: float) -> np.ndarray:
     return shape.numpy()
 
 
-def _from_keyframes(
-    problem: Problem, body: BodyModel, config: FitConfig, targets: Targets, free_focal: bool, meter: _Meter
-) -> State:
-    """Settle the shared unknowns on spread frames; return a state of all frames in between."""
-    evidence = problem.evidence
-    keys = _spread_frames(evidence.present, _KEYFRAMES)
-    small = replace(problem, evidence=evidence.select(keys))
+def _keyframe_state(
+    problem: Problem,
+    body: BodyModel,
+    config: FitConfig,
+    targets: Targets,
+    free_focal: bool,
+    keys: np.ndarray,
+    meter: _Meter,
+) -> tuple[State, np.ndarray]:
+    """Settle the shared unknowns on some frames; also returns what is known of the shape, as a precision matrix."""
+    small = replace(problem, evidence=problem.evidence.select(keys))
     rest = rest_geometry(body, problem.landmarks, problem.controls, targets.shape_mean)
     state = initial_state(
         body, problem.landmarks, problem.controls, rest, small.evidence, targets.shape_mean, targets.focal_px
     )
+    precision = np.zeros((0, 0))
     for stage in COARSE:
         chosen = replace(
             stage,
             offsets=stage.offsets and config.self_calibrate,
             focal=stage.offsets and free_focal and config.estimate_focal,
         )
-        state, _ = run_stage(small, body, state, chosen, targets, meter.tick)
-    return between(state, small.evidence.times_s, evidence.times_s)
+        state, precision = run_stage(small, body, state, chosen, targets, meter.tick)
+    count = len(body.shape_names)
+    # The other shared unknowns are marginalised: they may follow the shape.
+    return state, np.linalg.inv(np.linalg.inv(precision)[:count, :count])
 
 
-def _spread_frames(present: np.ndarray, count: int) -> np.ndarray:
+def _with_girth(
+    problem: Problem,
+    body: BodyModel,
+    state: State,
+    keys: np.ndarray,
+    observations: Observations,
+    mask: Callable[[int], np.ndarray | None],
+    precision: np.ndarray,
+) -> State:
+    weight = float(problem.evidence.select(keys).frame_weight.sum())
+    size = problem.evidence.size_px
+    numbers = observations.frame_indices.numpy()[keys]
+    places = np.arange(len(keys))
+    return refine_girth(body, problem.controls, state, places, numbers, mask, size, precision, weight)
+
+
+def spread_frames(present: np.ndarray, count: int) -> np.ndarray:
     """At most `count` frames with the subject, evenly spread."""
     seen = np.nonzero(present)[0]
     return seen if len(seen) <= count else seen[np.round(np.linspace(0, len(seen) - 1, count)).astype(np.int64)]
