@@ -260,7 +260,7 @@ class VideoWriter:
             video.write(rgb)
     """
 
-    def __init__(self, path: Path | str, fps_hz: float, width_px: int, height_px: int, crf: int = 18) -> None:
+    def __init__(self, path: Path | str, fps_hz: float | int, width_px: int, height_px: int, crf: int = 18) -> None:
         self.path = Path(path)
         self._fps = Fraction(fps_hz).limit_denominator(1001 * 60)
         self._size_px = (width_px, height_px)

@@ -102,42 +102,6 @@ class HolisticEstimator:
         self.close()
 
 
-class HandEstimator:
-    """Looks for one hand in a crop: a second chance where the whole-body graph lost it. Stateless."""
-
-    def __init__(self) -> None:
-        with _quiet():
-            self._graph = _solutions().hands.Hands(
-                static_image_mode=True, max_num_hands=1, model_complexity=1, min_detection_confidence=0.4
-            )
-            self._graph.process(np.zeros((64, 64, 3), np.uint8))
-
-    def estimate(
-        self, rgb: UInt8[np.ndarray, "height width 3"]
-    ) -> tuple[Float32[np.ndarray, "21 3"], float, bool] | None:
-        """Landmarks in pixels of the crop with relative depth, the network's score, and whether it is a left hand."""
-        found = self._graph.process(np.ascontiguousarray(rgb))
-        if not found.multi_hand_landmarks:
-            return None
-        kind = found.multi_handedness[0].classification[0]
-        points = _points(found.multi_hand_landmarks[0]) * np.array(
-            [rgb.shape[1], rgb.shape[0], rgb.shape[1]], np.float32
-        )
-        # MediaPipe names hands as in a mirror.
-        return points, float(kind.score), kind.label == "Right"
-
-    def close(self) -> None:
-        self._graph.close()
-
-    def __enter__(self) -> HandEstimator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 class PersonFinder:
     """Finds the most prominent person of a single image: landmarks only. Stateless."""
 
