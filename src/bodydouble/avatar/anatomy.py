@@ -26,7 +26,7 @@ FINGER_BONES: dict[str, tuple[str, str, str]] = {
 }
 """Segments of each finger from the palm outward, as VRM names them."""
 
-_CURL_RAD = {"Index": 0.25, "Middle": 0.32, "Ring": 0.36, "Little": 0.38}
+_CURL_RAD = {"Index": 0.14, "Middle": 0.18, "Ring": 0.21, "Little": 0.23}
 
 
 def humanoid_bones(rig: Rig) -> dict[str, int]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.anatomy import (
+    FINGER_BONES,
     frame_of,
     humanoid_bones,
     local_rotations,
@@ -26,6 +27,7 @@ from bodydouble.avatar.values import Rig
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ConfigError
 from bodydouble.core.geometry import rotvec_to_matrix
+from bodydouble.core.skinning import bone_transforms
 
 TAU = 2.0 * math.pi
 
@@ -85,9 +87,10 @@ class Puppet:
         self.hips_world = (hips + self.to_stage).repeat(frames, 1)
         self.expression = torch.zeros(frames, len(ARKIT_ACTIONS))
         self.wanted: dict[int, Tensor] = {}
+        self.curl: dict[str, Tensor] = {}
         self.torso(self.angles())
 
-    def wave(self, times: float, shift: float = 0.0) -> Float[Tensor, " frames"]:
+    def wave(self, times: int, shift: float = 0.0) -> Float[Tensor, " frames"]:
         """A sine that fits into the motion a whole number of times."""
         return torch.sin(TAU * (times * self.phase + shift))
 
@@ -168,6 +171,10 @@ class Puppet:
             self.wanted[upper], self.wanted[lower] = R_upper, R_lower
             self.wanted[foot] = torch.eye(3, dtype=torch.float64).repeat(self.frames, 1, 1)
 
+    def bend_fingers(self, side: str, share: Tensor) -> None:
+        """How far the fingers of a hand are curled: 1 is relaxed, below 0 is stretched out."""
+        self.curl[side] = share
+
     def feel(self, name: str, strength: Tensor | float = 1.0) -> None:
         """Add a named expression."""
         strength = torch.as_tensor(strength, dtype=torch.float32).expand(self.frames)
@@ -183,10 +190,16 @@ class Puppet:
         """What was set, as a motion."""
         relaxed = relaxed_hands(self.rig) if relaxed is None else relaxed
         rotvecs = local_rotations(self.wanted, self.rig, relaxed, self.frames)
+        for side, share in self.curl.items():
+            for finger, segments in FINGER_BONES.items():
+                for bone in (self.bones.get(f"{side}{finger}{segment}") for segment in segments):
+                    if bone is not None:
+                        rotvecs[:, bone] *= share[:, None]
         rotvecs = spread_twists(rotvecs, self.rig, self.bones, self.directions)
-        translation = self.hips_world - self.joints[self.bones["hips"]]
-        if self.rig.bone_parents[self.bones["hips"]] >= 0:
-            raise ConfigError("Built-in motions need a rig whose hips are its root bone.")
+        hips = self.bones["hips"]
+        still = torch.zeros(self.frames, 3, dtype=torch.float64)
+        R, t = bone_transforms(rotvecs, self.joints, still, self.rig.bone_parents)
+        translation = self.hips_world - (R[:, hips] @ self.joints[hips] + t[:, hips])
         return Motion(
             name=name,
             fps_hz=fps_hz,
@@ -235,6 +248,7 @@ def _wave(puppet: Puppet) -> None:
         + _vector(-0.2, 0.0, 1.6) * blend * (1 - blend)
     )
     puppet.arm("right", upper, lower)
+    puppet.bend_fingers("right", 1.0 - 1.9 * up)
     puppet.stand()
     puppet.blink(0.1, 0.6)
     puppet.feel("smile", 0.15 + 0.75 * up.float())

@@ -58,7 +58,8 @@ class _Lines:
         self._lines: Iterator[tuple[int, str]] = iter(enumerate(text.splitlines(), start=1))
 
     def next(self, expected: str) -> list[str]:
-        for self.number, line in self._lines:
+        for number, line in self._lines:
+            self.number = number
             words = line.split()
             if words:
                 return words

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bodydouble.avatar.gltf_buffers import TARGET_INDICES, TARGET_VERTICES, BufferBuilder, pack_glb
@@ -158,7 +159,7 @@ def _check_finite(name: str, values: Tensor) -> None:
         raise ShapeError(f"save_avatar: {name} holds values that are not finite.")
 
 
-def _check_range(name: str, values: Tensor, low: float, high: float) -> None:
+def _check_range(name: str, values: Tensor, low: float | int, high: float | int) -> None:
     if not values.numel():
         return
     found = float(values.min()), float(values.max())
@@ -207,7 +208,9 @@ def _skin_attributes(buffer: BufferBuilder, joints: Tensor, weights: Tensor, bon
     order = np.argsort(-weight, axis=1, kind="stable")
     index = np.take_along_axis(index, order, 1)
     weight = np.take_along_axis(weight, order, 1)
-    weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+    sums = weight.sum(1, keepdims=True)
+    # What is normalised already stays as it is, so that saving what was loaded gives the same file.
+    weight = np.where(np.abs(sums - 1) > 1e-6, weight / sums, weight).astype(np.float32)
     weight[:, 0] = (1.0 - weight[:, 1:].sum(1, dtype=np.float64)).astype(np.float32)
     index[weight == 0] = 0
     joint_type = np.uint8 if bones <= 256 else np.uint16
@@ -261,7 +264,8 @@ def _splat_primitive(buffer: BufferBuilder, splats: Splats) -> dict[str, Any]:
 
     positions = _float(splats.means_rest_m)
     quats = splats.quats_wxyz.detach().double()
-    quats = quat_wxyz_to_xyzw(quats / quats.norm(dim=-1, keepdim=True))
+    length = quats.norm(dim=-1, keepdim=True)
+    quats = quat_wxyz_to_xyzw(torch.where((length - 1).abs() > 1e-6, quats / length, quats))
     sh = _float(splats.sh)
     fallback = np.ones((len(positions), 4))
     fallback[:, :3] = srgb_to_linear(np.clip(0.5 + _SH_DC * sh[:, 0], 0.0, 1.0))

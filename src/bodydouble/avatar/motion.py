@@ -43,10 +43,11 @@ class Motion(TensorStruct):
         """The same motion at another frame rate: rotations along the short arc, the rest linearly."""
         if fps_hz <= 0:
             raise ConfigError(f"A frame rate must be positive, found {fps_hz}; 30 is usual.")
-        if self.num_frames < 2 or abs(fps_hz - self.fps_hz) < 1e-9:
+        # Files round their frame time: rates this close are the same.
+        if self.num_frames < 2 or abs(fps_hz / self.fps_hz - 1) < 1e-4:
             return self.replace(fps_hz=fps_hz)
         last = self.num_frames - 1
-        count = int(last / self.fps_hz * fps_hz + 1e-6) + 1
+        count = int(last / self.fps_hz * fps_hz + 1e-3) + 1
         place = (torch.arange(count, dtype=torch.float64) * self.fps_hz / fps_hz).clamp(max=last)
         low = place.floor().long().clamp(max=last - 1)
         share = (place - low).to(self.rotvecs.dtype)

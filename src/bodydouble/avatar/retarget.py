@@ -16,6 +16,7 @@ from bodydouble.avatar.anatomy import (
     relaxed_hands,
     rest_anatomy,
     rotation_between,
+    shortest_turn,
     spread_twists,
 )
 from bodydouble.avatar.bvh import SourceMotion
@@ -76,6 +77,7 @@ def retarget(
     for human, joint in performer.humanoid.items():
         if human in bones and human not in ("spine", "chest", "upperChest", "neck"):
             wanted[bones[human]] = R_heading @ performer.R_world_joint[:, joint] @ C[human]
+    _point_limbs(wanted, performer, R_heading, bones, directions)
     _spread_spine(wanted, performer, C, R_heading, rig, bones)
     move_toes_together(wanted, rig, bones)
     relaxed = relaxed_hands(rig) if relaxed_rotvecs is None else relaxed_rotvecs
@@ -104,6 +106,31 @@ def _start_heading(performer: Performer, C: dict[str, Tensor]) -> Float[Tensor, 
         forward = -(performer.R_world_joint[0, performer.humanoid["hips"]] @ C["hips"])[:, 1] * forward[1].sign()
     angle = -math.atan2(float(forward[0]), float(forward[2]))
     return rotvec_to_matrix(torch.tensor([0.0, angle, 0.0], dtype=torch.float64))
+
+
+def _point_limbs(
+    wanted: dict[int, Tensor],
+    performer: Performer,
+    R_heading: Tensor,
+    bones: dict[str, int],
+    directions: dict[str, Tensor],
+) -> None:
+    """Turn limbs the last bit into the source's direction, which its joints in between may have bent."""
+    for side in ("left", "right"):
+        for name, end in (
+            ("UpperArm", "LowerArm"),
+            ("LowerArm", "Hand"),
+            ("UpperLeg", "LowerLeg"),
+            ("LowerLeg", "Foot"),
+        ):
+            bone, following = side + name, side + end
+            joints = performer.humanoid
+            if bone not in joints or following not in joints or bones.get(bone) not in wanted or bone not in directions:
+                continue
+            line = performer.joints_world[:, joints[following]] - performer.joints_world[:, joints[bone]]
+            line = torch.nn.functional.normalize(line @ R_heading.T, dim=-1)
+            R = wanted[bones[bone]]
+            wanted[bones[bone]] = shortest_turn(R @ directions[bone], line) @ R
 
 
 def _spread_spine(
