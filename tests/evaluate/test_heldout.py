@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tiny import TinyCapture, film
 
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
@@ -34,11 +35,9 @@ def reference(splats: SplatCloud, camera, background=None) -> RenderedSplats:
     return rasterize_reference(splats, camera, torch.zeros(3) if background is None else background)
 
 
-def some_body():
+def some_body() -> BodyModel:
     """A body that is only handed on."""
-    from bodydouble.body.protocol import BodyModel
-
-    return SimpleNamespace(**dict.fromkeys([n for n in dir(BodyModel) if not n.startswith("_")], print))
+    return SimpleNamespace(**dict.fromkeys([n for n in dir(BodyModel) if not n.startswith("_")], print))  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
