@@ -261,7 +261,9 @@ class TestBadFiles:
 
     def test_noise(self, tmp_path: Path) -> None:
         (tmp_path / "n.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-        with pytest.raises(InputError, match="cannot be read as a video|no frame of it can be decoded|no video stream"):
+        with pytest.raises(
+            InputError, match=r"cannot be read as a video|no frame of it can be decoded|no video stream"
+        ):
             probe(tmp_path / "n.mp4")
 
     def test_audio_only(self, tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ class TestBadFiles:
     def test_index_missing(self, tmp_path: Path, long_clip: Path) -> None:
         data = long_clip.read_bytes()
         (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
-        with pytest.raises(InputError, match="index .* is missing: the recording or the copy was cut short"):
+        with pytest.raises(InputError, match=r"index .* is missing: the recording or the copy was cut short"):
             probe(tmp_path / "cut.mp4")
 
     @pytest.mark.parametrize("share", [0.4, 0.7, 0.95])

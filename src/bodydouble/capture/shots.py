@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ THUMBNAIL_PX = (64, 48)
 _BINS = 16
 _LOOK_AHEAD = 4
 """Frames after a suspected cut that must still differ from the frame before it."""
+_LOOK_BACK = 4
+"""Frames before it that it must differ from: what comes after a flash looks like what was before."""
 _WINDOW = 12
 _MIN_HISTOGRAM = 0.22
 _MIN_LAYOUT = 0.10
@@ -69,33 +71,38 @@ def _differs(step: tuple[float, float]) -> bool:
 def find_cuts(signatures: Iterable[Signature]) -> list[int]:
     """Positions (counted in what was handed in) of the first frame of every shot but the first."""
     cuts: list[int] = []
-    recent: deque[float] = deque(maxlen=_WINDOW)  # layout steps before the current frame
-    pending: deque[Signature] = deque()
-    previous: Signature | None = None
-    source = iter(signatures)
-    position = 0
-    last_cut = 0
-    while True:
-        while len(pending) <= _LOOK_AHEAD:
-            following = next(source, None)
-            if following is None:
-                break
-            pending.append(following)
-        if not pending:
-            return cuts
-        current = pending.popleft()
-        if previous is not None:
-            step = difference(previous, current)
-            usual = float(np.median(recent)) if recent else 0.0
-            stays = all(_differs(difference(previous, later)) for later in pending)
-            if _differs(step) and step[1] > _RATIO * usual and stays and position - last_cut >= _MIN_SHOT_FRAMES:
+    usual_steps: deque[float] = deque(maxlen=_WINDOW)  # layout steps within this shot
+    before: deque[Signature] = deque(maxlen=_LOOK_BACK)  # the last frames of this shot
+    for position, (current, ahead) in enumerate(_with_look_ahead(signatures)):
+        if before:
+            step = difference(before[-1], current)
+            usual = float(np.median(usual_steps)) if usual_steps else 0.0
+            is_cut = (
+                _differs(step)
+                and step[1] > _RATIO * usual
+                and position - (cuts[-1] if cuts else 0) >= _MIN_SHOT_FRAMES
+                and all(_differs(difference(before[-1], later)) for later in ahead)
+                and all(_differs(difference(earlier, current)) for earlier in before)
+            )
+            if is_cut:
                 cuts.append(position)
-                last_cut = position
-                recent.clear()
+                usual_steps.clear()
+                before.clear()
             else:
-                recent.append(step[1])
-        previous = current
-        position += 1
+                usual_steps.append(step[1])
+        before.append(current)
+    return cuts
+
+
+def _with_look_ahead(signatures: Iterable[Signature]) -> Iterator[tuple[Signature, tuple[Signature, ...]]]:
+    """Each signature with the few that follow it."""
+    waiting: deque[Signature] = deque()
+    for new in signatures:
+        waiting.append(new)
+        if len(waiting) > _LOOK_AHEAD:
+            yield waiting.popleft(), tuple(waiting)
+    while waiting:
+        yield waiting.popleft(), tuple(waiting)
 
 
 def longest_shot(cuts: list[int], num_frames: int) -> tuple[int, int]:
