@@ -25,4 +25,4 @@ def main(avatar_path: Path, bvh_path: Path, video_path: Path, width_px: int = 48
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

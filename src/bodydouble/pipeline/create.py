@@ -86,6 +86,7 @@ def _run_stages(
 
     info = probe(video)  # first of all: an unusable file must not leave a folder behind
     with open_run(out, kind="create", resume=resume) as run:
+        _check_same_video(run, info)
         create_in(run, info, config, emit, stages=stages)
         return result_of(run)
 
@@ -105,10 +106,7 @@ def create_in(
         run, info, config, emit: As in `create`.
         stages: Which of them to run.
         truth: Scores against known truth, to be shown in the report (synthetic performers).
-    Raises:
-        OutputError: When the folder holds the run of another video.
     """
-    _check_same_video(run, info)
     use_threads(config.threads)
     run.describe("video", {"path": info.path, "sha256": info.sha256, "frames": info.num_frames, "fps_hz": info.fps_hz})
     run.describe("config", plain(config))
