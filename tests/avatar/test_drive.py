@@ -8,12 +8,12 @@ from avatar_fakes import make_avatar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodydouble.avatar.drive import apply_morphs, blend_rotations, pose_avatar, rotate_sh
+from bodydouble.avatar.drive import apply_morphs, pose_avatar, rotate_sh
 from bodydouble.avatar.expressions import expression_tensor
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.core.errors import ShapeError
-from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix, rotvec_to_matrix, rotvec_to_quat_wxyz
+from bodydouble.core.geometry import quat_wxyz_to_matrix, rotvec_to_matrix
 from bodydouble.core.skinning import bone_transforms, skin_points
 from bodydouble.render.sh import sh_to_rgb
 
@@ -45,11 +45,29 @@ def test_positions_equal_linear_blend_skinning() -> None:
     assert avatar.mesh is not None and avatar.splats is not None
     assert posed.vertices_world_m is not None and posed.splats is not None
     mesh, splats = avatar.mesh, avatar.splats
-    assert torch.allclose(posed.vertices_world_m, skin_points(mesh.vertices_rest_m, R, t, mesh.joints, mesh.weights))
     assert torch.allclose(
-        posed.splats.means_world, skin_points(splats.means_rest_m, R, t, splats.joints, splats.weights)
+        posed.vertices_world_m, skin_points(mesh.vertices_rest_m, R, t, mesh.joints, mesh.weights), atol=1e-6
+    )
+    assert torch.allclose(
+        posed.splats.means_world, skin_points(splats.means_rest_m, R, t, splats.joints, splats.weights), atol=1e-6
     )
     assert torch.equal(posed.splats.scales_m, splats.scales_m) and torch.equal(posed.splats.opacities, splats.opacities)
+
+
+def test_other_number_types_give_the_same_pose() -> None:
+    """In float64 the plain torch path is taken instead of the compiled one."""
+    avatar, pose = make_avatar(coeffs=4), random_pose(make_avatar())
+    double = Avatar(
+        rig=avatar.rig.to(dtype=torch.float64),
+        mesh=avatar.mesh.to(dtype=torch.float64) if avatar.mesh else None,
+        splats=avatar.splats.to(dtype=torch.float64) if avatar.splats else None,
+        provenance=avatar.provenance,
+    )
+    a, b = pose_avatar(avatar, pose), pose_avatar(double, pose.to(dtype=torch.float64))
+    assert a.vertices_world_m is not None and b.vertices_world_m is not None and a.splats and b.splats
+    assert torch.allclose(a.vertices_world_m.double(), b.vertices_world_m, atol=1e-5)
+    assert torch.allclose(a.splats.means_world.double(), b.splats.means_world, atol=1e-5)
+    assert torch.allclose(a.splats.sh.double(), b.splats.sh, atol=1e-4)
 
 
 def test_a_splat_on_one_bone_turns_with_it() -> None:
@@ -61,14 +79,6 @@ def test_a_splat_on_one_bone_turns_with_it() -> None:
     assert posed.splats is not None and posed.vertices_world_m is None
     expected = R[splats.joints[:, 0]] @ quat_wxyz_to_matrix(splats.quats_wxyz)
     assert torch.allclose(quat_wxyz_to_matrix(posed.splats.quats_wxyz), expected, atol=1e-4)
-
-
-def test_blended_rotations_are_unit_and_do_not_care_for_the_sign_of_quaternions() -> None:
-    """Two bones at +-100 degrees about X have quaternions on opposite sides once one passes half a turn."""
-    R = rotvec_to_matrix(torch.tensor([[2.0, 0.0, 0.0], [3.4, 0.0, 0.0]]))
-    quat = blend_rotations(R, torch.tensor([[0, 1, 0, 0]]), torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
-    assert torch.allclose(quat.norm(dim=-1), torch.ones(1), atol=1e-6)
-    assert torch.allclose(quat_wxyz_to_matrix(quat)[0], rotvec_to_matrix(torch.tensor([2.7, 0.0, 0.0])), atol=1e-3)
 
 
 @pytest.mark.parametrize("coeffs", [4, 9, 16])
@@ -143,11 +153,3 @@ def test_wrong_poses_are_refused_in_words(our_checks_alone: None) -> None:
         pose_avatar(avatar, Pose(rotvecs=torch.zeros(5, 3), translation_world_m=torch.zeros(3)))
     with pytest.raises(ShapeError, match="expression must have 52 values, got"):
         pose_avatar(avatar, Pose(rotvecs=torch.zeros(34, 3), translation_world_m=torch.zeros(3)), torch.zeros(7))
-
-
-def test_quaternion_blend_matches_the_composition_of_its_parts() -> None:
-    """A blend of equal bones is that bone: the splat's quaternion is the bone's times its own."""
-    q = rotvec_to_quat_wxyz(torch.tensor([[0.3, -0.2, 0.9]]))
-    own = torch.nn.functional.normalize(torch.tensor([[0.1, 0.5, -0.3, 0.2]]), dim=-1)
-    blend = blend_rotations(quat_wxyz_to_matrix(q), torch.zeros(1, 4, dtype=torch.int64), torch.full((1, 4), 0.25))
-    assert torch.allclose(quat_multiply_wxyz(blend, own), quat_multiply_wxyz(q, own), atol=1e-6)

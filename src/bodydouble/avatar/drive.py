@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.avatar.values import Avatar, Morph, Splats
+from bodydouble.avatar.values import Avatar, Mesh, Morph, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.core.errors import ShapeError
-from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_multiply_wxyz, quat_wxyz_to_matrix
+from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
 from bodydouble.core.skinning import bone_transforms, skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.protocol import SplatCloud
 from bodydouble.render.sh import sh_basis, sh_degree
+from bodydouble.render.skin import skin_splats
 
 
 @tensor_struct
@@ -59,10 +60,19 @@ def pose_avatar(avatar: Avatar, pose: Pose, expression: Float[Tensor, " actions"
     vertices = None
     if mesh is not None:
         vertices_rest = apply_morphs(mesh.vertices_rest_m, mesh.morphs, expression)
-        vertices = skin_points(vertices_rest, R, t, mesh.joints, mesh.weights)
+        vertices = _skin_vertices(vertices_rest, R, t, mesh)
     splats = None if avatar.splats is None else pose_splats(avatar.splats, R, t, expression)
     joints = (R @ rig.joints_rest_m[:, :, None])[:, :, 0] + t
     return PosedAvatar(splats=splats, vertices_world_m=vertices, joints_world_m=joints)
+
+
+def _skin_vertices(vertices_rest: Tensor, R: Tensor, t: Tensor, mesh: Mesh) -> Float[Tensor, "verts 3"]:
+    """`skin_points`, by its compiled twin where that can do it."""
+    if {x.dtype for x in (vertices_rest, R, t, mesh.weights)} != {torch.float32} or R.device.type != "cpu":
+        return skin_points(vertices_rest, R, t, mesh.joints, mesh.weights)
+    from bodydouble.body.skin import fast_skin_points
+
+    return fast_skin_points(vertices_rest[None], R[None], t[None], mesh.joints, mesh.weights)[0]
 
 
 def pose_splats(
@@ -73,17 +83,12 @@ def pose_splats(
 ) -> SplatCloud:
     """Skinned splats in the world, for bone transforms from `core.skinning.bone_transforms`."""
     means_rest = apply_morphs(splats.means_rest_m, splats.morphs, expression)
-    blend = blend_rotations(R_world_rest, splats.joints, splats.weights)
+    means, quats = skin_splats(means_rest, splats.quats_wxyz, R_world_rest, t_world_rest, splats.joints, splats.weights)
     sh = splats.sh
     if sh.shape[1] > 1:
-        sh = rotate_sh(sh, quat_wxyz_to_matrix(blend))
-    return SplatCloud(
-        means_world=skin_points(means_rest, R_world_rest, t_world_rest, splats.joints, splats.weights),
-        quats_wxyz=quat_multiply_wxyz(blend, splats.quats_wxyz),
-        scales_m=splats.scales_m,
-        opacities=splats.opacities,
-        sh=sh,
-    )
+        undo = splats.quats_wxyz * torch.tensor([1.0, -1.0, -1.0, -1.0]).to(sh)
+        sh = rotate_sh(sh, quat_wxyz_to_matrix(quat_multiply_wxyz(quats, undo)))
+    return SplatCloud(means_world=means, quats_wxyz=quats, scales_m=splats.scales_m, opacities=splats.opacities, sh=sh)
 
 
 def apply_morphs(
@@ -101,22 +106,9 @@ def apply_morphs(
     for morph in morphs:
         if morph.name in ARKIT_ACTIONS and morph.indices.numel():
             strength = expression[ARKIT_ACTIONS.index(morph.name)]
-            if float(strength) != 0.0 or strength.requires_grad:
+            if float(strength.detach()) != 0.0 or strength.requires_grad:
                 points_rest = points_rest.index_add(0, morph.indices, morph.deltas_m * strength)
     return points_rest
-
-
-def blend_rotations(
-    R_world_rest: Float[Tensor, "bones 3 3"], joints: Tensor, weights: Float[Tensor, "n k"]
-) -> Float[Tensor, "n 4"]:
-    """Unit quaternions wxyz: the weighted mean of the bones' quaternions, each on the side of the strongest one's.
-
-    Averaging quaternions instead of matrices keeps rotations free of scale and shear.
-    """
-    quats = matrix_to_quat_wxyz(R_world_rest)[joints]  # [n, k, 4]
-    lead = quats.gather(1, weights.argmax(1)[:, None, None].expand(-1, 1, 4))
-    sign = torch.where((quats * lead).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    return torch.nn.functional.normalize((quats * sign * weights[..., None]).sum(1), dim=-1)
 
 
 def rotate_sh(

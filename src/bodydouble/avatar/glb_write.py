@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bodydouble.avatar.gltf_buffers import TARGET_INDICES, TARGET_VERTICES, BufferBuilder, pack_glb
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar, Mesh, Morph, Rig, Splats
+from bodydouble.avatar.values import Avatar, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_wxyz_to_xyzw, rotvec_to_quat_wxyz
@@ -64,31 +64,10 @@ def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
         scenes.append({"name": "avatar" if name == "body" else "splats", "nodes": [root, len(nodes) - 1]})
         morph_counts.append((len(nodes) - 1, part.morphs))
     animations = [_animation(buffer, clip, rig, morph_counts) for clip in clips]
-    provenance = avatar.provenance
     document: dict[str, Any] = {
-        "asset": {
-            "version": "2.0",
-            "generator": provenance.generator,
-            "extras": {
-                "bodydouble": {
-                    "source_sha256": provenance.source_sha256,
-                    "method": provenance.method,
-                    "body": provenance.body,
-                    "created": provenance.created,
-                    "extras": dict(provenance.extras),
-                }
-            },
-        },
+        "asset": _asset(avatar.provenance),
         "extensionsUsed": extensions,
-        "extras": {
-            "bodydouble": {
-                "formatVersion": FORMAT_VERSION,
-                "skin": 0,
-                "humanoid": {
-                    "humanBones": {h: {"node": rig.bone_names.index(b)} for h, b in sorted(rig.humanoid.items())}
-                },
-            }
-        },
+        "extras": {"bodydouble": _rig_extras(rig)},
         "scene": 0,
         "scenes": scenes,
         "nodes": nodes,
@@ -104,6 +83,27 @@ def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
     binary = buffer.data()
     document["buffers"] = [{"byteLength": len(binary)}]
     return pack_glb(document, binary)
+
+
+def _asset(provenance: Provenance) -> dict[str, Any]:
+    return {
+        "version": "2.0",
+        "generator": provenance.generator,
+        "extras": {
+            "bodydouble": {
+                "source_sha256": provenance.source_sha256,
+                "method": provenance.method,
+                "body": provenance.body,
+                "created": provenance.created,
+                "extras": dict(provenance.extras),
+            }
+        },
+    }
+
+
+def _rig_extras(rig: Rig) -> dict[str, Any]:
+    bones = {human: {"node": rig.bone_names.index(bone)} for human, bone in sorted(rig.humanoid.items())}
+    return {"formatVersion": FORMAT_VERSION, "skin": 0, "humanoid": {"humanBones": bones}}
 
 
 def check_avatar(avatar: Avatar) -> None:
