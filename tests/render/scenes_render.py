@@ -48,13 +48,19 @@ def weighted_sum(image: RenderedSplats, seed: int = 0) -> torch.Tensor:
     return total
 
 
+def grad_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The gradient that a leaf has collected."""
+    assert tensor.grad is not None
+    return tensor.grad
+
+
 def gradients(
     rasterizer, splats: SplatCloud, camera: Camera, dtype: torch.dtype, background=None
 ) -> list[torch.Tensor]:
     """Gradients of `weighted_sum` at every tensor of the splats, in the order of FIELDS."""
     inputs = leaves(splats, dtype)
     weighted_sum(rasterizer(inputs, camera, background)).backward()
-    return [getattr(inputs, name).grad for name in FIELDS]
+    return [grad_of(getattr(inputs, name)) for name in FIELDS]
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenes_render import FIELDS, gradients, leaves, random_splats, relative_error, small_camera, weighted_sum
+from scenes_render import FIELDS, grad_of, gradients, leaves, random_splats, relative_error, small_camera, weighted_sum
 
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ShapeError
@@ -86,7 +86,7 @@ def test_gradient_of_the_background(hot: str) -> None:
     a, b = BACKGROUND.clone().requires_grad_(), BACKGROUND.double().requires_grad_()
     weighted_sum(CpuRasterizer()(splats, camera, a)).backward()
     weighted_sum(rasterize_reference(splats, camera, b)).backward()
-    assert relative_error(a.grad, b.grad) < 1e-4
+    assert relative_error(grad_of(a), grad_of(b)) < 1e-4
 
 
 @pytest.mark.parametrize("part", ["rgb", "alpha", "depth"])
@@ -96,7 +96,7 @@ def test_loss_on_one_output_alone(hot: str, part: str) -> None:
     for rasterizer, dtype in ((CpuRasterizer(), torch.float32), (rasterize_reference, torch.float64)):
         inputs = leaves(splats, dtype)
         (getattr(rasterizer(inputs, camera), part) ** 2).sum().backward()
-        results.append(inputs.means_world.grad)
+        results.append(grad_of(inputs.means_world))
     assert relative_error(*results) < GRADIENT
 
 
@@ -168,9 +168,9 @@ def test_backward_twice_through_a_kept_graph() -> None:
     inputs = leaves(random_splats(40), torch.float32)
     loss = weighted_sum(CpuRasterizer()(inputs, small_camera()))
     loss.backward(retain_graph=True)
-    once = inputs.means_world.grad.clone()
+    once = grad_of(inputs.means_world).clone()
     loss.backward()
-    assert torch.allclose(inputs.means_world.grad, 2 * once)
+    assert torch.allclose(grad_of(inputs.means_world), 2 * once)
 
 
 def test_empty_scene_and_scene_behind_the_camera(hot: str) -> None:
@@ -182,7 +182,7 @@ def test_empty_scene_and_scene_behind_the_camera(hot: str) -> None:
         image = CpuRasterizer()(inputs, camera, BACKGROUND)
         assert torch.equal(image.rgb, BACKGROUND.expand(37, 53, 3)) and image.alpha.abs().max() == 0.0
         weighted_sum(image).backward()
-        assert all(getattr(inputs, name).grad.abs().sum() == 0.0 for name in FIELDS)
+        assert all(grad_of(getattr(inputs, name)).abs().sum() == 0.0 for name in FIELDS)
 
 
 def test_huge_tiny_thin_and_near_splats(hot: str) -> None:
@@ -215,7 +215,7 @@ def test_a_splat_that_is_not_finite_spoils_nothing(hot: str, name: str, value: f
     assert torch.equal(image.rgb, CpuRasterizer()(rest, camera).rgb)
     weighted_sum(image).backward()
     for field in FIELDS:
-        gradient = getattr(inputs, field).grad
+        gradient = grad_of(getattr(inputs, field))
         assert gradient.isfinite().all() and gradient[4].abs().max() == 0.0
 
 

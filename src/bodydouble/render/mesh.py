@@ -158,10 +158,25 @@ def visible_vertices(
     *,
     tolerance_m: float = 0.01,
 ) -> Bool[Tensor, " verts"]:
-    """Which points the camera sees: inside the image and not behind the drawn mesh by more than `tolerance_m`."""
+    """Which points the camera sees: inside the image and not behind the drawn mesh by more than `tolerance_m`.
+
+    The surface is followed from the pixel's centre to the point itself, so oblique surfaces do not hide their points.
+    """
     pixels, depth = camera.project(vertices_world)
     column, row = pixels[:, 0].floor(), pixels[:, 1].floor()
     inside = (depth > NEAR_M) & (column >= 0) & (row >= 0) & (column < camera.width_px) & (row < camera.height_px)
-    columns = column.clamp(0, camera.width_px - 1).nan_to_num().long()
-    rows = row.clamp(0, camera.height_px - 1).nan_to_num().long()
-    return inside & (depth <= image.depth[rows, columns].to(depth) + tolerance_m)
+    columns = column.nan_to_num().clamp(0, camera.width_px - 1).long()
+    rows = row.nan_to_num().clamp(0, camera.height_px - 1).long()
+    surface = image.depth[rows, columns].to(depth)
+    for axis, offset in ((1, pixels[:, 0] - column - 0.5), (0, pixels[:, 1] - row - 0.5)):
+        surface = surface + _slope(image.depth, axis)[rows, columns].to(depth) * offset
+    return inside & (depth <= surface + tolerance_m)
+
+
+def _slope(depth: Float[Tensor, "height width"], axis: int) -> Float[Tensor, "height width"]:
+    """Change of depth per pixel: of the differences to both neighbours the smaller one, which crosses no edge."""
+    step = depth.diff(dim=axis).nan_to_num(posinf=torch.inf, neginf=-torch.inf, nan=torch.inf)
+    edge = torch.full_like(depth.narrow(axis, 0, 1), torch.inf)
+    before, after = torch.cat([edge, step], dim=axis), torch.cat([step, edge], dim=axis)
+    smaller = torch.where(before.abs() < after.abs(), before, after)
+    return torch.where(smaller.isfinite(), smaller, torch.zeros_like(smaller))

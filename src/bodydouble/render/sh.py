@@ -43,11 +43,11 @@ def sh_degree(num_coeffs: int) -> int:
 def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch coeffs"]:
     """Values of the (degree + 1)^2 basis functions at unit directions. Differentiable."""
     x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
     basis = [torch.full_like(x, C0)]
     if degree >= 1:
         basis += [-C1 * y, C1 * z, -C1 * x]
     if degree >= 2:
-        xx, yy, zz = x * x, y * y, z * z
         basis += [C2_A * x * y, -C2_A * y * z, C2_B * (2 * zz - xx - yy), -C2_A * x * z, C2_C * (xx - yy)]
     if degree >= 3:
         basis += [

@@ -9,13 +9,19 @@ expression gives the same bits in two kernels; multiply-add is fused only where 
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import llvmlite.binding
-import numba
+import numba.extending
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import ConcreteTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.typing import signature, templates
+from numba.core.typing.templates import ConcreteTemplate
+from numba.extending import lower_builtin, models, register_model
+
+# Decorators that numba leaves untyped: what they return is called with fewer arguments than it is written with.
+intrinsic: Any = numba.extending.intrinsic
+infer_global: Any = templates.infer_global
 
 LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f", False) else 8
 """Floats in a vector."""
@@ -83,9 +89,9 @@ def _define_operator(op, emit, result) -> None:
     @infer_global(op)
     class _Typing(ConcreteTemplate):
         cases = [  # noqa: RUF012  (numba's own interface)
-            numba.core.typing.signature(result, vector, vector),
-            numba.core.typing.signature(result, vector, types.float32),
-            numba.core.typing.signature(result, types.float32, vector),
+            signature(result, vector, vector),
+            signature(result, vector, types.float32),
+            signature(result, types.float32, vector),
         ]
 
     @lower_builtin(op, vector, vector)
@@ -111,7 +117,7 @@ _define_operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), mask)
 
 @infer_global(operator.and_)
 class _MaskAnd(ConcreteTemplate):
-    cases = [numba.core.typing.signature(mask, mask, mask)]  # noqa: RUF012  (numba's own interface)
+    cases = [signature(mask, mask, mask)]  # noqa: RUF012  (numba's own interface)
 
 
 @lower_builtin(operator.and_, mask, mask)
@@ -309,7 +315,7 @@ def load(typingctx, array, index):
         return None
 
     def emit(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, sig.args[0], *args, _vf), align=4)
+        return builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], _vf), align=4)
 
     return vector(array, types.intp), emit
 
