@@ -132,7 +132,7 @@ def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Came
     `orbit` goes once around during the video, `fixed` stays in front, `follow` stays in front of the moving hips.
     """
     count = frame_count(motion, playback)
-    joints = _joint_path(avatar, motion)
+    joints = _joint_path(avatar, motion)[:count]
     hips = _smoothed(joints[:, 0], _FOLLOW_SIGMA_S * motion.fps_hz)
     seen = joints - hips[:, None] if playback.camera == "follow" else joints
     low, high = seen.amin((0, 1)) - _FLESH_M, seen.amax((0, 1)) + _FLESH_M
@@ -155,7 +155,7 @@ def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Came
                 math.cos(azimuth) * math.cos(_ELEVATION_RAD),
             ]
         )
-        target = middle + hips[i % motion.num_frames] if playback.camera == "follow" else middle
+        target = middle + hips[i % len(hips)] if playback.camera == "follow" else middle
         cameras.append(
             look_at_camera(
                 target + distance * away,

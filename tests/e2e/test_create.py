@@ -1,0 +1,247 @@
+"""A tiny synthetic clip through the whole chain: what a run leaves, resuming, kills, short clips, commands, examples."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from e2e_clips import write_clip
+from e2e_micro import FPS, MICRO, SECONDS, SIZE, micro_run
+
+from bodydouble.avatar.glb import load_avatar
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.video import probe, read_frames
+from bodydouble.cli.main import main
+from bodydouble.core.errors import OutputError
+from bodydouble.core.events import Progress
+from bodydouble.pipeline.create import RunResult
+from bodydouble.pipeline.demo import Performance, demo
+from bodydouble.synth.synthesise import synthesise
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+REPORT_KEYS = ("seconds", "peak_rss_mb", "splats", "avatar_mb", "heldout", "warnings")
+HELDOUT_KEYS = (
+    "frames", "protocol", "psnr_box", "psnr_box_registered", "ssim_box", "psnr_full", "mask_iou", "psnr_hands",
+    "psnr_face",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 frames of a synthetic performer."""
+    folder = tmp_path_factory.mktemp("performer")
+    synthesise(folder, seed=3, seconds=SECONDS, fps=FPS, size=SIZE)
+    return folder / "video.mp4"
+
+
+@pytest.fixture(scope="module")
+def finished(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A run of that clip that nothing disturbed. Read only."""
+    return micro_run(clip, tmp_path_factory.mktemp("run") / "double")
+
+
+def test_what_a_run_leaves(finished: RunResult, clip: Path):
+    left = {path.name for path in finished.folder.iterdir()}
+    assert left == {
+        "avatar.glb", "capture", "checkpoints", "report.html", "report.json", "run.json", "turntable.mp4",
+    }  # fmt: skip
+    assert not list(finished.folder.rglob("*.partial"))
+    avatar = load_avatar(finished.folder / "avatar.glb")
+    assert avatar.splats is not None
+    assert avatar.mesh is not None
+    assert 500 < len(avatar.splats.means_rest_m) <= MICRO.splats.max_splats
+    assert avatar.provenance.source_sha256 == probe(clip).sha256
+    assert probe(finished.folder / "turntable.mp4").num_frames > 1
+    html = (finished.folder / "report.html").read_text(encoding="utf-8")
+    assert "heldout-v1" in html
+
+
+def test_the_figures(finished: RunResult):
+    report = json.loads((finished.folder / "report.json").read_text())
+    assert [key for key in REPORT_KEYS if key not in report] == []
+    assert [key for key in HELDOUT_KEYS if key not in report["heldout"]] == []
+    assert report["heldout"]["frames"] == 2  # 7 and 15
+    assert report["heldout"]["protocol"] == "heldout-v1"
+    assert report["heldout"]["psnr_box"] > 12.0
+    assert report["heldout"]["mask_iou"] > 0.6
+    assert {"perceive", "fit", "reconstruct", "total"} <= set(report["seconds"])
+    assert report["seconds"]["total"] == pytest.approx(finished.seconds, rel=0.2, abs=2.0)
+    assert 200 < report["peak_rss_mb"] < 4000
+    codes = {warning["code"] for warning in report["warnings"]}
+    assert "height_assumed" in codes
+    assert "never_seen" in codes or "little_seen" in codes  # a second from the front shows no back
+
+
+def test_the_ledger(finished: RunResult, clip: Path):
+    ledger = json.loads((finished.folder / "run.json").read_text())
+    assert list(ledger["stages"]) == ["perceive", "fit", "reconstruct", "report"]
+    assert ledger["about"]["config"]["splats"]["num_steps"] == 40
+    assert ledger["about"]["video"]["sha256"] == probe(clip).sha256
+    for stage in ledger["stages"].values():
+        assert stage["outputs"]
+        assert all(len(output["sha256"]) == 64 for output in stage["outputs"])
+
+
+def test_resuming_a_finished_run_does_nothing(finished: RunResult, clip: Path):
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*") if path.name not in ("run.json",)}
+    again = micro_run(clip, finished.folder, resume=True)
+    assert again.records == finished.records
+    after = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*") if path.name not in ("run.json",)}
+    del before[finished.folder / "capture"], after[finished.folder / "capture"]
+    assert {k: v for k, v in after.items() if k.is_file()} == {k: v for k, v in before.items() if k.is_file()}
+
+
+def test_a_used_folder_and_another_video_are_refused(finished: RunResult, clip: Path, tmp_path: Path):
+    with pytest.raises(OutputError, match="already holds a run"):
+        micro_run(clip, finished.folder)
+    frames = [frame.rgb for frame in read_frames(clip, [0, 1])]
+    other = write_clip(tmp_path / "other.mp4", frames)
+    with pytest.raises(OutputError, match="holds the run of another video"):
+        micro_run(other, finished.folder, resume=True)
+
+
+def test_killed_again_and_again_it_finishes_with_the_same_result(finished: RunResult, clip: Path, tmp_path: Path):
+    out = tmp_path / "double"
+    program = [sys.executable, str(Path(__file__).with_name("e2e_micro.py")), str(clip), str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for stage, count in (("perceive", 3), ("fit", 1), ("Step", 11), ("Step", 15), ("evaluate", 1)):
+        killed = subprocess.run(
+            [*program, stage, str(count)], capture_output=True, text=True, timeout=300, check=False, env=environment
+        )
+        assert killed.returncode == -signal.SIGKILL, f"{stage}: {killed.stderr}"
+    assert (out / "run.json").exists()
+    micro_run(clip, out, resume=True)
+    assert not list(out.rglob("*.partial"))
+    assert {p.name for p in out.iterdir()} == {p.name for p in finished.folder.iterdir()}
+    ours, theirs = load_avatar(out / "avatar.glb").splats, load_avatar(finished.folder / "avatar.glb").splats
+    assert ours is not None and theirs is not None
+    for name in ("means_rest_m", "quats_wxyz", "scales_m", "opacities", "sh"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0)
+    reports = [json.loads((folder / "report.json").read_text())["heldout"] for folder in (out, finished.folder)]
+    assert reports[0]["psnr_box"] == reports[1]["psnr_box"]
+    assert reports[0]["psnr_box_registered"] == reports[1]["psnr_box_registered"]
+
+
+@pytest.mark.parametrize(("count", "fps"), [(1, 12.0), (8, 12.0), (10, 5.0)])
+def test_short_and_slow_clips(clip: Path, tmp_path: Path, count: int, fps: float):
+    frames = [frame.rgb for frame in read_frames(clip, list(range(count)))]
+    video = write_clip(tmp_path / "short.mp4", frames, fps)
+    result = micro_run(video, tmp_path / "double")
+    assert load_avatar(tmp_path / "double" / "avatar.glb").splats is not None
+    report = json.loads((tmp_path / "double" / "report.json").read_text())
+    assert report["heldout"]["frames"] == (0 if count < 8 else 1)
+    if count < 8:
+        assert report["heldout"]["psnr_box"] is None
+    assert result.warnings  # about few frames, or few frames a second, or what was not seen
+
+
+def test_pictures_like_the_video(finished: RunResult, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from PIL import Image
+
+    words = ["render", str(finished.folder), "--like", str(finished.folder / "capture")]
+    assert main([*words, "--frames", "heldout", "-o", str(tmp_path / "fit")]) == 0
+    assert main([*words, "--frames", "heldout", "--poses", "registered", "-o", str(tmp_path / "reg")]) == 0
+    for folder in ("fit", "reg"):
+        names = sorted(p.name for p in (tmp_path / folder).iterdir())
+        assert names == ["frame_000007.png", "frame_000015.png"]
+        with Image.open(tmp_path / folder / names[0]) as picture:
+            assert picture.mode == "RGBA"
+            assert picture.size == SIZE
+            alpha = np.asarray(picture)[..., 3]
+        mask = Capture.open(finished.folder / "capture").mask(7)
+        assert mask is not None
+        inside, outside = alpha[mask > 200].mean(), alpha[mask < 20].mean()
+        assert inside > 150
+        assert outside < 40
+    assert main([*words, "-o", str(tmp_path / "fit")]) == 1
+    assert "is not an empty folder" in capsys.readouterr().err
+
+
+def test_a_video_of_the_avatar(finished: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "wave.mp4"
+    words = ["render", str(finished.folder / "avatar.glb"), "--motion", "wave", "--expression", "smile"]
+    more = ["--size", "64x80", "--fps", "6", "--seconds", "1", "--background", "#102030", "-o", str(out), "--json"]
+    assert main([*words, *more]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 6
+    info = probe(out)
+    assert (info.num_frames, info.width_px, info.height_px) == (6, 64, 80)
+
+
+def test_evaluate_repeats_the_report(finished: RunResult, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", str(finished.folder), "--threads", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    report = json.loads((finished.folder / "report.json").read_text())
+    assert figures["psnr_box"] == pytest.approx(report["heldout"]["psnr_box"], abs=1e-3)
+    assert main(["evaluate", str(finished.folder), "--threads", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "psnr_box_registered" in text
+    assert "never masked by the truth" in text
+
+
+def test_capture_then_create(finished: RunResult, clip: Path, tmp_path: Path):
+    """What `capture` leaves is what `create` goes on from."""
+    out = tmp_path / "double"
+    shutil.copytree(finished.folder, out)
+    for name in ("avatar.glb", "report.html", "report.json", "turntable.mp4"):
+        (out / name).unlink()
+    stages: set[str] = set()
+    from bodydouble.pipeline.create import create
+
+    create(clip, out, MICRO, lambda e: stages.add(e.stage) if isinstance(e, Progress) else None, resume=True)
+    assert "perceive" not in stages  # done before
+    assert (out / "avatar.glb").exists()
+
+
+def test_the_demo_scores_against_the_truth(tmp_path: Path):
+    performance = Performance(seed=3, seconds=SECONDS, fps_hz=FPS, width_px=SIZE[0], height_px=SIZE[1])
+    result = demo(tmp_path / "demo", MICRO, performance, lambda event: None)
+    assert 0 < result.truth["pose_error_aligned_mm"] < 80
+    assert result.truth["pose_error_aligned_mm"] <= result.truth["pose_error_mm"]
+    assert result.truth["joint_error_px"] < 0.05 * SIZE[1]
+    assert result.truth["mask_iou"] > 0.8
+    assert result.truth["avatar_iou"] > 0.6
+    assert (tmp_path / "demo" / "performer" / "video.mp4").exists()
+    assert "pose_error_mm" in (tmp_path / "demo" / "report.json").read_text()
+
+
+def load_example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_run_here():
+    run_here = {"01_pose_an_avatar", "02_dance_to_a_bvh", "03_look_into_a_capture", "04_settings_of_your_own"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == run_here
+
+
+def test_examples(finished: RunResult, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from avatar_fakes import bvh_text, humanoid_rig
+    from PIL import Image
+
+    avatar = finished.folder / "avatar.glb"
+    load_example("01_pose_an_avatar").main(avatar, tmp_path / "pose.png")
+    with Image.open(tmp_path / "pose.png") as picture:
+        assert 0.02 < (np.asarray(picture) < 250).any(-1).mean() < 0.6
+    rig = humanoid_rig()
+    bvh = bvh_text(rig, torch.zeros(6, len(rig.bone_names), 3), rig.joints_rest_m[0].expand(6, 3), fps_hz=12.0)
+    (tmp_path / "stand.bvh").write_text(bvh)
+    load_example("02_dance_to_a_bvh").main(avatar, tmp_path / "stand.bvh", tmp_path / "stand.mp4", 48, 64)
+    assert probe(tmp_path / "stand.mp4").num_frames >= 6
+    assert load_avatar(tmp_path / "stand.glb").splats is not None
+    load_example("03_look_into_a_capture").main(finished.folder / "capture")
+    assert "left_arm" in capsys.readouterr().out
+    result = load_example("04_settings_of_your_own").main(clip, finished.folder, MICRO)
+    assert result.records == finished.records
