@@ -83,7 +83,7 @@ def evaluate_heldout(
         rasterizer: Renders the splats.
         emit: Told about progress.
         register: How held-out poses are registered; None leaves the registered figures out (NaN).
-        train_indices: Source frames that training used; by default all that it may use.
+        train_indices: Source frames that training refined; by default those whose pose differs between the tracks.
     Returns:
         Scores of every held-out frame with the subject in view, and pictures of a few of them.
     Raises:
@@ -96,7 +96,7 @@ def evaluate_heldout(
         )
     rows = {int(i): k for k, i in enumerate(fit_track.frame_indices)}
     asked = [i for i in capture.heldout_indices() if i in rows and bool(fit_track.valid[rows[i]])]
-    train = capture.train_indices() if train_indices is None else list(train_indices)
+    train = refined_indices(capture, fit_track, refined_track) if train_indices is None else list(train_indices)
     between = interpolated_track(fit_track, refined_track, train, asked)
     registered = None
     if register is not None and asked:
@@ -143,6 +143,20 @@ def evaluate_heldout(
         examples=shelf.chosen(),
         seconds=time.perf_counter() - started,
     )
+
+
+def refined_indices(capture: Capture, fit_track: BodyTrack, refined_track: BodyTrack) -> list[int]:
+    """Source frames that may be trained on and whose pose training changed (it need not use every frame)."""
+    refined_rows = {int(i): k for k, i in enumerate(refined_track.frame_indices)}
+    found: set[int] = set()
+    for row, index in enumerate(fit_track.frame_indices.tolist()):
+        other = refined_rows.get(index)
+        if other is not None and not (
+            torch.equal(fit_track.rotvecs[row], refined_track.rotvecs[other])
+            and torch.equal(fit_track.translation_world_m[row], refined_track.translation_world_m[other])
+        ):
+            found.add(index)
+    return sorted(found & set(capture.train_indices()))
 
 
 def _truth(capture: Capture, frame: Frame, observations: Observations, protocol: HeldoutProtocol) -> _Truth | None:

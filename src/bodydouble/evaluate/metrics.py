@@ -29,9 +29,11 @@ def psnr_db(
         10 log10(1 / MSE), dB, at most `PSNR_CEILING_DB`; NaN when the region is empty.
     """
     _check_same("psnr_db", image, truth)
-    error = np.square(np.clip(image, 0.0, 1.0) - truth)
     if region is not None:
-        error = error[region]
+        image, truth = image[region], truth[region]
+    error = np.clip(image, 0.0, 1.0)
+    error = np.subtract(error, truth, out=error)
+    error = np.square(error, out=error)
     if error.size == 0:
         return float("nan")
     return mse_to_psnr_db(float(error.mean(dtype=np.float64)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float, UInt8
 from bodydouble.evaluate.results import FrameScore, HeldoutExample
 
 PICTURE_PX = 400
-_JPEG_QUALITY = 85
+JPEG_QUALITY = 85
 _FULL_SCALE = 0.5
 """Mean absolute difference of the three channels that is drawn at the top of the colour scale."""
 _HEAT = np.array(
@@ -28,6 +27,14 @@ _HEAT = np.array(
     dtype=np.float32,
 )
 """Dark to bright, also in grey."""
+_HEAT_256 = (
+    np.stack(
+        [np.interp(np.linspace(0.0, len(_HEAT) - 1, 256), np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)],
+        axis=-1,
+    )
+    .round()
+    .astype(np.uint8)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +98,8 @@ def difference_heat(
     image: Float[np.ndarray, "height width 3"], truth: Float[np.ndarray, "height width 3"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Mean absolute difference of the channels as heat: black is equal, pale yellow is 0.5 (of 1) or more."""
-    level = np.clip(np.abs(image - truth).mean(axis=-1) / _FULL_SCALE, 0.0, 1.0) * (len(_HEAT) - 1)
-    low = np.minimum(level.astype(np.int64), len(_HEAT) - 2)
-    share = (level - low)[..., None].astype(np.float32)
-    return (_HEAT[low] * (1.0 - share) + _HEAT[low + 1] * share).round().astype(np.uint8)
+    level = np.abs(image - truth) @ np.full(3, 255.0 / (3.0 * _FULL_SCALE), dtype=np.float32)
+    return _HEAT_256[np.minimum(level, 255.0).astype(np.uint8)]
 
 
 def to_uint8(image: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
@@ -104,13 +109,16 @@ def to_uint8(image: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "h
 
 def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], longest_px: int) -> bytes:
     """A JPEG whose longer side is at most `longest_px`."""
-    from PIL import Image
+    import cv2
 
-    picture = Image.fromarray(image)
-    picture.thumbnail((longest_px, longest_px), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
+    height, width = image.shape[:2]
+    scale = min(1.0, longest_px / max(height, width))
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done, "8-bit RGB can be packed as JPEG"
+    return data.tobytes()
 
 
 def _rank_db(score: FrameScore) -> float:

@@ -17,7 +17,7 @@ from bodydouble.core.events import Warned
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.mesh import rasterize_mesh, visible_vertices
 
-MAX_FRAMES = 60
+MAX_FRAMES = 40
 """Frames that are looked at, spread evenly over those with the subject in view."""
 _LONGEST_SIDE_PX = 640
 _GRAZING_COS = 0.2

@@ -15,7 +15,7 @@ from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Warned
 from bodydouble.evaluate.results import HeldoutResult
 from bodydouble.pipeline.coverage import Coverage, body_coverage, coverage_picture, coverage_warnings
@@ -30,8 +30,10 @@ from bodydouble.pipeline.report_data import (
 from bodydouble.render.mesh import rasterize_mesh
 
 STRIP_FRAMES = 8
-_STRIP_PX = 400
+_STRIP_PX = 480
 """Longer side of the pictures in a strip."""
+_STRIP_ROOM = 0.08
+"""Room around the person, as a share of their size."""
 _OUTLINE_RGB = np.array([61, 235, 215], dtype=np.float32)
 _GROUND_RGB = np.array([24, 26, 29], dtype=np.float32)
 _POOR_FRAME = 0.35
@@ -124,7 +126,7 @@ def merged_warnings(warnings: Sequence[Warned]) -> tuple[Warned, ...]:
 
 
 def outlined(
-    image: UInt8[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"], *, width_px: int = 2
+    image: UInt8[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"], *, width_px: int = 1
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image with the outline of a region drawn on it and a light tint inside."""
     import cv2
@@ -142,38 +144,46 @@ def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[
     row_of = {int(track.frame_indices[rows[k]]): rows[k] for k in picks}
     shaped = body.with_shape(track.shape)
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
+    x0, y0, x1, y1 = _common_view(capture, track, sorted(row_of))
+    scale = min(1.0, _STRIP_PX / max(x1 - x0, y1 - y0))
+    size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    view = camera.cropped(float(x0), float(y0), (float(x1 - x0), float(y1 - y0)), size)
     overlays: list[Picture] = []
     masks: list[Picture] = []
     for frame in capture.frames(sorted(row_of)) if row_of else ():
-        row = row_of[frame.index]
-        small = _shrunk(frame.rgb)
-        height, width = small.shape[:2]
-        view = camera.cropped(0.0, 0.0, (float(track.width_px), float(track.height_px)), (width, height))
-        inside = _body_region(shaped.with_pose(_pose(track, row)).vertices(), body, view)
+        small = _resampled(frame.rgb[y0:y1, x0:x1], size)
+        verts = shaped.with_pose(_pose(track, row_of[frame.index])).vertices().detach()
         caption = f"frame {frame.index}, {frame.time_s:.2f} s"
-        overlays.append(_jpeg(outlined(small, inside), caption))
+        overlays.append(_jpeg(outlined(small, rasterize_mesh(verts, body.faces, view).mask.numpy()), caption))
         mask = capture.mask(frame.index)
         if mask is not None:
-            soft = _shrunk(mask).astype(np.float32)[..., None] / 255.0
+            soft = _resampled(mask[y0:y1, x0:x1], size).astype(np.float32)[..., None] / 255.0
             masks.append(_jpeg((small * soft + _GROUND_RGB * (1.0 - soft)).round().astype(np.uint8), caption))
     return tuple(overlays), tuple(masks)
+
+
+def _common_view(capture: Capture, track: BodyTrack, frame_indices: Sequence[int]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the part of the picture that the person needs in all of these frames, with some room."""
+    observations = capture.observations()
+    shown = torch.isin(observations.frame_indices, torch.tensor(list(frame_indices))) & observations.present
+    boxes = observations.box_px[shown]
+    if len(boxes) == 0:
+        return 0, 0, track.width_px, track.height_px
+    (x0, y0), (x1, y1) = boxes[:, :2].min(0).values.tolist(), boxes[:, 2:].max(0).values.tolist()
+    room = _STRIP_ROOM * max(x1 - x0, y1 - y0)
+    left, top = max(0, int(x0 - room)), max(0, int(y0 - room))
+    right, bottom = min(track.width_px, int(x1 + room) + 1), min(track.height_px, int(y1 + room) + 1)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def _pose(track: BodyTrack, row: int) -> Pose:
     return Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
 
 
-def _body_region(verts_world: torch.Tensor, body: BodyModel, camera: Camera) -> np.ndarray:
-    return rasterize_mesh(verts_world.detach(), body.faces, camera).mask.numpy()
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
+def _resampled(image: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     import cv2
 
-    height, width = image.shape[:2]
-    scale = min(1.0, _STRIP_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(np.ascontiguousarray(image), size_px, interpolation=cv2.INTER_AREA)
 
 
 def _jpeg(image: UInt8[np.ndarray, "height width 3"], caption: str) -> Picture:

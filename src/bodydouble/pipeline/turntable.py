@@ -90,7 +90,8 @@ def _standing(rig: Rig, frames: int) -> Motion:
     """The built-in `idle`, paced so that it ends with the turn; the rest pose where the rig is not that of a human."""
     idle_seconds, _ = BUILTIN_MOTIONS["idle"]
     try:
-        return builtin_motion("idle", rig, fps_hz=frames / idle_seconds)
+        times = max(1, round(frames / FPS_HZ / idle_seconds))
+        return builtin_motion("idle", rig, fps_hz=max(1.0, frames / times / idle_seconds))
     except InputError:
         bones = len(rig.bone_names)
         return Motion(
