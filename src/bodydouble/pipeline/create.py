@@ -19,7 +19,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import VideoInfo
 from bodydouble.core.errors import OutputError
-from bodydouble.core.events import Warned
+from bodydouble.core.events import Progress, Warned
 from bodydouble.core.files import remove_tree
 from bodydouble.pipeline.layout import (
     AVATAR,
@@ -129,11 +129,14 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads or int(machine_facts()["cores"]))
 
 
-def load_body(name: str) -> BodyModel:
-    """The body model of this name."""
+def load_body(name: str, emit: Emit | None = None) -> BodyModel:
+    """The body model of this name; the very first time its cache is built, and `emit` is told so."""
     from bodydouble.body.anny import load_anny
+    from bodydouble.body.anny_cache import cache_file
 
     assert name == "anny", name
+    if emit is not None and not cache_file().is_file():
+        emit(Progress(stage="body", done=0, total=1, unit="models"))
     return load_anny()
 
 
@@ -197,9 +200,11 @@ def _perceive(info: VideoInfo, folder: Path, config: CreateConfig, emit: Emit) -
 
 def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.fit.track import fit_track
+    from bodydouble.render.warm_up import warm_up
 
-    found = Capture.open(folder)
-    found.save_track(fit_track(found, load_body(config.body), config.fit, emit))
+    found, body = Capture.open(folder), load_body(config.body, emit)
+    warm_up(emit)
+    found.save_track(fit_track(found, body, config.fit, emit))
 
 
 def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
