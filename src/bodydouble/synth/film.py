@@ -21,8 +21,8 @@ from bodydouble.synth.performer import Performer
 from bodydouble.synth.room import Lights, Room
 from bodydouble.synth.surface import Smoother
 
-_SKY_DIRECTIONS = 18
-_SKY_EVERY = 4
+_SKY_DIRECTIONS = 14
+_SKY_EVERY = 8
 """Openness to the sky is computed for every so many frames and interpolated between."""
 _SKY_MAP_PX = 176
 _LAMP_MAP_PX = 640
@@ -122,6 +122,8 @@ class Film:
 
     def _openness(self, frame: int) -> tuple[ndarray, ndarray]:
         """How much of its surroundings each vertex sees, and each point of the room's grids: 0 to 1."""
+        from scipy.ndimage import gaussian_filter
+
         from bodydouble.synth.shading import posed_normals
 
         world = self.vertices_world(frame)
@@ -141,7 +143,9 @@ class Film:
                 grid_seen += cosine * _unshadowed(image, grid, camera)
                 grid_most += cosine
         openness = self._smoother((seen / most)[:, None], 2)[:, 0]
-        return openness, (grid_seen / grid_most).reshape(self._room.grid_points.shape[:3])
+        grid_open = (grid_seen / grid_most).reshape(self._room.grid_points.shape[:3])
+        # A few directions stand for the whole sky: blur away their separate shadows.
+        return openness, np.stack([gaussian_filter(grid_open[0], 1.5), gaussian_filter(grid_open[1], 7.0)])
 
     def _seen_from(self, world: Tensor, direction: ndarray, size_px: int, away_m: float) -> tuple[MeshImage, Camera]:
         """What a distant observer sees of the performer."""
@@ -173,7 +177,9 @@ class Film:
         )
         x0, y0, width, height = self._box(world)
         fine = rasterize_mesh(
-            world, self.performer.faces, self.camera.cropped(x0, y0, (width, height), (2 * width, 2 * height))
+            world,
+            self.performer.faces,
+            self.camera.cropped(float(x0), float(y0), (float(width), float(height)), (2 * width, 2 * height)),
         )
         person = np.zeros((height, width, 4))
         shading.shade_person(
@@ -181,10 +187,7 @@ class Film:
             fine.barycentric.numpy(),
             self._faces,
             self._materials,
-            points,
-            normals,
-            self._coordinates,
-            sky,
+            np.concatenate([points, normals, sky[:, None], self._coordinates], axis=1),
             self._palette,
             self._eyes,
             self._lights.rows(),

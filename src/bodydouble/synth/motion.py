@@ -23,6 +23,8 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 _TURN = (0.22, 0.62)
 """Shares of the clip between which the performer turns around."""
 _STEPS_HZ = 1.7
+_LEFT, _UP, _FORWARD = np.eye(3)
+"""Axes of the rest frame: +X is the performer's left."""
 _FINGERS = ("Index", "Middle", "Ring", "Little")
 
 
@@ -60,10 +62,10 @@ class _Stage:
     def joint(self, vrm: str) -> ndarray:
         return self.joints[self.bone(vrm)]
 
-    def turn(self, bone: int, axis: ndarray | tuple[float, float, float], angle_rad: ndarray | float) -> None:
+    def turn(self, bone: int, axis: ndarray, angle_rad: ndarray | float) -> None:
         """Rotate a bone further about an axis of the rest frame, inside the rotations it already has."""
         angles = np.broadcast_to(np.asarray(angle_rad, float), self.time_s.shape)
-        rotvecs = torch.from_numpy(angles[:, None] * np.asarray(axis, float) / np.linalg.norm(axis))
+        rotvecs = torch.from_numpy(angles[:, None] * axis / np.linalg.norm(axis))
         step = rotvec_to_matrix(rotvecs).numpy()
         self.rotations[bone] = self.rotations[bone] @ step if bone in self.rotations else step
 
@@ -117,7 +119,7 @@ def _turn_around(stage: _Stage, direction: float) -> tuple[ndarray, ndarray]:
     yaw = direction * 2 * np.pi * _ramp(stage.share, begin, end)
     rate = np.gradient(yaw, stage.time_s) if len(yaw) > 1 else np.zeros_like(yaw)
     phase = 2 * np.pi * _STEPS_HZ / 2 * (stage.time_s - begin * stage.time_s[-1])
-    stage.turn(stage.bone("hips"), (0, 1, 0), yaw)
+    stage.turn(stage.bone("hips"), _UP, yaw)
     for side, shift in (("left", 0.0), ("right", np.pi)):
         lift = turning * np.maximum(np.sin(phase + shift), 0.0) ** 1.5
         # While a foot stands it stays behind the turning hips, while lifted it swings ahead of them.
@@ -125,12 +127,12 @@ def _turn_around(stage: _Stage, direction: float) -> tuple[ndarray, ndarray]:
         leg, knee = stage.bone(f"{side}UpperLeg"), stage.bone(f"{side}LowerLeg")
         outwards = 1.0 if side == "left" else -1.0
         inwards = -0.075 * outwards  # the rest pose stands astride
-        stage.turn(leg, (0, 0, 1), inwards)
-        stage.turn(leg, (0, 1, 0), np.clip(lag, -0.5, 0.5))
-        stage.turn(leg, (1, 0, 0), -0.03 - 0.42 * lift)
-        stage.turn(knee, (1, 0, 0), 0.06 + 0.85 * lift)
-        stage.turn(stage.bone(f"{side}Foot"), (0, 0, 1), -inwards)
-        stage.turn(stage.bone(f"{side}Foot"), (1, 0, 0), -0.03 - 0.30 * lift)
+        stage.turn(leg, _FORWARD, inwards)
+        stage.turn(leg, _UP, np.clip(lag, -0.5, 0.5))
+        stage.turn(leg, _LEFT, -0.03 - 0.42 * lift)
+        stage.turn(knee, _LEFT, 0.06 + 0.85 * lift)
+        stage.turn(stage.bone(f"{side}Foot"), _FORWARD, -inwards)
+        stage.turn(stage.bone(f"{side}Foot"), _LEFT, -0.03 - 0.30 * lift)
     sway = np.zeros((len(yaw), 3))
     sway[:, 0] = 0.018 * turning * np.sin(phase + np.pi) + 0.008 * np.sin(2 * np.pi * 0.31 * stage.time_s)
     sway[:, 2] = 0.006 * np.sin(2 * np.pi * 0.23 * stage.time_s + 1.0)
@@ -142,8 +144,8 @@ def _torso_and_head(stage: _Stage, yaw: ndarray) -> None:
     breath = 0.012 * np.sin(2 * np.pi * 0.27 * t)
     lean = stage.energy * 0.10 * (_window(share, 0.66, 0.71, 0.74, 0.79) - _window(share, 0.74, 0.79, 0.83, 0.88))
     for bone in ("spine", "chest", "upperChest"):
-        stage.turn(stage.bone(bone), (1, 0, 0), breath / 2)
-        stage.turn(stage.bone(bone), (0, 0, 1), lean / 3)
+        stage.turn(stage.bone(bone), _LEFT, breath / 2)
+        stage.turn(stage.bone(bone), _FORWARD, lean / 3)
     begin, end = _TURN
     towards = (
         np.sign(yaw[-1])
@@ -156,14 +158,14 @@ def _torso_and_head(stage: _Stage, yaw: ndarray) -> None:
     look = 0.40 * stage.energy * (_window(share, 0.86, 0.89, 0.90, 0.93) - _window(share, 0.90, 0.94, 0.95, 0.99))
     nod = 0.14 * _window(share, 0.80, 0.82, 0.82, 0.84) - 0.06 * _window(share, 0.66, 0.72, 0.76, 0.82)
     for bone, part in (("neck", 0.45), ("head", 0.55)):
-        stage.turn(stage.bone(bone), (0, 1, 0), part * (towards + look))
-        stage.turn(stage.bone(bone), (1, 0, 0), part * (nod + 0.03 * np.sin(2 * np.pi * 0.4 * t)))
-        stage.turn(stage.bone(bone), (0, 0, 1), part * 0.05 * np.sin(2 * np.pi * 0.21 * t + 2.0))
+        stage.turn(stage.bone(bone), _UP, part * (towards + look))
+        stage.turn(stage.bone(bone), _LEFT, part * (nod + 0.03 * np.sin(2 * np.pi * 0.4 * t)))
+        stage.turn(stage.bone(bone), _FORWARD, part * 0.05 * np.sin(2 * np.pi * 0.21 * t + 2.0))
     # The eyes hold the camera as long as they can.
     away = np.angle(np.exp(1j * (yaw + towards + look)))
     gaze = np.clip(-away, -0.32, 0.32) * (1.0 - _ramp(np.abs(away), 0.6, 1.0))
     for eye in ("leftEye", "rightEye"):
-        stage.turn(stage.bone(eye), (0, 1, 0), gaze)
+        stage.turn(stage.bone(eye), _UP, gaze)
 
 
 def _arm(stage: _Stage, side: str) -> None:
@@ -181,20 +183,20 @@ def _arm(stage: _Stage, side: str) -> None:
     turning = _window(share, 0.18, 0.24, 0.60, 0.66)
     swing = 0.10 * turning * np.sin(2 * np.pi * _STEPS_HZ / 2 * t + (0.0 if side == "left" else np.pi))
 
-    lowered = 0.46 - 0.20 * turning - 0.60 * wave - 1.20 * spread * stage.energy - 1.05 * overhead - 0.12 * before
+    lowered = 0.53 - 0.20 * turning - 0.60 * wave - 1.02 * spread * stage.energy - 1.05 * overhead - 0.12 * before
     forward = swing + 0.10 * wave + 0.20 * overhead + 0.55 * before + 0.05
     collar = stage.bone(f"{side}Shoulder")
-    stage.turn(collar, (0, 0, 1), sign * 0.16 * (spread * 0.5 + overhead))
+    stage.turn(collar, _FORWARD, sign * 0.16 * (spread * 0.5 + overhead))
     arm = stage.bone(f"{side}UpperArm")
-    stage.turn(arm, (1, 0, 0), -forward)
-    stage.turn(arm, (0, 0, 1), -sign * lowered)
+    stage.turn(arm, _LEFT, -forward)
+    stage.turn(arm, _FORWARD, -sign * lowered)
     outward_twist = 1.25 * wave + 0.35 * spread + 0.25 * overhead - 0.35 * before
     stage.turn(arm, upper, -sign * outward_twist)
     beat = np.sin(2 * np.pi * 2.1 * t)
     bend = 0.02 + wave * (0.95 + 0.28 * beat) - 0.30 * spread - 0.15 * overhead + before * (0.95 + 0.12 * np.sin(5 * t))
     stage.turn(stage.bone(f"{side}LowerArm"), bend_axis, bend)
     hand = stage.bone(f"{side}Hand")
-    stage.turn(hand, (0, 0, 1), sign * 0.22 * wave * beat)
+    stage.turn(hand, _FORWARD, sign * 0.22 * wave * beat)
     stage.turn(hand, upper, sign * (0.25 * before - 0.3 * wave))
 
 

@@ -73,8 +73,7 @@ def draw_room(
         person_m: Where the performer stands, along Z (negative).
     """
     wall_m = person_m - 1.15
-    fine = _rays(2 * width_px, 2 * height_px, 2 * focal_px)
-    hit, plane = _trace(fine, floor_m, wall_m)
+    hit, plane = _trace(_rays(2 * width_px, 2 * height_px, 2 * focal_px), floor_m, wall_m)
     color = _paint(numpy_rng(seed, "synth/room"), hit, plane, floor_m, wall_m)
     corner = np.minimum(np.where(plane == 0, hit[..., 2] - wall_m, hit[..., 1] - floor_m), 1.0)
     closeness = 0.62 + 0.38 * np.sqrt(np.clip(corner / 0.45, 0, 1))
@@ -156,27 +155,26 @@ def _wall(rng: np.random.Generator, p: ndarray, floor_m: float) -> ndarray:
 
 def _picture(rng: np.random.Generator, color: ndarray, p: ndarray, center: ndarray, half_m: ndarray) -> ndarray:
     """An abstract print in a frame."""
-    local = (p - center) / half_m
-    inside = np.abs(local).max(1) < 1
-    frame = (
-        inside
-        & (np.abs(local * half_m).max(1) > half_m.min() - 0.02)
-        & ((np.abs(local[:, 0]) > 1 - 0.025 / half_m[0]) | (np.abs(local[:, 1]) > 1 - 0.025 / half_m[1]))
-    )
-    mat = (np.abs(local[:, 0]) > 1 - 0.075 / half_m[0]) | (np.abs(local[:, 1]) > 1 - 0.075 / half_m[1])
-    paper = np.tile(rng.uniform(0.55, 0.95, 3), (len(p), 1))
+    outside_m = np.abs(p - center) - half_m
+    near = np.flatnonzero((outside_m < 0.06).all(1))
+    local, outside_m = (p[near] - center) / half_m, outside_m[near].max(1)
+    inside = outside_m < 0
+
+    def border(width_m: float) -> ndarray:
+        return (np.abs(local) > 1 - width_m / half_m).any(1)
+
+    paper = np.tile(rng.uniform(0.55, 0.95, 3), (len(near), 1))
     for _ in range(6):
         middle, radius = rng.uniform(-0.7, 0.7, 2), rng.uniform(0.15, 0.5)
-        shape = (
-            np.linalg.norm(local - middle, axis=1) < radius
-            if rng.random() < 0.5
-            else np.abs((local - middle) @ rng.normal(size=(2, 2))).max(1) < radius
-        )
-        paper = np.where(shape[:, None], rng.uniform(0.1, 0.95, 3), paper)
-    paper = np.where(mat[:, None], [0.93, 0.92, 0.89], paper)
-    paper = np.where(frame[:, None], rng.uniform(0.1, 0.4, 3), paper)
-    shade = np.exp(-(np.maximum(np.abs(local * half_m) - half_m, 0).max(1) / 0.012)) * 0.25
-    return np.where(inside[:, None], paper, color * (1 - shade)[:, None])
+        skew = np.eye(2) if rng.random() < 0.5 else rng.normal(size=(2, 2))
+        offset = (local - middle) @ skew
+        shape = np.hypot(*offset.T) < radius if rng.random() < 0.5 else np.abs(offset).max(1) < radius
+        paper[shape] = rng.uniform(0.1, 0.95, 3)
+    paper[border(0.075)] = [0.93, 0.92, 0.89]
+    paper[border(0.025)] = rng.uniform(0.1, 0.4, 3)
+    shade = 1 - 0.25 * np.exp(-np.maximum(outside_m, 0) / 0.012)
+    color[near] = np.where(inside[:, None], paper, color[near] * shade[:, None])
+    return color
 
 
 def _cells(hit: ndarray, plane: ndarray, floor_m: float, person_m: float) -> ndarray:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from bodydouble.core.jit import kernel
-from bodydouble.synth.noise import lattice, noise3
+from bodydouble.synth.noise_kernels import lattice, noise3
 
 # Columns of a palette row (linear RGB each).
 _BASE, _SECOND, _THIRD, _FLAGS = 0, 3, 6, 9
@@ -38,7 +38,7 @@ def _skin(p, c, row, eyes, out):
     out[0], out[1], out[2] = row[0] * tone * red, row[1] * tone, row[2] * tone / red
     gloss = 0.10
     for side in range(2):
-        ex, ey, ez = x - eyes[side, 0], y - eyes[side, 1], z - eyes[side, 2]
+        ex, ey = x - eyes[side, 0], y - eyes[side, 1]
         outer = ex if side == 0 else -ex
         if z < eyes[side, 2] - 0.02 or y < eyes[side, 1] - 0.12:
             continue
@@ -189,7 +189,7 @@ def _shoe(p, c, row, is_sole, out):
     out[0], out[1], out[2] = row[0], row[1], row[2]
     grain = 1.0 + 0.06 * noise3(x * 300, y * 300, z * 300)
     if is_sole:
-        grain *= 0.93 if int(math.floor(z * 110)) % 2 else 1.0
+        grain *= 0.93 if math.floor(z * 110) % 2 else 1.0
         if height > 0.004:
             grain *= 0.86
     else:
@@ -287,48 +287,40 @@ def lamp_visibility(point, T_lamp_world, focal, center, depth, bias):
     seen = 0.0
     for j in range(-1, 2):
         for i in range(-1, 2):
-            column, row = int(math.floor(u + 1.7 * i)), int(math.floor(v + 1.7 * j))
+            column, row = math.floor(u + 1.7 * i), math.floor(v + 1.7 * j)
             if column < 0 or row < 0 or column >= size or row >= size or depth[row, column] + bias > z:
                 seen += 1.0
     return seen / 9.0
 
 
 @kernel(fastmath={"contract"})
-def shade_person(
-    face_index, barycentric, faces, materials, world, normals, coordinates, sky, palette, eyes, lights, lamp, depth, out
-):
+def shade_person(face_index, barycentric, faces, materials, vertices, palette, eyes, lights, lamp, depth, out):
     """Light every pixel of a doubly fine picture and average 2 x 2 of them.
 
     Args:
         face_index, barycentric: Of the fine picture.
-        world, normals, coordinates, sky: Per vertex.
+        vertices: Columns: position in the world (3), normal (3), openness to the sky (1), texture coordinates (7).
         lights: Rows: direction to the lamp, lamp colour, sky colour, colour from the floor.
         lamp: Flattened 4 x 4 T_lamp_world, focal length and centre in pixels of `depth`.
+        depth: What the lamp sees.
         out: (height, width, 4) linear colour times coverage, and coverage; added to.
     """
     height, width = face_index.shape
     T = lamp[:16].reshape(4, 4)
     focal, center = lamp[16], lamp[17]
-    p, q, n, rest = np.empty(3), np.empty(3), np.empty(3), np.empty(7)
-    color = np.empty(3)
+    p, here, color = np.empty(3), np.empty(14), np.empty(3)
+    q, n, rest = here[:3], here[3:6], here[7:]
     for row in range(height):
         for column in range(width):
             f = face_index[row, column]
             if f < 0:
                 continue
-            openness = 0.0
-            rest[:] = 0.0
-            for k in range(3):
-                q[k] = 0.0
-                n[k] = 0.0
+            here[:] = 0.0
             for k in range(3):
                 v, w = faces[f, k], barycentric[row, column, k]
-                openness += w * sky[v]
-                for i in range(3):
-                    q[i] += w * world[v, i]
-                    n[i] += w * normals[v, i]
-                for i in range(7):
-                    rest[i] += w * coordinates[v, i]
+                for i in range(14):
+                    here[i] += w * vertices[v, i]
+            openness = here[6]
             length = math.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]) + 1e-12
             away = math.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
             towards = 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from bodydouble.body.anny import load_anny
@@ -17,12 +18,17 @@ from bodydouble.core.errors import ConfigError
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path, read_tensors, write_tensors
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.synth.film import Film
+from bodydouble.synth.looks import draw_look
+from bodydouble.synth.motion import perform
+from bodydouble.synth.performer import make_performer
+from bodydouble.synth.room import draw_lights, draw_room
 
 VIDEO_NAME = "video.mp4"
 TRUTH_NAME = "truth.safetensors"
 MASKS_NAME = "truth_masks"
-_CAMERA_HEIGHT_M = 1.12
-_PERSON_HEIGHT_SHARE = 0.73
+_CAMERA_HEIGHT_M = 1.05
+_PERSON_HEIGHT_SHARE = 0.71
 """Of the picture's height, for a person of 1.75 m: raised hands stay inside."""
 _FOCAL_PER_HEIGHT = 1.25
 
@@ -80,7 +86,7 @@ def synthesise(
         raise ConfigError(f"synthesise: {seconds} s at {fps} frames/s are {num_frames} frames; at least 2 are needed.")
     if min(size) < 64:
         raise ConfigError(f"synthesise: size must be at least 64 x 64 pixels, got {width_px} x {height_px}.")
-    film, truth = _stage(seed, num_frames, fps, width_px, height_px)
+    film, truth = stage(seed, num_frames, fps, width_px, height_px)
     with (
         atomic_path(out_dir / MASKS_NAME) as masks,
         VideoWriter(out_dir / VIDEO_NAME, fps, width_px, height_px) as video,
@@ -94,14 +100,8 @@ def synthesise(
     return truth
 
 
-def _stage(seed: int, num_frames: int, fps: float, width_px: int, height_px: int):
+def stage(seed: int, num_frames: int, fps: float, width_px: int, height_px: int) -> tuple[Film, SynthTruth]:
     """Performer, performance, room and camera of a seed, ready to be filmed."""
-    from bodydouble.synth.film import Film
-    from bodydouble.synth.looks import draw_look
-    from bodydouble.synth.motion import perform
-    from bodydouble.synth.performer import make_performer
-    from bodydouble.synth.room import draw_lights, draw_room
-
     body = load_anny()
     look = draw_look(seed)
     performer = make_performer(body, look)
@@ -159,7 +159,7 @@ def read_truth(path: Path) -> SynthTruth:
     )
 
 
-def read_masks(folder: Path) -> Float[np.ndarray, "frames height width"]:
+def read_masks(folder: Path) -> Float[ndarray, "frames height width"]:
     """The performer's true coverage of each frame's pixels, in [0, 1].
 
     Args:

@@ -64,10 +64,10 @@ def dress(body: Mannequin, look: Look) -> list[Piece]:
     return pieces
 
 
-def _arm_frame(body: Mannequin, side: str) -> tuple[ndarray, ndarray, ndarray]:
+def _arm_frame(body: Mannequin, side: str) -> tuple[ndarray, ndarray, float]:
     """Shoulder, unit direction of the upper arm, and its length."""
     shoulder, elbow = body.joints[f"{side}UpperArm"], body.joints[f"{side}LowerArm"]
-    length = np.linalg.norm(elbow - shoulder)
+    length = float(np.linalg.norm(elbow - shoulder))
     return shoulder, (elbow - shoulder) / length, length
 
 
@@ -139,9 +139,6 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
 
     shoulder = body.joints["leftUpperArm"]
     coordinates = np.zeros((len(p), NUM_COORDINATES))
-    coordinates[:, 0] = p[:, 0]
-    coordinates[:, 1] = np.where(on_arm, shoulder[1] - along, p[:, 1])
-    coordinates[:, 2] = p[:, 2]
     coordinates[:, 3] = np.where(on_arm, along - sleeve_end, hem - p[:, 1])  # up to 0 at the hem
     coordinates[:, 4] = below_collar
     coordinates[:, 5] = on_arm
@@ -154,7 +151,15 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
     offset = 0.006 + look.looseness * loose * smoothstep(0.0, 0.05, c[:, 4])
     waves = noise_at(q * [16, 7, 16] + 11.0) + 0.6 * noise_at(q * [9, 22, 9] + 3.0)
     folds = 0.0035 * waves * smoothstep(0.0, 0.08, c[:, 4])
+    # Below the armpits cloth leaves the body sideways only, so that the hem hangs level.
+    normals = normals * np.stack(
+        [np.ones(len(q)), smoothstep(hip[1], shoulder[1] - 0.1, q[:, 1]) + 0.05, np.ones(len(q))], 1
+    )
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     hung = _hang(surface, normals, offset_m=offset, clearance_m=0.010, rounds=10, folds_m=folds)
+    c, q = hung.attributes[:, -NUM_COORDINATES:], hung.points
+    c[:, 0], c[:, 2] = q[:, 0], q[:, 2]
+    c[:, 1] = np.where(arm > 0.5, shoulder[1] - _along_arm(body, q), q[:, 1])
     done = _finish(hung, 0.006)
     return Piece(surface=done, material=np.full(len(done.faces), Material.SHIRT), covers=field)
 
