@@ -155,10 +155,10 @@ def _trunk(rest: _Rest) -> list[Dof]:
     neck = rest.chain("neck", "head")
     dofs = []
     for name, bones, (bend, lean, twist), agility in (
-        ("spine_lower", spine[:cut], (0.30, 0.18, 0.20), 8.0),
-        ("spine_upper", spine[cut:], (0.22, 0.15, 0.22), 8.0),
-        ("neck", neck, (0.25, 0.18, 0.25), 10.0),
-        ("head", [rest.bone("head")], (0.28, 0.22, 0.35), 14.0),
+        ("spine_lower", spine[:cut], (0.35, 0.22, 0.25), 4.0),
+        ("spine_upper", spine[cut:], (0.25, 0.18, 0.28), 4.0),
+        ("neck", neck, (0.30, 0.22, 0.40), 5.0),
+        ("head", [rest.bone("head")], (0.32, 0.25, 0.60), 8.0),
     ):
         dofs.append(_spread(f"{name}_bend", bones, (1, 0, 0), bend, agility))
         dofs.append(_spread(f"{name}_twist", bones, (0, 1, 0), twist, agility))
@@ -203,28 +203,28 @@ def _arm(rest: _Rest, side: str) -> list[Dof]:
     knuckles = [_finger_bones(rest, side, finger)[0] for finger in FINGERS[1:]]
     across = rest.flexion[knuckles].mean(0)
 
-    def dof(name, bones, axes, sigma, lower_limit=-3.0, upper_limit=3.0, agility=25.0, mean=0.0):
+    def dof(name, bones, axes, sigma, lower_limit=-3.0, upper_limit=3.0, agility=12.0, mean=0.0):
         axes = np.atleast_2d(np.asarray(axes, dtype=np.float64))
         return Dof(f"{side}_{name}", "body", tuple(bones), axes, mean, sigma, lower_limit, upper_limit, agility)
 
     dofs = [
-        dof("clavicle_swing", [clavicle], [0, 1, 0], 0.14, -0.5, 0.5, 10.0),
-        dof("clavicle_raise", [clavicle], [0, 0, 1], 0.16, -0.6, 0.6, 10.0),
+        dof("clavicle_swing", [clavicle], [0, 1, 0], 0.16, -0.5, 0.5, 5.0),
+        dof("clavicle_raise", [clavicle], [0, 0, 1], 0.20, -0.6, 0.6, 5.0),
         dof("shoulder_bend", [upper[0]], frame[0], 0.9),
         dof("shoulder_twist", [upper[0]], frame[1], 0.7),
         dof("shoulder_raise", [upper[0]], frame[2], 0.9),
-        dof("elbow_bend", [lower[0]], frame[0], 0.9, straight, straight + 2.7, 35.0),
-        dof("elbow_twist", [lower[0]], fore, 0.35, -1.2, 1.2, 25.0),
+        dof("elbow_bend", [lower[0]], frame[0], 0.9, straight, straight + 2.7, 18.0),
+        dof("elbow_twist", [lower[0]], fore, 0.35, -1.2, 1.2, 12.0),
     ]
     if len(upper) > 1:
-        dofs.append(dof("upper_arm_twist", [upper[-1]], frame[1], 0.35, -1.2, 1.2, 15.0))
+        dofs.append(dof("upper_arm_twist", [upper[-1]], frame[1], 0.35, -1.2, 1.2, 8.0))
     if len(lower) > 1:
-        dofs.append(dof("forearm_twist", [lower[-1]], fore, 0.6, -1.6, 1.6, 30.0))
+        dofs.append(dof("forearm_twist", [lower[-1]], fore, 0.6, -1.6, 1.6, 14.0))
     bend = unit(across - fore * (across @ fore))
     dofs += [
-        dof("wrist_bend", [hand], bend, 0.45, -1.3, 1.3, 35.0),
-        dof("wrist_tilt", [hand], np.cross(fore, bend), 0.22, -0.6, 0.6, 25.0),
-        dof("wrist_twist", [hand], fore, 0.08, -0.3, 0.3, 25.0),
+        dof("wrist_bend", [hand], bend, 0.45, -1.3, 1.3, 16.0),
+        dof("wrist_tilt", [hand], np.cross(fore, bend), 0.22, -0.6, 0.6, 12.0),
+        dof("wrist_twist", [hand], fore, 0.08, -0.3, 0.3, 12.0),
     ]
     return dofs
 
@@ -234,23 +234,23 @@ def _leg(rest: _Rest, side: str) -> list[Dof]:
     foot = rest.bone(f"{side}Foot")
     frame = leg_frames(rest.joints, upper[0], lower[0], foot)
 
-    def dof(name, bone, axis, sigma, lower_limit=-2.6, upper_limit=2.6, agility=18.0):
+    def dof(name, bone, axis, sigma, lower_limit=-2.6, upper_limit=2.6, agility=9.0):
         return Dof(
             f"{side}_{name}", "body", (bone,), np.atleast_2d(axis), 0.0, sigma, lower_limit, upper_limit, agility
         )
 
     dofs = [
         dof("hip_bend", upper[0], frame[0], 0.7),
-        dof("hip_twist", upper[0], frame[1], 0.3, -1.0, 1.0),
+        dof("hip_twist", upper[0], frame[1], 0.45, -1.0, 1.0),
         dof("hip_raise", upper[0], frame[2], 0.35),
-        dof("knee_bend", lower[0], frame[0], 0.7, -0.12, 2.6, 25.0),
+        dof("knee_bend", lower[0], frame[0], 0.7, -0.12, 2.6, 12.0),
         dof("knee_twist", lower[0], frame[1], 0.08, -0.3, 0.3),
-        dof("ankle_bend", foot, np.array([1.0, 0.0, 0.0]), 0.3, -0.9, 0.9, 20.0),
-        dof("ankle_turn", foot, np.array([0.0, 1.0, 0.0]), 0.15, -0.5, 0.5, 12.0),
-        dof("ankle_tilt", foot, np.array([0.0, 0.0, 1.0]), 0.12, -0.5, 0.5, 12.0),
+        dof("ankle_bend", foot, np.array([1.0, 0.0, 0.0]), 0.35, -0.9, 0.9, 10.0),
+        dof("ankle_turn", foot, np.array([0.0, 1.0, 0.0]), 0.30, -0.7, 0.7, 6.0),
+        dof("ankle_tilt", foot, np.array([0.0, 0.0, 1.0]), 0.18, -0.5, 0.5, 6.0),
     ]
     if len(upper) > 1:
-        dofs.append(dof("thigh_twist", upper[-1], frame[1], 0.15, -0.6, 0.6, 10.0))
+        dofs.append(dof("thigh_twist", upper[-1], frame[1], 0.15, -0.6, 0.6, 5.0))
     return dofs
 
 
@@ -277,5 +277,5 @@ def _hand(rest: _Rest, side: str) -> list[Dof]:
                 frame.append(("twist", direction, 0.15, -0.5, 0.5))
             for kind, axis, sigma, lower, upper in frame:
                 mean = float(np.clip(relaxed[bone] @ axis, lower, upper))
-                dofs.append(Dof(f"{name}_{kind}", part, (bone,), axis[None], mean, sigma, lower, upper, 40.0))
+                dofs.append(Dof(f"{name}_{kind}", part, (bone,), axis[None], mean, sigma, lower, upper, 14.0))
     return dofs

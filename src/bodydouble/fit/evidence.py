@@ -24,7 +24,7 @@ RATE_HZ = 30.0
 
 _SIGMA_M = {
     "shoulder": 0.018, "hip": 0.028, "elbow": 0.016, "wrist": 0.016, "knee": 0.018, "ankle": 0.016, "heel": 0.020,
-    "foot_index": 0.018, "pinky": 0.025, "index": 0.025, "thumb": 0.025,
+    "foot_index": 0.018, "pinky": 0.035, "index": 0.035, "thumb": 0.035,
 }  # fmt: skip
 """What a seen body landmark is off by, at the person's distance."""
 _HEAD_SIGMA_M, _HAND_SIGMA_M, _FACE_SIGMA_M = 0.014, 0.008, 0.007

@@ -35,8 +35,8 @@ _FOCAL_SIGMA = 0.15
 _ANCHOR_SIGMA = 3e-3
 """How far known poses may give way, radians and metres."""
 
-_ROOT_AGILITY = 10.0
-_PLACE_AGILITY = (3.0, 3.0, 1.5)
+_ROOT_AGILITY = 5.0
+_PLACE_AGILITY = (1.5, 1.5, 0.75)
 _SLOW = (2.0, 1.0)
 """Spread of the root's speed, rad/s and m/s: weak, it only stops what nobody sees from drifting."""
 

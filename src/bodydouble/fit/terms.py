@@ -38,7 +38,7 @@ class Weights:
     """Distance at which a landmark starts to count as an outlier."""
     direction_sigma: float
     """Spread of the seen limb directions (length of the difference of unit vectors)."""
-    prior: float = 1.0
+    prior: float = 0.6
 
 
 @dataclass(frozen=True)
