@@ -179,7 +179,7 @@ class TestFrames:
 
 class TestRefusals:
     def test_folder_in_use(self, capture: Capture) -> None:
-        with pytest.raises(OutputError, match="already holds a capture .* continue it with --resume"):
+        with pytest.raises(OutputError, match=r"already holds a capture .* continue it with --resume"):
             Capture.create(capture.folder, capture.info)
 
     def test_not_a_capture(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_the_longest_shot_is_the_longest(cuts: list[int], extra: int) -> None:
     total = 100 + extra
     first, stop = longest_shot(cuts, total)
     edges = [0, *cuts, total]
-    lengths = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    lengths = [b - a for a, b in itertools.pairwise(edges)]
     assert stop - first == max(lengths)
     assert first in edges and stop in edges
     assert first == edges[lengths.index(max(lengths))]

@@ -17,7 +17,7 @@ _LEFT_EAR_FACE, _RIGHT_EAR_FACE, _NOSE_FACE = 454, 234, 1
 def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
 def inside_image(xy_px: Float32[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Float32[np.ndarray, " n"]:

@@ -12,11 +12,32 @@ from bodydouble.capture.values import VideoInfo
 from bodydouble.core.errors import NoSubjectError
 from bodydouble.core.events import Event, Warned
 from bodydouble.perceive.mediapipe_holistic import BODY_INDEX
-from bodydouble.perceive.parts import RawLandmarks
+from bodydouble.perceive.parts import LEFT_HAND, RIGHT_HAND, RawLandmarks
 
 _SMALL_HEIGHT_PX = 200
+_CLEAR_STEP, _BLURRED_STEP = 0.15, 0.6
+"""Motion of a hand in one frame, in hand lengths: sharp below the first, smeared above the second."""
 _SEEN = 0.5
 """Confidence from which a landmark counts as seen."""
+
+
+def settle(raw: RawLandmarks) -> RawLandmarks:
+    """Confidences judged over time: a hand that moves by a good part of its length in one frame is a blur."""
+    confidence = raw.confidence.clone()
+    # A double step is no motion: only neighbouring frames are compared.
+    neighbours = (raw.frame_indices[1:] - raw.frame_indices[:-1] == 1)[:, None]
+    for rows in (LEFT_HAND, RIGHT_HAND):
+        xy_px, seen = raw.xy_px[:, rows], raw.confidence[:, rows.start] > 0
+        length_px = (xy_px[:, 9] - xy_px[:, 0]).norm(dim=-1) + (xy_px[:, 12] - xy_px[:, 9]).norm(dim=-1)
+        both = neighbours[:, 0] & seen[1:] & seen[:-1]
+        step = (xy_px[1:] - xy_px[:-1]).norm(dim=-1).median(-1).values / length_px[1:].clamp(min=1.0)
+        step = torch.where(both, step, torch.zeros_like(step))
+        fastest = torch.zeros(len(seen))
+        fastest[1:] = step
+        fastest[:-1] = torch.maximum(fastest[:-1], step)
+        blurred = ((fastest - _CLEAR_STEP) / (_BLURRED_STEP - _CLEAR_STEP)).clamp(0.0, 1.0)
+        confidence[:, rows] *= (1.0 - 0.7 * blurred)[:, None]
+    return raw.replace(confidence=confidence)
 
 
 def check_subject(raw: RawLandmarks, video: VideoInfo, emit: Callable[[Event], None]) -> None:

@@ -142,7 +142,7 @@ def _drawn(seeds: tuple[Polyline, ...], shape: tuple[int, ...]) -> np.ndarray:
     canvas = np.zeros(shape, np.uint8)
     for points, radius_px in seeds:
         line = np.round(points * 8).astype(np.int32).reshape(-1, 1, 2)
-        cv2.polylines(canvas, [line], False, 255, max(1, round(2 * radius_px)), cv2.LINE_8, 3)
+        cv2.polylines(canvas, [line], False, (255,), max(1, round(2 * radius_px)), cv2.LINE_8, 3)
     return canvas
 
 

@@ -14,7 +14,7 @@ from bodydouble.capture.folder import Capture, info_to_json
 from bodydouble.capture.values import Observations, VideoInfo
 from bodydouble.core.events import Done, Event, Progress, Warned
 from bodydouble.core.files import atomic_path, remove_tree
-from bodydouble.perceive.judge import check_subject, subject_box_px
+from bodydouble.perceive.judge import check_subject, settle, subject_box_px
 from bodydouble.perceive.parts import LANDMARK_NAMES, RawLandmarks, join_parts, load_part
 from bodydouble.perceive.span import PerceiveConfig, choose_span
 from bodydouble.perceive.subject import Subject, choose_subject, person_from_json
@@ -43,11 +43,12 @@ def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Cal
             folder.add_warning(event.code, event.message, event.advice)
         emit(event)
 
-    first, stop = choose_span(video, config, tell)
-    folder.set_span(first, stop)
-    with atomic_path(folder.masks_folder) as masks_folder:
+    with atomic_path(folder.masks_folder) as masks_folder, Workers(_num_runs(video.num_frames)) as workers:
         masks_folder.mkdir()
-        raw = _estimate(video, first, stop, masks_folder, tell)
+        # The workers load their networks while we look for cuts.
+        first, stop = choose_span(video, config, tell)
+        folder.set_span(first, stop)
+        raw = settle(_estimate(workers, video, first, stop, masks_folder, tell))
         check_subject(raw, video, tell)
     observations = Observations(
         frame_indices=raw.frame_indices,
@@ -66,42 +67,35 @@ def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Cal
     return observations
 
 
+def _num_runs(num_frames: int) -> int:
+    return _NUM_RUNS if num_frames >= _NUM_RUNS * _MIN_RUN_FRAMES else 1
+
+
 def _estimate(
-    video: VideoInfo, first: int, stop: int, masks_folder: Path, emit: Callable[[Event], None]
+    workers: Workers, video: VideoInfo, first: int, stop: int, masks_folder: Path, emit: Callable[[Event], None]
 ) -> RawLandmarks:
     """Run the networks over the span in worker processes."""
     count = stop - first
-    runs = _NUM_RUNS if count >= _NUM_RUNS * _MIN_RUN_FRAMES else 1
+    runs = _num_runs(count)
     edges = [first + round(count * k / runs) for k in range(runs + 1)]
     spans = list(itertools.pairwise(edges))
     facts = info_to_json(video)
     parts_folder = masks_folder.with_name(masks_folder.name + ".parts.partial")
     remove_tree(parts_folder)
     parts_folder.mkdir()
+    done = [0] * runs
+
+    def progress(number: int, frames: int) -> None:
+        done[number] = frames
+        emit(Progress(stage="perceive", done=sum(done), total=count, unit="frames"))
+
     try:
-        with Workers(runs) as workers:
-            emit(Progress(stage="perceive", done=0, total=count, unit="frames"))
-            subject = _find_subject(workers, facts, spans, video, emit)
-            anchors = [dataclasses.asdict(p) for p in subject.anchors] if subject.num_others else []
-            paths = [parts_folder / f"{k}.safetensors" for k in range(runs)]
-            done = [0] * runs
-
-            def progress(number: int, frames: int) -> None:
-                done[number] = frames
-                emit(Progress(stage="perceive", done=sum(done), total=count, unit="frames"))
-
-            commands = [
-                {
-                    "do": "run",
-                    "video": facts,
-                    "frames": span,
-                    "masks": str(masks_folder),
-                    "part": str(path),
-                    "anchors": anchors,
-                }
-                for span, path in zip(spans, paths, strict=True)
-            ]
-            workers.ask(commands, progress)
+        progress(0, 0)
+        subject = _find_subject(workers, facts, spans, video, emit)
+        anchors = [dataclasses.asdict(p) for p in subject.anchors] if subject.num_others else []
+        paths = [parts_folder / f"{k}.safetensors" for k in range(runs)]
+        job = {"do": "run", "video": facts, "masks": str(masks_folder), "anchors": anchors}
+        workers.ask([{**job, "frames": s, "part": str(p)} for s, p in zip(spans, paths, strict=True)], progress)
         return join_parts([load_part(path) for path in paths])
     finally:
         remove_tree(parts_folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from bodydouble.capture.video import read_thumbnails
 from bodydouble.core.errors import ConfigError
 from bodydouble.core.events import Event, Warned
 
+_LOOK_AHEAD = 8
 _LOW_RATE_HZ = 12.0
 _FEW_FRAMES = 8
 _SMALL_SIDE_PX = 240
@@ -37,7 +39,9 @@ def choose_span(video: VideoInfo, config: PerceiveConfig, emit: Callable[[Event]
         ConfigError: When the wanted part is empty.
     """
     first, stop = _wanted_part(video, config)
-    cuts = [c for c in find_cuts(signature(t) for t in read_thumbnails(video.path, *THUMBNAIL_PX)) if first < c < stop]
+    # A cut is recognised by a few frames after it.
+    thumbnails = itertools.islice(read_thumbnails(video.path, *THUMBNAIL_PX), stop + _LOOK_AHEAD)
+    cuts = [c for c in find_cuts(signature(t) for t in thumbnails) if first < c < stop]
     if cuts:
         a, b = longest_shot([c - first for c in cuts], stop - first)
         times = ", ".join(f"{video.times_s[c]:.1f} s" for c in cuts[:5]) + (", ..." if len(cuts) > 5 else "")

@@ -6,12 +6,12 @@ The landmark networks know one person only. Others are found by covering those a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from bodydouble.perceive.mediapipe_holistic import BODY_INDEX, PersonFinder
+from bodydouble.perceive.mediapipe_holistic import BODY_INDEX
 
 MAX_PEOPLE = 3
 _TORSO = [BODY_INDEX[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
@@ -22,6 +22,17 @@ _RIVAL_HEIGHT = 0.3
 """Others count when they are at least this tall compared with the subject."""
 
 Box = tuple[float, float, float, float]
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """Finds the most prominent person of an image."""
+
+    def find(
+        self, rgb: UInt8[np.ndarray, "height width 3"]
+    ) -> tuple[Float32[np.ndarray, "33 2"], Float32[np.ndarray, " 33"]] | None:
+        """Body landmarks in pixels and their visibility, or None."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +87,7 @@ def overlap(a: Box, b: Box) -> float:
     return both / max((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both, 1e-9)
 
 
-def find_people(finder: PersonFinder, rgb: UInt8[np.ndarray, "height width 3"], frame_index: int) -> list[Person]:
+def find_people(finder: Finder, rgb: UInt8[np.ndarray, "height width 3"], frame_index: int) -> list[Person]:
     """Everybody the networks find in a frame, most prominent first."""
     height_px, width_px = rgb.shape[:2]
     image = rgb.copy()

@@ -1,0 +1,91 @@
+"""Worker processes: none is ever left behind, and their troubles arrive as one clear error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bodydouble.capture.folder import info_to_json
+from bodydouble.capture.values import VideoInfo
+from bodydouble.core.errors import BodydoubleError, InputError
+from bodydouble.perceive.workers import Workers
+
+MISSING = VideoInfo(
+    path="/nowhere/clip.mp4", width_px=4, height_px=4, num_frames=1, fps_hz=30.0, times_s=(0.0,), rotation_deg=0, codec="h264"
+)  # fmt: skip
+COMMAND = {
+    "do": "run",
+    "video": info_to_json(MISSING),
+    "frames": [0, 1],
+    "masks": "/nowhere",
+    "part": "/nowhere/p",
+    "anchors": [],
+}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def wait_until_gone(pid: int, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not is_alive(pid):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_errors_come_back_as_what_they_are() -> None:
+    with Workers(1) as workers:
+        with pytest.raises(InputError, match=r"clip\.mp4 does not exist"):
+            workers.ask([COMMAND])
+        with pytest.raises(
+            BodydoubleError, match=r"Looking for landmarks failed \(ValueError: unknown command 'dance'\)"
+        ):
+            workers.ask([{**COMMAND, "do": "dance"}])
+        pid = workers._processes[0].pid
+    assert not is_alive(pid)
+
+
+def test_a_killed_worker_is_an_error_and_the_others_go() -> None:
+    with Workers(2) as workers:
+        pids = [p.pid for p in workers._processes]
+        os.kill(pids[1], signal.SIGKILL)
+        with pytest.raises(BodydoubleError, match=r"has ended unexpectedly \(exit status -9"):
+            workers.ask([{**COMMAND, "do": "wait"}, COMMAND])
+    assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_workers_die_with_a_killed_parent() -> None:
+    code = (
+        "import sys, time\n"
+        "from bodydouble.perceive.workers import Workers\n"
+        "workers = Workers(1)\n"
+        "print(workers._processes[0].pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_alive(pid)
+        parent.kill()
+        parent.wait()
+        assert wait_until_gone(pid, 60.0)
+    finally:
+        parent.kill()
+        if parent.stdout is not None:
+            parent.stdout.close()
