@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import ShapeError
-from bodydouble.render.protocol import RenderedSplats, SplatCloud
+from bodydouble.render.protocol import FIELD_MARGIN, RenderedSplats, SplatCloud
 from bodydouble.render.sh import sh_degree
 from bodydouble.render.threads import kernel_threads, run_kernel
 
@@ -105,9 +105,9 @@ class _Instances:
         run_kernel(
             cpu_projection.project, self.workers, *splats, self.camera, cpu_binning.TILE, self.records, bound
         )  # fmt: skip
-        order, self.first = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int64)
+        order, self.count = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+        self.first = np.empty(n, dtype=np.int64)
         drawn, total = cpu_binning.order_by_depth(self.records, bound, order, self.first)
-        self.count = np.empty(n, dtype=np.int32)
         tile_of, self.splat_of = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
         self.masks = np.empty((total, cpu_binning.WORDS), dtype=np.uint64)
         run_kernel(
@@ -115,22 +115,17 @@ class _Instances:
             tile_of, self.splat_of, self.masks,
         )  # fmt: skip
         tiles = -(-self.width // cpu_binning.TILE) * -(-self.height // cpu_binning.TILE)
-        self.starts = np.empty(tiles + 1, dtype=np.int64)
+        self.starts, load = np.empty(tiles + 1, dtype=np.int64), np.empty(tiles, dtype=np.int64)
         self.instances = np.empty(total, dtype=np.int32)
-        self.owners = np.empty(tiles + self.workers + 1, dtype=np.int64)
-        load = np.empty(tiles, dtype=np.int64)
         cpu_binning.fill_tiles(
             order, drawn, self.first, self.count, tile_of, self.masks, self.starts, self.instances, load
         )
+        self.owners = np.empty(tiles + self.workers + 1, dtype=np.int64)
         cpu_binning.share_tiles(load, np.argsort(-load, kind="stable"), self.owners, self.workers)
 
     def forward(self, background: np.ndarray) -> np.ndarray:
         """Planes red, green, blue, alpha, depth, each H * W, one after the other."""
-        plane = self.width * self.height
-        image = np.zeros(5 * plane, dtype=np.float32)
-        for channel in range(3):
-            if background[channel] != 0.0:
-                image[channel * plane : (channel + 1) * plane] = background[channel]
+        image = np.empty(5 * self.width * self.height, dtype=np.float32)
         run_kernel(
             hot_kernels().forward, self.workers, self.records, self.starts, self.instances, self.splat_of, self.masks,
             self.owners, background, self.width, self.height, image,
@@ -148,8 +143,8 @@ class _Instances:
         )  # fmt: skip
         result = [np.empty_like(array) for array in self.splats]
         run_kernel(
-            cpu_projection.project_backward, self.workers, *self.splats, self.camera, self.records, self.first,
-            self.count, rows, *result,
+            cpu_projection.project_backward, self.workers, *self.splats, self.camera, self.records,
+            self.first, self.count, rows, *result,
         )  # fmt: skip
         return result
 
@@ -198,7 +193,9 @@ def _flat_or_nothing(gradient: Tensor | None) -> np.ndarray:
 def _camera_array(camera: Camera) -> np.ndarray:
     T = camera.T_camera_world.detach().cpu().double().numpy()
     focal, center = (t.detach().cpu().double().numpy() for t in (camera.focal_px, camera.center_px))
-    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], focal, center, [camera.width_px, camera.height_px]])
+    size = np.array([camera.width_px, camera.height_px], dtype=np.float64)
+    bounds = np.stack([-(center + FIELD_MARGIN * size), size - center + FIELD_MARGIN * size], axis=1) / focal[:, None]
+    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], focal, center, size, bounds.ravel()])
 
 
 @functools.lru_cache(maxsize=1)
@@ -214,7 +211,9 @@ def hot_kernels() -> ModuleType:
 
         _try_out(cpu_simd)
     except Exception as error:  # noqa: BLE001  (whatever a foreign compiler raises, the picture must come)
-        _log.warning("The SIMD kernels do not work here (%s: %s); slower ones are used.", type(error).__name__, error)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        _log.warning("The SIMD kernels do not work here (%s); slower ones are used.", reason)
+        _log.debug("What went wrong with the SIMD kernels", exc_info=True)
         return cpu_plain
     return cpu_simd
 

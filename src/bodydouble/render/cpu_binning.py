@@ -114,31 +114,30 @@ def fill_tiles(order, num_drawn, first, count, tile_of, masks, starts, instances
     for k in range(num_drawn):
         i = order[k]
         for e in range(first[i], first[i] + count[i]):
-            instances[cursor[tile_of[e]]] = e
-            cursor[tile_of[e]] += 1
+            tile = tile_of[e]
+            instances[cursor[tile]] = e
+            cursor[tile] += 1
 
 
 @kernel()
 def share_tiles(load, by_load, owners, num_workers):
-    """The heaviest tile goes to the worker with the least load so far, and so on; empty tiles go to nobody.
+    """The heaviest tile goes to the worker with the least load so far, and so on.
 
     by_load: tiles from the heaviest to the lightest. owners [tiles + workers + 1]: first the workers + 1 starts into
     the list of tiles that follows them.
     """
-    worker_of = np.full(load.shape[0], -1, dtype=np.int32)
+    worker_of = np.empty(load.shape[0], dtype=np.int32)
     loads = np.zeros(num_workers, dtype=np.int64)
     sizes = np.zeros(num_workers, dtype=np.int64)
     for k in range(by_load.shape[0]):
         tile = by_load[k]
-        if load[tile] == 0:
-            break
         least = 0
         for worker in range(1, num_workers):
             if loads[worker] < loads[least]:
                 least = worker
         worker_of[tile] = least
         # A tile costs something by itself: clearing it, writing it out.
-        loads[least] += load[tile] + 100
+        loads[least] += load[tile] + (100 if load[tile] > 0 else 10)
         sizes[least] += 1
     owners[0] = num_workers + 1
     for worker in range(num_workers):
@@ -146,9 +145,21 @@ def share_tiles(load, by_load, owners, num_workers):
     cursor = owners[:num_workers].copy()
     for tile in range(load.shape[0]):
         worker = worker_of[tile]
-        if worker >= 0:
-            owners[cursor[worker]] = tile
-            cursor[worker] += 1
+        owners[cursor[worker]] = tile
+        cursor[worker] += 1
+
+
+@kernel(cached=False, inline=True)
+def fill_background(origin_x, origin_y, width, height, background, image):
+    """What a tile without splats looks like, into the image's planes."""
+    plane = width * height
+    x1 = min(origin_x + TILE, width)
+    for y in range(origin_y, min(origin_y + TILE, height)):
+        for channel in range(5):
+            value = background[channel] if channel < 3 else np.float32(0.0)
+            at = channel * plane + y * width
+            for x in range(origin_x, x1):
+                image[at + x] = value
 
 
 @kernel(cached=False, inline=True)

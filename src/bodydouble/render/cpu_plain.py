@@ -12,6 +12,7 @@ from bodydouble.render.cpu_binning import (
     TILE,
     TILE_BLOCKS,
     WORDS,
+    fill_background,
     keep_instances,
     read_pixel,
     tile_range,
@@ -31,8 +32,8 @@ assert WORDS * 64 == _BLOCKS
 @kernel()
 def emit(worker, num_workers, records, tiles_bound, width, height, first, count, tile_of, splat_of, masks):
     """As `cpu_simd.emit`."""
-    n = records.shape[0]
     tiles_x = (width + TILE - 1) // TILE
+    n = records.shape[0]
     for i in range(worker * n // num_workers, (worker + 1) * n // num_workers):
         count[i] = 0
         if tiles_bound[i] == 0:
@@ -79,9 +80,10 @@ def _pixel_of(block, lane, origin_x, origin_y):
 
 
 @kernel(cached=False, inline=True)
-def _log2_alpha(record, dx, dy):
-    u, v = record[2] * dx + record[3] * dy, record[4] * dy
-    return record[5] - (u * u + v * v)
+def _u_v(record, x, y):
+    """What is squared in the formula of alpha, at pixel (x, y)."""
+    dx, dy = np.float32(x) + _HALF - record[0], np.float32(y) + _HALF - record[1]
+    return record[2] * dx + record[3] * dy, record[4] * dy
 
 
 @kernel()
@@ -94,6 +96,9 @@ def forward(
     for owned in range(owners[worker], owners[worker + 1]):
         tile = owners[owned]
         origin_x, origin_y = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
+        if starts[tile] == starts[tile + 1]:
+            fill_background(origin_x, origin_y, width, height, background, image)
+            continue
         s[:] = _ZERO
         s[:_PIXELS] = _ONE
         for k in range(starts[tile], starts[tile + 1]):
@@ -105,8 +110,8 @@ def forward(
                 for lane in range(LANES):
                     at = block * LANES + lane
                     x, y = _pixel_of(block, lane, origin_x, origin_y)
-                    power = _log2_alpha(record, np.float32(x) + _HALF - record[0], np.float32(y) + _HALF - record[1])
-                    alpha = min(np.exp2(power), _MAX_ALPHA)
+                    u, v = _u_v(record, x, y)
+                    alpha = min(np.exp2(record[5] - (u * u + v * v)), _MAX_ALPHA)
                     if alpha < _MIN_ALPHA or s[at] < _MIN_T:
                         continue
                     weight = alpha * s[at]
@@ -147,16 +152,16 @@ def backward(
                     continue
                 for lane in range(LANES):
                     x, y = _pixel_of(block, lane, origin_x, origin_y)
-                    dx, dy = np.float32(x) + _HALF - record[0], np.float32(y) + _HALF - record[1]
-                    _pixel_gradient(record, dx, dy, s, block * LANES + lane, sums)
+                    u, v = _u_v(record, x, y)
+                    _pixel_gradient(record, u, v, s, block * LANES + lane, sums)
             for k10 in range(10):
                 grads[e, k10] = sums[k10]
 
 
 @kernel(cached=False, inline=True)
-def _pixel_gradient(record, dx, dy, s, at, sums):
+def _pixel_gradient(record, u, v, s, at, sums):
     """Take one splat at one pixel into its sums."""
-    raw = np.exp2(_log2_alpha(record, dx, dy))
+    raw = np.exp2(record[5] - (u * u + v * v))
     alpha = min(raw, _MAX_ALPHA)
     if alpha < _MIN_ALPHA or s[at] < _MIN_T:
         return
@@ -168,11 +173,11 @@ def _pixel_gradient(record, dx, dy, s, at, sums):
     if raw <= _MAX_ALPHA:
         q = weight * value - s[at + _PIXELS] * alpha / (_ONE - alpha)
         sums[0] += q
-        sums[1] += q * dx
-        sums[2] += q * dy
-        sums[3] += q * dx * dx
-        sums[4] += q * dx * dy
-        sums[5] += q * dy * dy
+        sums[1] += q * u
+        sums[2] += q * v
+        sums[3] += q * u * u
+        sums[4] += q * u * v
+        sums[5] += q * v * v
     sums[6] += weight * red
     sums[7] += weight * green
     sums[8] += weight * blue

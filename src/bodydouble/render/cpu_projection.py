@@ -17,17 +17,18 @@ import numpy as np
 from bodydouble.render import sh as _sh
 from bodydouble.render.cpu_binning import tile_range
 from bodydouble.render.jit import kernel
-from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, FIELD_MARGIN, MIN_ALPHA, NEAR_M
+from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, MIN_ALPHA, NEAR_M
 
 RECORD = 16
-CAMERA = 18
-"""Length of the camera's array: R_camera_world row by row, t, focal, centre, width, height."""
+CAMERA = 22
+"""Length of the camera's array: R_camera_world row by row, t, focal, centre, width, height, and the bounds of x / z and
+of y / z within which the projection is linearised at the centre itself."""
 
 _C0, _C1 = _sh.C0, _sh.C1
 _C2_A, _C2_B, _C2_C = _sh.C2_A, _sh.C2_B, _sh.C2_C
 _C3_A, _C3_B, _C3_C, _C3_D, _C3_E = _sh.C3_A, _sh.C3_B, _sh.C3_C, _sh.C3_D, _sh.C3_E
 _LOG2_E = float(np.log2(np.e))
-_BLUR, _MARGIN, _MIN_ALPHA, _NEAR = COVARIANCE_BLUR_PX2, FIELD_MARGIN, MIN_ALPHA, NEAR_M
+_BLUR, _MIN_ALPHA, _NEAR = COVARIANCE_BLUR_PX2, MIN_ALPHA, NEAR_M
 _LOG2_MIN_ALPHA = float(np.log2(MIN_ALPHA))
 _HUGE = 1e30
 """Beyond this float32 cannot follow; nothing that could be seen comes near it."""
@@ -66,10 +67,10 @@ def _geometry(i, means, quats, scales, cam, R, N, G, p):
         s = scales[i, j]
         for r in range(3):
             N[r, j] = (cam[3 * r] * R[0, j] + cam[3 * r + 1] * R[1, j] + cam[3 * r + 2] * R[2, j]) * s
-    fx, fy, cx, cy, width, height = cam[12], cam[13], cam[14], cam[15], cam[16], cam[17]
+    fx, fy = cam[12], cam[13]
     iz = 1.0 / z
-    u = min(max(x * iz, -(cx + _MARGIN * width) / fx), (width - cx + _MARGIN * width) / fx)
-    v = min(max(y * iz, -(cy + _MARGIN * height) / fy), (height - cy + _MARGIN * height) / fy)
+    u = min(max(x * iz, cam[18]), cam[19])
+    v = min(max(y * iz, cam[20]), cam[21])
     a, b, c = _BLUR, 0.0, _BLUR
     for j in range(3):
         G[0, j] = fx * iz * (N[0, j] - u * N[2, j])
@@ -150,8 +151,9 @@ def project(worker, num_workers, means, quats, scales, opacities, sh, cam, tile,
         det = a * c - b * b
         peak = np.log2(float(opacities[i]))
         reach = peak - _LOG2_MIN_ALPHA
-        mx = p[0] / p[2] * cam[12] + cam[14]
-        my = p[1] / p[2] * cam[13] + cam[15]
+        iz = 1.0 / p[2]
+        mx = p[0] * iz * cam[12] + cam[14]
+        my = p[1] * iz * cam[13] + cam[15]
         # Half width where 0.5 d^T cov^-1 d = reach / log2(e).
         slack = 2.0 * (reach * (1.0 + _REACH_SLACK) + _REACH_SLACK) / _LOG2_E
         half_x, half_y = np.sqrt(slack * a), np.sqrt(slack * c)
@@ -189,34 +191,36 @@ def project_backward(
     worker, num_workers, means, quats, scales, opacities, sh, cam, records, first, count, grads,
     g_means, g_quats, g_scales, g_opacities, g_sh,
 ):  # fmt: skip
-    """Sum each splat's rows grads[first : first + count] and carry them to the splat. Writes every gradient.
+    """Sum each splat's rows of grads and carry them to the splat. Writes every gradient.
 
-    A row holds the sums over a tile's pixels of q, q dx, q dy, q dx^2, q dx dy, q dy^2 (q: gradient of log alpha), and
-    the gradients of colour and depth.
+    A row holds the sums over a tile's pixels of q, q u, q v, q u^2, q u v, q v^2 (q: gradient of log alpha; u, v: what is
+    squared in the record's formula), and the gradients of colour and depth. Splat i has the count[i] rows from first[i] on.
     """
     n, coeffs = means.shape[0], sh.shape[1]
     R, N, G, gG = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
     gR, s = np.empty((3, 3)), np.empty(10)
     p, d, Y, gY, gd = np.empty(3), np.empty(3), np.empty(16), np.empty(16), np.empty(3)
     for i in range(worker * n // num_workers, (worker + 1) * n // num_workers):
-        s[:] = 0.0
-        for e in range(first[i], first[i] + count[i]):
-            for k in range(10):
-                s[k] += grads[e, k]
-        if records[i, 9] == 0.0 or count[i] == 0:
+        if count[i] == 0:
             g_means[i, :] = 0.0
             g_quats[i, :] = 0.0
             g_scales[i, :] = 0.0
             g_opacities[i] = 0.0
             g_sh[i, :, :] = 0.0
             continue
+        s[:] = 0.0
+        for e in range(first[i], first[i] + count[i]):
+            for k in range(10):
+                s[k] += grads[e, k]
+        _moments(records[i], s)
         a, b, c, u, v, inverse_length = _geometry(i, means, quats, scales, cam, R, N, G, p)
         x, y, z = p[0], p[1], p[2]
         fx, fy = cam[12], cam[13]
         iz = 1.0 / z
         det = a * c - b * b
         # Inverse covariance, and the gradient of the covariance: the sums are the second moments of q.
-        xx, xy, yy = c / det, -b / det, a / det
+        inverse_det = 1.0 / det
+        xx, xy, yy = c * inverse_det, -b * inverse_det, a * inverse_det
         m_xx, m_xy, m_yy = -0.5 * s[3], -0.5 * s[4], -0.5 * s[5]
         t00, t01 = xx * m_xx + xy * m_xy, xx * m_xy + xy * m_yy
         t10, t11 = xy * m_xx + yy * m_xy, xy * m_xy + yy * m_yy
@@ -273,6 +277,20 @@ def project_backward(
                 gd[k] = (gd[k] - along * d[k]) * inverse_distance
         for k in range(3):
             g_means[i, k] = cam[k] * g_x + cam[3 + k] * g_y + cam[6 + k] * g_z + gd[k]
+
+
+@kernel(cached=False, inline=True)
+def _moments(record, s):
+    """Turn sums over q, q u, q v, q u^2, q u v, q v^2 into those over q, q dx, q dy, q dx^2, q dx dy, q dy^2."""
+    # u = P dx + Q dy and v = S dy, so dy = k v and dx = h u + m v.
+    h, k = 1.0 / record[2], 1.0 / record[4]
+    m = -record[3] * h * k
+    s1, s2, s3, s4, s5 = s[1], s[2], s[3], s[4], s[5]
+    s[1] = h * s1 + m * s2
+    s[2] = k * s2
+    s[3] = h * h * s3 + 2.0 * h * m * s4 + m * m * s5
+    s[4] = k * (h * s4 + m * s5)
+    s[5] = k * k * s5
 
 
 @kernel(cached=False, inline=True)

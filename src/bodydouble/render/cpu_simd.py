@@ -9,6 +9,7 @@ from bodydouble.render.cpu_binning import (
     TILE,
     TILE_BLOCKS,
     WORDS,
+    fill_background,
     keep_instances,
     read_pixel,
     tile_range,
@@ -19,12 +20,13 @@ from bodydouble.render.protocol import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from bodydouble.render.simd import (
     BLOCK_HEIGHT,
     BLOCK_WIDTH,
+    EXP2,
     LANES,
     any_set,
     byte_rows,
-    exp2,
     floor,
     fma,
+    fnma,
     horizontal_sum,
     keep,
     lane_index,
@@ -35,16 +37,18 @@ from bodydouble.render.simd import (
     lowest_bit,
     maximum,
     minimum,
+    rint,
     splat,
     sqrt,
     store,
     store_block,
+    times_power_of_2,
 )
 
 _BLOCKS = WORDS * 64
 _FORWARD, _BACKWARD = 5 * LANES, 7 * LANES
 _ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
-_MAX_ALPHA, _MIN_ALPHA, _MIN_T = np.float32(MAX_ALPHA), np.float32(MIN_ALPHA), np.float32(MIN_TRANSMITTANCE)
+_CONSTANTS = np.array([*EXP2, MIN_ALPHA, MAX_ALPHA, MIN_TRANSMITTANCE], dtype=np.float32)
 _ALL_BITS, _NO_BITS, _ONE_BIT = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0), np.uint64(1)
 
 
@@ -55,11 +59,11 @@ def emit(worker, num_workers, records, tiles_bound, width, height, first, count,
     In a strip of rows the ellipse reaches furthest right at its rightmost point, or else at the strip's edge nearest
     to it; on the left likewise. So the span of blocks that it covers in the strip is exact.
     """
-    n = records.shape[0]
     tiles_x = (width + TILE - 1) // TILE
     last_column, last_row = np.float32((width - 1) // BLOCK_WIDTH), np.float32(height) - _HALF
     quarter, tall = np.float32(1.0 / BLOCK_WIDTH), np.float32(BLOCK_HEIGHT - 1)
     strip_tops = lane_index() * np.float32(BLOCK_HEIGHT) + _HALF
+    n = records.shape[0]
     for i in range(worker * n // num_workers, (worker + 1) * n // num_workers):
         count[i] = 0
         if tiles_bound[i] == 0:
@@ -100,6 +104,24 @@ def _block_corners(corners):
 
 
 @kernel(cached=False, inline=True)
+def _fill_constants(constants):
+    """What the inner loops need in every lane. From memory they cost nothing; as literals LLVM loads them twice over."""
+    for k in range(8):
+        store(constants, k * LANES, splat(_CONSTANTS[k]))
+
+
+@kernel(cached=False, inline=True)
+def _exp2(x, constants):
+    """2^x for x in [-126, 127], relative error below 3e-6."""
+    whole = rint(x)
+    rest = x - whole
+    y = fma(load(constants, 0), rest, load(constants, LANES))
+    y = fma(y, rest, load(constants, 2 * LANES))
+    y = fma(y, rest, load(constants, 3 * LANES))
+    return times_power_of_2(fma(y, rest, load(constants, 4 * LANES)), whole)
+
+
+@kernel(cached=False, inline=True)
 def _clear(state, per_block, open_words):
     """All blocks of a tile are open; transmittance is 1, everything else 0."""
     state[:] = _ZERO
@@ -115,16 +137,19 @@ def forward(
 ):  # fmt: skip
     """Composite the worker's tiles into image, planes of H * W: red, green, blue, alpha, depth.
 
-    Pixels of tiles without splats are not touched. A tile's state lies block by block: transmittance, red, green, blue,
-    depth of a block's pixels side by side.
+    A tile's state lies block by block: transmittance, red, green, blue, depth of a block's pixels side by side.
     """
     tiles_x = (width + TILE - 1) // TILE
     state, corners = np.empty(_BLOCKS * _FORWARD, np.float32), np.empty(2 * _BLOCKS, np.float32)
-    open_words = np.empty(WORDS, dtype=np.uint64)
+    open_words, constants = np.empty(WORDS, dtype=np.uint64), np.empty(8 * LANES, np.float32)
     _block_corners(corners)
+    _fill_constants(constants)
     for owned in range(owners[worker], owners[worker + 1]):
         tile = owners[owned]
         origin_x, origin_y = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
+        if starts[tile] == starts[tile + 1]:
+            fill_background(origin_x, origin_y, width, height, background, image)
+            continue
         _clear(state, _FORWARD, open_words)
         for k in range(starts[tile], starts[tile + 1]):
             e = instances[k]
@@ -132,6 +157,7 @@ def forward(
             left = lane_x() + (np.float32(origin_x) - record[0])
             top = lane_y() + (np.float32(origin_y) - record[1])
             P, Q, S, L = splat(record[2]), splat(record[3]), splat(record[4]), splat(record[5])
+            u_tile, v_tile = fma(P, left, Q * top), S * top
             r, g, b, z = splat(record[6]), splat(record[7]), splat(record[8]), splat(record[9])
             for word in range(WORDS):
                 bits = masks[e, word] & open_words[word]
@@ -139,20 +165,20 @@ def forward(
                     block = np.int64(lowest_bit(bits)) + word * 64
                     bits &= bits - _ONE_BIT
                     at = block * _FORWARD
-                    dx, dy = left + corners[block], top + corners[block + _BLOCKS]
-                    u, v = fma(P, dx, Q * dy), S * dy
+                    x, y = splat(corners[block]), splat(corners[block + _BLOCKS])
+                    u, v = fma(P, x, fma(Q, y, u_tile)), fma(S, y, v_tile)
                     # Within a block of the ellipse the exponent stays above -100: the blur bounds P and S.
-                    alpha = minimum(exp2(L - fma(u, u, v * v)), _MAX_ALPHA)
+                    alpha = minimum(_exp2(fnma(u, u, fnma(v, v, L)), constants), load(constants, 6 * LANES))
                     before = load(state, at)
-                    alpha = keep((alpha >= _MIN_ALPHA) & (before >= _MIN_T), alpha)
+                    live = before >= load(constants, 7 * LANES)
+                    alpha = keep((alpha >= load(constants, 5 * LANES)) & live, alpha)
                     weight = alpha * before
-                    after = before - weight
-                    store(state, at, after)
+                    store(state, at, before - weight)
                     store(state, at + LANES, fma(weight, r, load(state, at + LANES)))
                     store(state, at + 2 * LANES, fma(weight, g, load(state, at + 2 * LANES)))
                     store(state, at + 3 * LANES, fma(weight, b, load(state, at + 3 * LANES)))
                     store(state, at + 4 * LANES, fma(weight, z, load(state, at + 4 * LANES)))
-                    if not any_set(after >= _MIN_T):
+                    if not any_set(live):
                         open_words[word] &= ~(_ONE_BIT << np.uint64(block & 63))
         _write_tile(origin_x, origin_y, width, height, background, state, image)
 
@@ -227,11 +253,14 @@ def backward(
     """
     tiles_x = (width + TILE - 1) // TILE
     state, corners = np.empty(_BLOCKS * _BACKWARD, np.float32), np.empty(2 * _BLOCKS, np.float32)
-    open_words = np.empty(WORDS, dtype=np.uint64)
+    open_words, constants = np.empty(WORDS, dtype=np.uint64), np.empty(8 * LANES, np.float32)
     _block_corners(corners)
+    _fill_constants(constants)
     for owned in range(owners[worker], owners[worker + 1]):
         tile = owners[owned]
         origin_x, origin_y = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
+        if starts[tile] == starts[tile + 1]:
+            continue
         _clear(state, _BACKWARD, open_words)
         _read_tile(origin_x, origin_y, width, height, background, image, g_rgb, g_alpha, g_depth, state)
         for k in range(starts[tile], starts[tile + 1]):
@@ -240,6 +269,7 @@ def backward(
             left = lane_x() + (np.float32(origin_x) - record[0])
             top = lane_y() + (np.float32(origin_y) - record[1])
             P, Q, S, L = splat(record[2]), splat(record[3]), splat(record[4]), splat(record[5])
+            u_tile, v_tile = fma(P, left, Q * top), S * top
             cr, cg, cb, cz = splat(record[6]), splat(record[7]), splat(record[8]), splat(record[9])
             s0, s1, s2, s3, s4 = splat(_ZERO), splat(_ZERO), splat(_ZERO), splat(_ZERO), splat(_ZERO)
             s5, s6, s7, s8, s9 = splat(_ZERO), splat(_ZERO), splat(_ZERO), splat(_ZERO), splat(_ZERO)
@@ -249,15 +279,15 @@ def backward(
                     block = np.int64(lowest_bit(bits)) + word * 64
                     bits &= bits - _ONE_BIT
                     at = block * _BACKWARD
-                    dx, dy = left + corners[block], top + corners[block + _BLOCKS]
-                    u, v = fma(P, dx, Q * dy), S * dy
-                    raw = exp2(L - fma(u, u, v * v))
-                    alpha = minimum(raw, _MAX_ALPHA)
+                    x, y = splat(corners[block]), splat(corners[block + _BLOCKS])
+                    u, v = fma(P, x, fma(Q, y, u_tile)), fma(S, y, v_tile)
+                    raw = _exp2(fnma(u, u, fnma(v, v, L)), constants)
+                    alpha = minimum(raw, load(constants, 6 * LANES))
                     before = load(state, at)
-                    alpha = keep((alpha >= _MIN_ALPHA) & (before >= _MIN_T), alpha)
+                    live = before >= load(constants, 7 * LANES)
+                    alpha = keep((alpha >= load(constants, 5 * LANES)) & live, alpha)
                     weight = alpha * before
-                    after = before - weight
-                    store(state, at, after)
+                    store(state, at, before - weight)
                     red, green = load(state, at + 2 * LANES), load(state, at + 3 * LANES)
                     blue, away = load(state, at + 4 * LANES), load(state, at + 6 * LANES)
                     value = fma(red, cr, fma(green, cg, load(state, at + 5 * LANES)))
@@ -265,13 +295,13 @@ def backward(
                     rest = load(state, at + LANES) - value
                     store(state, at + LANES, rest)
                     # Gradient of log alpha; none where alpha is clipped.
-                    q = keep(raw <= _MAX_ALPHA, value - rest * (alpha / (splat(_ONE) - alpha)))
-                    qx, qy = q * dx, q * dy
-                    s0, s1, s2 = s0 + q, s1 + qx, s2 + qy
-                    s3, s4, s5 = fma(qx, dx, s3), fma(qx, dy, s4), fma(qy, dy, s5)
+                    q = keep(raw <= load(constants, 6 * LANES), fnma(rest, alpha / (splat(_ONE) - alpha), value))
+                    qu, qv = q * u, q * v
+                    s0, s1, s2 = s0 + q, s1 + qu, s2 + qv
+                    s3, s4, s5 = fma(qu, u, s3), fma(qu, v, s4), fma(qv, v, s5)
                     s6, s7 = fma(weight, red, s6), fma(weight, green, s7)
                     s8, s9 = fma(weight, blue, s8), fma(weight, away, s9)
-                    if not any_set(after >= _MIN_T):
+                    if not any_set(live):
                         open_words[word] &= ~(_ONE_BIT << np.uint64(block & 63))
             row = grads[e]
             row[0], row[1], row[2] = horizontal_sum(s0), horizontal_sum(s1), horizontal_sum(s2)

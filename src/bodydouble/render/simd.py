@@ -155,6 +155,19 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+def fnma(typingctx, a, b, c):
+    """c - a * b, rounded once where the processor can. Operands may be float32."""
+    if not (_is_operand(a) and _is_operand(b) and _is_operand(c)):
+        return None
+
+    def emit(context, builder, sig, args):
+        x, y, z = (_as_vector(builder, t, v) for t, v in zip(sig.args, args, strict=True))
+        return _call(builder, "fmuladd", builder.fneg(x), y, z)
+
+    return vector(a, b, c), emit
+
+
+@intrinsic
 def minimum(typingctx, a, b):
     """The lesser in each lane; `b` where `a` is NaN."""
     if not (_is_operand(a) and _is_operand(b)):
@@ -213,24 +226,27 @@ def any_set(typingctx, condition):
     return types.boolean(mask), emit
 
 
-# Minimax fit of 2^x on [-1/2, 1/2] in relative error; the largest error is 2.6e-6.
-_EXP2 = (0.0095701, 0.05591786, 0.24024745, 0.69312181, 0.99999926)
+EXP2 = (0.0095701, 0.05591786, 0.24024745, 0.69312181, 0.99999926)
+"""Minimax fit of 2^x on [-1/2, 1/2] in relative error, highest power first; the largest error is 2.6e-6."""
 
 
 @intrinsic
-def exp2(typingctx, a):
-    """2^a for arguments in [-126, 127], relative error below 3e-6. Nothing sensible beyond."""
+def rint(typingctx, a):
+    """Nearest whole number."""
+    return vector(vector), lambda context, builder, sig, args: _call(builder, "rint", args[0])
+
+
+@intrinsic
+def times_power_of_2(typingctx, a, whole):
+    """a * 2^whole for whole numbers and results in the normal range: adds to the exponent."""
+    if not (isinstance(a, _Vector) and isinstance(whole, _Vector)):
+        return None
 
     def emit(context, builder, sig, args):
-        whole = _call(builder, "rint", args[0])
-        rest = builder.fsub(args[0], whole)
-        result = _constant(_EXP2[0])
-        for coefficient in _EXP2[1:]:
-            result = _call(builder, "fmuladd", result, rest, _constant(coefficient))
-        shifted = builder.shl(builder.fptosi(whole, _vi), _int_constant(23))
-        return builder.bitcast(builder.add(builder.bitcast(result, _vi), shifted), _vf)
+        shifted = builder.shl(builder.fptosi(args[1], _vi), _int_constant(23))
+        return builder.bitcast(builder.add(builder.bitcast(args[0], _vi), shifted), _vf)
 
-    return vector(vector), emit
+    return vector(vector, vector), emit
 
 
 @intrinsic
