@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -277,17 +279,24 @@ def write_mask(folder: Path, frame_index: int, mask: UInt8[np.ndarray, "height w
         ) from error
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """A quickly packed PNG of an 8-bit grey image."""
-    import cv2
+def encode_png(image: UInt8[np.ndarray, "height width"]) -> bytes:
+    """A quickly packed PNG of an 8-bit grey image.
 
-    # Level 1 with run lengths: masks are mostly flat, higher levels cost ten times as long for a few per cent.
-    ok, data = cv2.imencode(
-        ".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    Masks are mostly flat: run lengths pack them as well as a search for patterns would, in a third of the time that
+    general encoders spend on choosing filters.
+    """
+    height, width = image.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: none
+    rows[:, 1:] = image
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 8, zlib.Z_RLE)
+    packed = packer.compress(rows.tobytes()) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+        for kind, data in chunks
     )
-    if not ok:
-        raise OutputError("A mask could not be packed as PNG.")
-    return data.tobytes()
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def decode_png(data: bytes) -> np.ndarray | None:

@@ -14,11 +14,11 @@ from jaxtyping import Float32, UInt8
 from bodydouble.perceive.confidence import body_scale_px, hand_confidence
 from bodydouble.perceive.mediapipe_holistic import BODY_INDEX, HolisticResult
 
-_SMALL_HEIGHT = 150
+_SMALL_HEIGHT = 110
 """Colour statistics vary slowly: they are taken on the person shrunk to about this height."""
 _WINDOW = 0.03
 """Half the window's side, in parts of the person's size."""
-_BAND = 0.012
+_BAND = 0.008
 """Half the width of the band that is asked again, in parts of the person's size."""
 _INSIDE, _OUTSIDE = 0.8, 0.2
 """Network values from which a pixel counts as person, or as background, in the statistics."""
@@ -118,8 +118,8 @@ def _refine_crop(rgb: np.ndarray, mask: np.ndarray, size_px: int, seeds: tuple[P
     cell = np.minimum(ys // shrink, usable.shape[0] - 1) * usable.shape[1] + np.minimum(
         xs // shrink, usable.shape[1] - 1
     )
-    c = quadratic.reshape(-1, 10)[cell].T
-    r, g, b = rgb.reshape(-1, 3)[flat].T.astype(np.float32) / 255.0
+    c = np.ascontiguousarray(quadratic.reshape(-1, 10)[cell].T)
+    r, g, b = np.ascontiguousarray(rgb.reshape(-1, 3)[flat].T).astype(np.float32) / 255.0
     ratio = (
         r * (c[0] * r + c[1] * g + c[2] * b + c[6]) + g * (c[3] * g + c[4] * b + c[7]) + b * (c[5] * b + c[8]) + c[9]
     )
@@ -165,9 +165,7 @@ def _log_ratio_field(rgb: np.ndarray, mask: np.ndarray, shrink: int, size_px: in
     for weight in ((share > _INSIDE).astype(np.float32), (share < _OUTSIDE).astype(np.float32)):
         count = cv2.blur(weight, (2 * window + 1, 2 * window + 1))
         weighted = moments * weight[..., None]
-        means = np.concatenate(
-            [cv2.blur(weighted[..., k : k + 3], (2 * window + 1, 2 * window + 1)) for k in (0, 3, 6)], -1
-        )
+        means = cv2.blur(weighted, (2 * window + 1, 2 * window + 1))
         fields.append(_log_gaussian(means / np.maximum(count, 1e-4)[..., None]))
         usable *= count > 0.01
     return fields[0] - fields[1], usable
@@ -201,12 +199,14 @@ def _largest_parts(alpha: np.ndarray, size_px: int) -> np.ndarray:
     """8-bit mask without islands: what is far from the large connected parts goes."""
     import cv2
 
-    mask = np.clip(alpha * 255.0 + 0.5, 0, 255).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask >= 128).view(np.uint8), connectivity=8)
+    mask = cv2.convertScaleAbs(alpha, alpha=255.0)
+    height, width = mask.shape
+    shrink = max(1, round(size_px / _SMALL_HEIGHT))
+    small = cv2.resize(mask, (-(-width // shrink), -(-height // shrink)), interpolation=cv2.INTER_AREA)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((small >= 64).view(np.uint8), connectivity=8)
     if count <= 1:
         return mask
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = np.concatenate([[False], areas >= max(0.01 * areas.max(), 4.0)])
-    reach = 2 * max(1, round(0.01 * size_px)) + 1
-    near = cv2.dilate(kept[labels].view(np.uint8), np.ones((reach, reach), np.uint8))
-    return mask * near
+    kept = np.concatenate([[False], areas >= max(0.01 * areas.max(), 2.0)]) if areas.max() > 4 else np.arange(count) > 0
+    near = cv2.dilate(kept[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
+    return mask * cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
