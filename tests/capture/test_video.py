@@ -174,6 +174,30 @@ class TestColors:
         assert frame.rgb.dtype == np.uint8
         assert_colors(corners(frame.rgb), [RED, GREEN, BLUE, WHITE])
 
+    def test_phone_hdr_becomes_srgb(self, tmp_path: Path) -> None:
+        """Hybrid log-gamma: diffuse white lies at 75 % of the signal, middle grey (18 %) at about 38 %."""
+        import av
+
+        levels = [0.0, 0.38, 0.75, 1.0]
+        image = np.zeros((48, 64, 3), np.uint16)
+        for k, level in enumerate(levels):
+            image[:, 16 * k : 16 * k + 16] = round(level * 65535)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb48le").reformat(
+            format="yuv420p10le", dst_colorspace=9, src_color_range=2, dst_color_range=1
+        )
+        path = tmp_path / "hlg.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+            context = stream.codec_context
+            context.color_trc, context.color_primaries, context.colorspace, context.color_range = 18, 9, 9, 1
+            frame.color_trc, frame.color_primaries = 18, 9
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+        row = next(iter(read_frames(path))).rgb[24, 8::16].astype(int)
+        assert np.ptp(row, axis=1).max() <= 3  # grey stays grey
+        assert row[0].max() <= 2 and 85 <= row[1, 0] <= 140 and row[2, 0] >= 235 and row[3, 0] == 255
+
     @pytest.mark.parametrize(("codec", "pix_fmt", "name"), [("png", "rgba", "a.mov"), ("ffv1", "bgra", "a.mkv")])
     def test_transparent_pixels_are_laid_over_black(self, tmp_path: Path, codec: str, pix_fmt: str, name: str) -> None:
         image = np.concatenate([quadrants(64, 48), np.full((48, 64, 1), 255, np.uint8)], axis=-1)

@@ -11,6 +11,7 @@ import itertools
 import math
 import statistics
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -504,6 +505,19 @@ def _focal_from_metadata(metadata: dict[str, str], long_side_px: int) -> float |
 # --- colour --------------------------------------------------------------------------------------------------------
 
 
+_kept = threading.local()
+
+
+def _reformatter(hdr: bool) -> Any:
+    """One converter per thread and kind, since FFmpeg takes seconds to build its table for HDR."""
+    from av.video.reformatter import VideoReformatter
+
+    name = "hdr" if hdr else "sdr"
+    if not hasattr(_kept, name):
+        setattr(_kept, name, VideoReformatter())
+    return getattr(_kept, name)
+
+
 def _to_rgb(frame: VideoFrame, geometry: _Geometry) -> np.ndarray:
     """Upright 8-bit sRGB. Transparent pixels are laid over black."""
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
@@ -517,7 +531,8 @@ def _to_rgb(frame: VideoFrame, geometry: _Geometry) -> np.ndarray:
     options: dict[str, Any] = {}
     if int(frame.color_trc) in _HDR_TRANSFERS or int(frame.color_primaries) == _BT2020_PRIMARIES:
         options = {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
-    picture = frame.reformat(
+    picture = _reformatter(bool(options)).reformat(
+        frame,
         width=geometry.scaled_width_px,
         height=geometry.scaled_height_px,
         format="rgba" if has_alpha else "rgb24",
