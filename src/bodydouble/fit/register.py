@@ -237,7 +237,7 @@ def register_poses(
 
 
 def refine_photometrically(problem: PoseProblem, splats: Splats, rasterizer: Rasterizer) -> None:
-    """Adam steps on each frame's pose against the frame itself (L1 over grey), the avatar frozen."""
+    """Adam steps on each frame's pose against the frame itself (squared error over grey), the avatar frozen."""
     config = problem.config
     fixed = splats.detach()
     active = torch.zeros(len(problem.rig.bone_names), 1)
@@ -250,9 +250,9 @@ def refine_photometrically(problem: PoseProblem, splats: Splats, rasterizer: Ras
         best, best_loss = (problem.rotvecs[f].clone(), problem.translation[f].clone()), float("inf")
         for step in range(config.photometric_steps + 1):
             image = rasterizer(pose_splats(fixed, problem.rig, rotvecs, translation), crop.camera, _GRAY)
-            loss = (image.rgb - target).abs().mean()
-            if float(loss) < best_loss:
-                best, best_loss = (rotvecs.detach().clone(), translation.detach().clone()), float(loss)
+            loss = ((image.rgb - target) ** 2).mean()
+            if loss.item() < best_loss:
+                best, best_loss = (rotvecs.detach().clone(), translation.detach().clone()), loss.item()
             if step == config.photometric_steps:
                 break
             optimizer.zero_grad()

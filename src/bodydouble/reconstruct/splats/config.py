@@ -23,9 +23,11 @@ class Rates:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the objective. Photometric: (1 - ssim) * L1 + ssim * (1 - SSIM), over the person crop."""
+    """Weights of the objective. Photometric: (1 - ssim) * L1 + ssim * (1 - SSIM) + squared * L2, over the person crop."""
 
     ssim: float = 0.2
+    squared: float = 0.0
+    """Mean squared error: what is blurred by moving cloth settles at its mean instead of its median."""
     mask: float = 0.1
     """L1 between alpha and the soft mask."""
     anchor: float = 2.0

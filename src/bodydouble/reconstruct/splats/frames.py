@@ -85,6 +85,6 @@ class TrainingFrames:
         """The crop at `place` over `background`."""
         crop = (self.half if half else self.full)[place]
         mask = torch.from_numpy(crop.mask).float().div_(255.0)
-        rgb = torch.from_numpy(crop.rgb).float().div_(255.0)
-        rgb.sub_(background).mul_(mask[..., None]).add_(background)
-        return Target(rgb, mask, crop.camera)
+        planes = torch.from_numpy(crop.rgb).permute(2, 0, 1).contiguous().float().div_(255.0)  # as kernels like it
+        planes.sub_(background[:, None, None]).mul_(mask).add_(background[:, None, None])
+        return Target(planes.permute(1, 2, 0), mask, crop.camera)

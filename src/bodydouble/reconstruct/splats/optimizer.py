@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bodydouble.reconstruct.splats.config import Rates
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
-from bodydouble.render.adam import adam_step
+from bodydouble.render.adam import AdamMoments, adam_step, zero_moments
 
 _EPS = 1e-15
 
@@ -18,8 +18,7 @@ class SplatAdam:
 
     def __init__(self, state: SplatState) -> None:
         self.step_count = 0
-        self.first = {name: torch.zeros_like(getattr(state, name)) for name in LEARNT}
-        self.second = {name: torch.zeros_like(getattr(state, name)) for name in LEARNT}
+        self.moments = {name: zero_moments(getattr(state, name)) for name in LEARNT}
 
     def step(self, state: SplatState, gradients: dict[str, Tensor], rates: Rates, decay: float) -> None:
         """One update; `decay` multiplies every rate."""
@@ -33,18 +32,22 @@ class SplatAdam:
         }
         for name, gradient in gradients.items():
             adam_step(
-                getattr(state, name), gradient, self.first[name], self.second[name],
+                getattr(state, name), gradient, self.moments[name],
                 lr=base[name] * decay, step=self.step_count, eps=_EPS,
             )  # fmt: skip
 
     def follow(self, origin: Int[Tensor, " m"]) -> None:
         """Rearrange the moments after density control; new splats (-1) start at zero."""
         fresh = origin < 0
-        for moments in (self.first, self.second):
-            for name, value in moments.items():
-                moved = value[origin.clamp_min(0)]
-                moved[fresh] = 0.0
-                moments[name] = moved
+
+        def moved(value: Tensor) -> Tensor:
+            value = value[origin.clamp_min(0)]
+            value[fresh] = 0.0
+            return value
+
+        self.moments = {
+            name: AdamMoments(first=moved(m.first), second=moved(m.second)) for name, m in self.moments.items()
+        }
 
 
 class PoseAdam:

@@ -32,7 +32,8 @@ from bodydouble.reconstruct.splats.density import control_density
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
 from bodydouble.reconstruct.splats.seed import LEARNT, SH_C0, SplatState, seed_splats
-from bodydouble.render.losses import l1_ssim
+from bodydouble.render.adam import AdamMoments
+from bodydouble.render.losses import photometric_loss
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.select import make_rasterizer
 from bodydouble.render.skin import skin_splats
@@ -114,7 +115,11 @@ class Trainer:
 
     def _loss(self, image: RenderedSplats, target: Target, fields: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         weights, density = self.config.loss, self.config.density
-        photometric = l1_ssim(image.rgb, target.rgb, ssim_weight=weights.ssim)
+        photometric = photometric_loss(
+            image.rgb, target.rgb, l1_weight=1.0 - weights.ssim, ssim_weight=weights.ssim
+        ).total
+        if weights.squared > 0.0:
+            photometric = photometric + weights.squared * ((image.rgb - target.rgb) ** 2).mean()
         mask = (image.alpha - target.mask).abs().mean()
         drift = ((fields["means"] - self.state.anchors) ** 2).sum(1).mean()
         excess = torch.relu(fields["log_scales"] - float(torch.tensor(density.max_scale_m).log())).mean()
@@ -148,7 +153,7 @@ class Trainer:
             return
         rates = self.config.rates
         pull = self.config.loss.pose * (rotvecs.detach() - self.prior_rotvecs[place])
-        gradient = (rotvecs.grad + 1e-2 * pull) * self.trainable
+        gradient = (rotvecs.grad + pull) * self.trainable
         self.rotvec_adam.step(self.rotvecs, place, gradient, rates.rotvecs_rad * decay)
         self.translation_adam.step(self.translation, place, translation.grad, rates.translation_m * decay)
 
@@ -272,7 +277,8 @@ class Trainer:
     def _save_checkpoint(self) -> None:
         tensors = {f"state.{f.name}": getattr(self.state, f.name) for f in dataclasses.fields(self.state)}
         for name in LEARNT:
-            tensors[f"adam.first.{name}"], tensors[f"adam.second.{name}"] = self.adam.first[name], self.adam.second[name]
+            moments = self.adam.moments[name]
+            tensors[f"adam.first.{name}"], tensors[f"adam.second.{name}"] = moments.first, moments.second
         for label, adam in (("rotvecs", self.rotvec_adam), ("translation", self.translation_adam)):
             tensors[f"{label}.first"], tensors[f"{label}.second"] = adam.first, adam.second
             tensors[f"{label}.visits"] = adam.visits
@@ -292,7 +298,9 @@ class Trainer:
         self.state = SplatState(**{f.name: tensors[f"state.{f.name}"] for f in dataclasses.fields(self.state)})
         self.adam.step_count = self.step
         for name in LEARNT:
-            self.adam.first[name], self.adam.second[name] = tensors[f"adam.first.{name}"], tensors[f"adam.second.{name}"]
+            self.adam.moments[name] = AdamMoments(
+                first=tensors[f"adam.first.{name}"], second=tensors[f"adam.second.{name}"]
+            )
         for label, adam in (("rotvecs", self.rotvec_adam), ("translation", self.translation_adam)):
             adam.first, adam.second = tensors[f"{label}.first"], tensors[f"{label}.second"]
             adam.visits = tensors[f"{label}.visits"]
