@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.render.jit import kernel
-from bodydouble.render.simd import LANES, fma, load, splat, store
+from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, load, splat, store
 
 _TAPS = 11
 _HALF = 5
@@ -16,24 +16,51 @@ _C1, _C2 = np.float32(0.01**2), np.float32(0.03**2)
 
 
 @kernel(cached=False, inline=True)
-def _filter_row(source, at, window, target, to, width):
-    """Weighted sums over 11 neighbours along a padded row: source[at + PAD + x] -> target[to + x]."""
-    for x in range(0, width, LANES):
-        total = load(source, at + _PAD + x) * window[_HALF]
-        for k in range(_HALF):
-            pair = load(source, at + _PAD + x - _HALF + k) + load(source, at + _PAD + x + _HALF - k)
-            total = fma(pair, window[k], total)
-        store(target, to + x, total)
+def _filter_row(source, at, window, ring, to, maps, width):
+    """Weighted sums over 11 neighbours along a padded row, into a ring whose rows interleave `maps` maps by vectors."""
+    w0, w1, w2 = splat(window[0]), splat(window[1]), splat(window[2])
+    w3, w4, w5 = splat(window[3]), splat(window[4]), splat(window[5])
+    for block in range((width + LANES - 1) // LANES):
+        x = at + _PAD + block * LANES
+        total = load(source, x) * w5
+        total = fma(load(source, x - 1) + load(source, x + 1), w4, total)
+        total = fma(load(source, x - 2) + load(source, x + 2), w3, total)
+        total = fma(load(source, x - 3) + load(source, x + 3), w2, total)
+        total = fma(load(source, x - 4) + load(source, x + 4), w1, total)
+        total = fma(load(source, x - 5) + load(source, x + 5), w0, total)
+        store(ring, to + block * maps * LANES, total)
 
 
 @kernel(cached=False, inline=True)
-def _filter_column(ring, at, step, row, window, x):
-    """Weighted sum of the 11 rows of a ring around `row`, a vector at x."""
-    total = load(ring, at + (row % _TAPS) * step + x) * window[_HALF]
-    for k in range(1, _HALF + 1):
-        pair = load(ring, at + ((row - k + _TAPS) % _TAPS) * step + x) + load(ring, at + ((row + k) % _TAPS) * step + x)
-        total = fma(pair, window[_HALF - k], total)
-    return total
+def _rows_around(row, stride, offsets):
+    """Where the 11 rows around `row` begin in a ring."""
+    for k in range(_TAPS):
+        offsets[k] = ((row - _HALF + k) % _TAPS) * stride
+
+
+@kernel(cached=False, inline=True)
+def _filter_3_columns(ring, at, offsets, window):
+    """Weighted sums of 11 rows of a ring of at least three maps: a vector of each of the first three."""
+    w, y = splat(window[_HALF]), at + offsets[_HALF]
+    a, b, c = load(ring, y) * w, load(ring, y + LANES) * w, load(ring, y + 2 * LANES) * w
+    for k in range(_HALF):
+        w, y, z = splat(window[k]), at + offsets[k], at + offsets[_TAPS - 1 - k]
+        a = fma(load(ring, y) + load(ring, z), w, a)
+        b = fma(load(ring, y + LANES) + load(ring, z + LANES), w, b)
+        c = fma(load(ring, y + 2 * LANES) + load(ring, z + 2 * LANES), w, c)
+    return a, b, c
+
+
+@kernel(cached=False, inline=True)
+def _filter_2_columns(ring, at, offsets, window):
+    """As `_filter_3_columns`, two maps."""
+    w, y = splat(window[_HALF]), at + offsets[_HALF]
+    a, b = load(ring, y) * w, load(ring, y + LANES) * w
+    for k in range(_HALF):
+        w, y, z = splat(window[k]), at + offsets[k], at + offsets[_TAPS - 1 - k]
+        a = fma(load(ring, y) + load(ring, z), w, a)
+        b = fma(load(ring, y + LANES) + load(ring, z + LANES), w, b)
+    return a, b
 
 
 @kernel(cached=False, inline=True)
@@ -47,18 +74,15 @@ def _load_row(image, at, step, row, to, width):
 
 
 @kernel(cached=False, inline=True)
-def _similarity(ring, step, stride, row, window, width, scale, maps, map_size):
+def _similarity(ring, offsets, window, width, scale, maps, map_size):
     """SSIM along a row, summed; and its derivatives by E[x], E[x^2] and E[xy], times scale, into three padded rows."""
-    total = 0.0
     one = splat(np.float32(1.0))
+    total = splat(_ZERO)
     for x in range(0, width, LANES):
-        mu_x = _filter_column(ring, 0, stride, row, window, x)
-        mu_y = _filter_column(ring, step, stride, row, window, x)
-        xx = _filter_column(ring, 2 * step, stride, row, window, x)
-        yy = _filter_column(ring, 3 * step, stride, row, window, x)
-        xy = _filter_column(ring, 4 * step, stride, row, window, x)
+        mu_x, mu_y, xx = _filter_3_columns(ring, 5 * x, offsets, window)
+        yy, xy = _filter_2_columns(ring, 5 * x + 3 * LANES, offsets, window)
         a1 = fma(mu_x * mu_y, np.float32(2.0), _C1)
-        a2 = (xy - mu_x * mu_y) * np.float32(2.0) + _C2
+        a2 = fma(xy - mu_x * mu_y, np.float32(2.0), _C2)
         squares = fma(mu_x, mu_x, mu_y * mu_y)
         b1 = squares + _C1
         b2 = xx + yy - squares + _C2
@@ -70,21 +94,12 @@ def _similarity(ring, step, stride, row, window, width, scale, maps, map_size):
         store(maps, _PAD + x, by_mu * (scale + scale))
         store(maps, map_size + _PAD + x, by_xx * scale)
         store(maps, 2 * map_size + _PAD + x, by_xy * scale)
-        for lane in range(min(LANES, width - x)):
-            total += float(_lane(value, lane, maps, 3 * map_size))
+        total = total + keep(lane_index() + np.float32(x - width) < _ZERO, value)
     # What was computed past the row's end must not reach into it.
     for m in range(3):
         for x in range(width, width + LANES):
             maps[m * map_size + _PAD + x] = _ZERO
-    return total
-
-
-@kernel(cached=False, inline=True)
-def _lane(value, lane, scratch, at):
-    """One lane of a vector, through memory."""
-    if lane == 0:
-        store(scratch, at, value)
-    return scratch[at + lane]
+    return float(horizontal_sum(total))
 
 
 @kernel()
@@ -96,76 +111,90 @@ def l1_ssim(
 
     A worker does a band of rows, and the ten rows on each side that its windows reach into.
     """
-    padded = (width + LANES - 1) // LANES * LANES + 2 * _PAD
-    stride = padded
-    step = _TAPS * stride
-    # Rings of rows: x and y as they are, then five filtered maps, then three filtered derivatives.
-    raw = np.zeros(2 * step, dtype=np.float32)
-    ring, ring_maps = np.zeros(5 * step, dtype=np.float32), np.zeros(3 * step, dtype=np.float32)
-    products, maps = np.zeros(3 * padded, dtype=np.float32), np.zeros(3 * padded + LANES, dtype=np.float32)
+    whole = (width + LANES - 1) // LANES * LANES
+    padded = whole + 2 * _PAD
+    # Rings of rows: x and y as they are; five filtered maps, and three filtered derivatives, interleaved by vectors.
+    raw = np.zeros(2 * _TAPS * padded, dtype=np.float32)
+    ring, ring_maps = np.zeros(5 * _TAPS * whole, dtype=np.float32), np.zeros(3 * _TAPS * whole, dtype=np.float32)
+    products, maps = np.zeros(3 * padded, dtype=np.float32), np.zeros(3 * padded, dtype=np.float32)
+    offsets = np.empty(_TAPS, dtype=np.int64)
     row0, row1 = worker * height // num_workers, (worker + 1) * height // num_workers
     scale = np.float32(-ssim_scale)
     for channel in range(3):
         for row in range(row0 - 2 * _HALF, row1 + 2 * _HALF):
             # Rows are counted from a multiple of the ring's length, so that the remainder is never negative.
-            slot = ((row + 2 * _TAPS) % _TAPS) * stride
+            slot = (row + 2 * _TAPS) % _TAPS
             if 0 <= row < height:
+                x_at, y_at = slot * padded, (_TAPS + slot) * padded
                 at = channel * rendered_channel + row * rendered_row
-                _load_row(rendered, at, rendered_pixel, raw, slot + _PAD, width)
+                _load_row(rendered, at, rendered_pixel, raw, x_at + _PAD, width)
                 at = channel * target_channel + row * target_row
-                _load_row(target, at, target_pixel, raw, step + slot + _PAD, width)
-                for x in range(_PAD, _PAD + width, LANES):
-                    a, b = load(raw, slot + x), load(raw, step + slot + x)
-                    store(products, x, a * a)
-                    store(products, padded + x, b * b)
-                    store(products, 2 * padded + x, a * b)
-                _filter_row(raw, slot, window, ring, slot, width)
-                _filter_row(raw, step + slot, window, ring, step + slot, width)
-                for m in range(3):
-                    _filter_row(products, m * padded, window, ring, (2 + m) * step + slot, width)
+                _load_row(target, at, target_pixel, raw, y_at + _PAD, width)
+                _filter_inputs(raw, x_at, y_at, products, padded, window, ring, slot * 5 * whole, width)
             else:
-                for m in range(5):
-                    ring[m * step + slot : m * step + slot + stride] = _ZERO
+                ring[slot * 5 * whole : (slot + 1) * 5 * whole] = _ZERO
             middle = row - _HALF
             if middle < row0 - _HALF:
                 continue
-            slot = ((middle + 2 * _TAPS) % _TAPS) * stride
+            slot = (middle + 2 * _TAPS) % _TAPS
             if 0 <= middle < height:
-                value = _similarity(ring, step, stride, middle + 2 * _TAPS, window, width, scale, maps, padded)
+                _rows_around(middle + 2 * _TAPS, 5 * whole, offsets)
+                value = _similarity(ring, offsets, window, width, scale, maps, padded)
                 if row0 <= middle < row1:
                     sums[channel * height + middle, 1] = value
                 for m in range(3):
-                    _filter_row(maps, m * padded, window, ring_maps, m * step + slot, width)
+                    _filter_row(maps, m * padded, window, ring_maps, slot * 3 * whole + m * LANES, 3, width)
             else:
-                for m in range(3):
-                    ring_maps[m * step + slot : m * step + slot + stride] = _ZERO
+                ring_maps[slot * 3 * whole : (slot + 1) * 3 * whole] = _ZERO
             done = middle - _HALF
             if done < row0:
                 continue
+            _rows_around(done + 2 * _TAPS, 3 * whole, offsets)
+            slot = (done + 2 * _TAPS) % _TAPS
             sums[channel * height + done, 0] = _finish_row(
-                done, channel * height * width + done * width, width, step, stride, raw, ring_maps, window,
-                weights, done * width, np.float32(l1_scale), products, gradient,
+                channel * height * width + done * width, width, _TAPS * padded, slot * padded + _PAD, offsets, raw,
+                ring_maps, window, weights, done * width, np.float32(l1_scale), products, gradient,
             )  # fmt: skip
 
 
 @kernel(cached=False, inline=True)
-def _finish_row(row, to, width, step, stride, raw, ring_maps, window, weights, weights_at, l1_scale, scratch, gradient):
+def _filter_inputs(raw, x_at, y_at, products, padded, window, ring, to, width):
+    """Filter x, y, x^2, y^2 and x y along a row into a row of the ring."""
+    for x in range(_PAD, _PAD + width, LANES):
+        a, b = load(raw, x_at + x), load(raw, y_at + x)
+        store(products, x, a * a)
+        store(products, padded + x, b * b)
+        store(products, 2 * padded + x, a * b)
+    _filter_row(raw, x_at, window, ring, to, 5, width)
+    _filter_row(raw, y_at, window, ring, to + LANES, 5, width)
+    for m in range(3):
+        _filter_row(products, m * padded, window, ring, to + (2 + m) * LANES, 5, width)
+
+
+@kernel(cached=False, inline=True)
+def _finish_row(
+    to, width, step, slot, offsets, raw, ring_maps, window, weights, weights_at, l1_scale, scratch, gradient
+):
     """Put a row of the gradient together; returns the row's weighted sum of |difference|."""
-    shifted = row + 2 * _TAPS
-    slot = (shifted % _TAPS) * stride + _PAD
-    two = np.float32(2.0)
-    for x in range(0, width, LANES):
-        by_mu = _filter_column(ring_maps, 0, stride, shifted, window, x)
-        by_xx = _filter_column(ring_maps, step, stride, shifted, window, x)
-        by_xy = _filter_column(ring_maps, 2 * step, stride, shifted, window, x)
-        a, b = load(raw, slot + x), load(raw, step + slot + x)
-        store(scratch, _PAD + x, fma(a * two, by_xx, fma(b, by_xy, by_mu)))
-    total = 0.0
     weighted = weights.shape[0] > 0
-    for x in range(width):
-        difference = raw[slot + x] - raw[step + slot + x]
-        weight = weights[weights_at + x] if weighted else np.float32(1.0)
-        total += float(abs(difference) * weight)
-        sign = np.float32(1.0) if difference > 0 else (np.float32(-1.0) if difference < 0 else _ZERO)
-        gradient[to + x] = scratch[_PAD + x] + l1_scale * weight * sign
-    return total
+    total, rest = splat(_ZERO), 0.0
+    for x in range(0, width, LANES):
+        a, b = load(raw, slot + x), load(raw, step + slot + x)
+        by_mu, by_xx, by_xy = _filter_3_columns(ring_maps, 3 * x, offsets, window)
+        result = fma(a + a, by_xx, fma(b, by_xy, by_mu))
+        difference = a - b
+        if x + LANES <= width:
+            weight = load(weights, weights_at + x) if weighted else splat(np.float32(1.0))
+            sign = keep(difference > _ZERO, weight) - keep(difference < _ZERO, weight)
+            total = fma(difference, sign, total)
+            store(gradient, to + x, fma(sign, l1_scale, result))
+            continue
+        # The last pixels of a row, one by one: behind them lies the next row.
+        store(scratch, 0, result)
+        for lane in range(width - x):
+            single = weights[weights_at + x + lane] if weighted else np.float32(1.0)
+            change = raw[slot + x + lane] - raw[step + slot + x + lane]
+            side = single if change > _ZERO else (-single if change < _ZERO else _ZERO)
+            rest += float(change * side)
+            gradient[to + x + lane] = scratch[lane] + l1_scale * side
+    return float(horizontal_sum(total)) + rest

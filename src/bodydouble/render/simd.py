@@ -113,6 +113,8 @@ _define_operator(operator.mul, lambda b, x, y: b.fmul(x, y), vector)
 _define_operator(operator.truediv, lambda b, x, y: b.fdiv(x, y), vector)
 _define_operator(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), mask)
 _define_operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), mask)
+_define_operator(operator.lt, lambda b, x, y: b.fcmp_ordered("<", x, y), mask)
+_define_operator(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), mask)
 
 
 @infer_global(operator.and_)
