@@ -30,8 +30,8 @@ venv: $(STAMP)
 # Torch goes first and alone, so that its build is chosen by TORCH_ARGS and not by whoever depends on it.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH_ARGS) -c constraints.txt "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH_ARGS) -c constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
 
 demo: venv

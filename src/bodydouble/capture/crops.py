@@ -77,7 +77,9 @@ def person_crops(
             frame_index=frame.index,
             rgb=cut_square(frame.rgb, x0, y0, side, size_px),
             mask=cut_square(mask, x0, y0, side, size_px),
-            camera=video_camera(width, height, focal_px).cropped(x0, y0, (side, side), (size_px, size_px)),
+            camera=video_camera(width, height, focal_px).cropped(
+                    float(x0), float(y0), (float(side), float(side)), (size_px, size_px)
+                ),
             x0_px=x0,
             y0_px=y0,
             side_px=side,
