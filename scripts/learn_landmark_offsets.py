@@ -39,7 +39,7 @@ SHRINK = 4.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preview", type=Path, default=None, help="folder for some of the renders")

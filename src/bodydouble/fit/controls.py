@@ -160,9 +160,9 @@ def _trunk(rest: _Rest) -> list[Dof]:
         ("neck", neck, (0.30, 0.22, 0.40), 5.0),
         ("head", [rest.bone("head")], (0.32, 0.25, 0.60), 8.0),
     ):
-        dofs.append(_spread(f"{name}_bend", bones, (1, 0, 0), bend, agility))
-        dofs.append(_spread(f"{name}_twist", bones, (0, 1, 0), twist, agility))
-        dofs.append(_spread(f"{name}_lean", bones, (0, 0, 1), lean, agility))
+        dofs.append(_spread(f"{name}_bend", bones, (1.0, 0.0, 0.0), bend, agility))
+        dofs.append(_spread(f"{name}_twist", bones, (0.0, 1.0, 0.0), twist, agility))
+        dofs.append(_spread(f"{name}_lean", bones, (0.0, 0.0, 1.0), lean, agility))
     return dofs
 
 

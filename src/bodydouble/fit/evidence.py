@@ -162,7 +162,7 @@ def gather(observations: Observations, landmarks: LandmarkModel, focal_px: float
         if name == "body":
             precision = precision * _shadow(short, found)
         pairs = _pairs(name, short)
-        rays = _sight(xy[:, points], confidence[:, points], size, focal_px)
+        rays = line_of_sight(xy[:, points], confidence[:, points], size, focal_px)
         directions, strength = _directions(xyz[:, points], confidence[:, points], pairs, rays)
         groups.append(Group(name, points, xy[:, points], precision, seen[:, points], pairs, directions, strength))
     return Evidence(tuple(groups), times, frame_weights(times, present), present, size)
@@ -206,7 +206,7 @@ def _pairs(group: str, short: list[str]) -> np.ndarray:
     )
 
 
-def _sight(xy: np.ndarray, confidence: np.ndarray, size: tuple[int, int], focal_px: float) -> np.ndarray:
+def line_of_sight(xy: np.ndarray, confidence: np.ndarray, size: tuple[int, int], focal_px: float) -> np.ndarray:
     """Rotation that turns the optical axis to the line of sight of each frame's points.
 
     Landmark networks look at a crop: what they call depth runs along the line of sight, not along the camera's axis.

@@ -30,7 +30,7 @@ ACTIONS = (
     "mouthFrownRight", "browInnerUp", "browDownLeft", "browDownRight", "browOuterUpLeft", "browOuterUpRight",
 )  # fmt: skip
 _SIGMA_M = 0.0012
-_SIGMA_PX = 0.6
+_SIGMA_PX = 1.0
 _ACTION_SIGMA = 0.5
 _MIN_CONFIDENCE = 0.35
 _SWEEPS = 60

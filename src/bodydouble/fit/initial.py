@@ -76,7 +76,7 @@ def _root_rotations(group: Group, landmarks: LandmarkModel, rest: Rest, seen: np
         B += _direction(group, landmarks, first, second)[:, :, None] * unit(rest.points[b] - rest.points[a])
     # Across and along span a plane; their cross product settles the third axis.
     across = unit(_direction(group, landmarks, *pairs[0]) + _direction(group, landmarks, *pairs[1]))
-    up = unit(sum(_direction(group, landmarks, *p) for p in pairs[2:]))
+    up = unit(np.sum([_direction(group, landmarks, *p) for p in pairs[2:]], axis=0))
     B += unit(np.cross(across, up))[:, :, None] * unit(np.cross([-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
     U, _, Vt = np.linalg.svd(B)
     sign = np.linalg.det(U @ Vt)

@@ -105,7 +105,7 @@ def _views(
     chosen = np.unique(np.round(np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames)))).astype(np.int64))
     shrink = min(1.0, _RASTER_PX / max(size_px))
     small = (max(1, round(size_px[0] * shrink)), max(1, round(size_px[1] * shrink)))
-    camera = video_camera(*size_px, state.focal_px).cropped(0.0, 0.0, size_px, small)
+    camera = video_camera(*size_px, state.focal_px).cropped(0.0, 0.0, (float(size_px[0]), float(size_px[1])), small)
     views = []
     for i in chosen:
         image = mask(int(frame_indices[i]))
@@ -121,8 +121,9 @@ def _signed_distance(inside: np.ndarray) -> np.ndarray:
     """Distance to the outline in pixels, positive outside; beyond the image the person is taken to go on."""
     from scipy.ndimage import distance_transform_edt
 
-    out, within = distance_transform_edt(~inside), distance_transform_edt(np.pad(inside, 1, mode="edge"))
-    return np.where(inside, 0.5 - within[1:-1, 1:-1], out - 0.5)
+    out = np.asarray(distance_transform_edt(~inside))
+    within = np.asarray(distance_transform_edt(np.pad(inside, 1, mode="edge")))[1:-1, 1:-1]
+    return np.where(inside, 0.5 - within, out - 0.5)
 
 
 def _trunk_vertices(body: BodyModel) -> Int[Tensor, " verts"]:

@@ -119,7 +119,7 @@ def fit_observations(
     started = time.monotonic()
     if not bool(observations.present.any()):
         raise NoSubjectError("The observations hold no frame with a person; observe the video again.")
-    meter = _Meter(emit, started)
+    meter = _Meter(emit, FINE if initial is not None else (*COARSE, *FINE))
     controls, landmarks = build_controls(body), build_landmarks(body)
     targets, sources = _targets(observations, body, config, focal_metadata_px, initial, emit)
     evidence = gather(observations, landmarks, targets.focal_px)
@@ -141,6 +141,7 @@ def fit_observations(
     else:
         expression = np.zeros((len(state.theta), len(body.action_names)))
     track = _to_track(problem, body, state, expression, observations, sources)
+    _warn_of_quality(track, emit)
     emit(Done(stage="fit", seconds=time.monotonic() - started))
     return track
 
@@ -148,15 +149,14 @@ def fit_observations(
 class _Meter:
     """Counts iterations for whoever watches."""
 
-    def __init__(self, emit: Callable[[Event], None], started: float) -> None:
+    def __init__(self, emit: Callable[[Event], None], stages: tuple[Stage, ...]) -> None:
         self._emit, self._done = emit, 0
-        self._total = sum(s.iterations for s in (*COARSE, *FINE))
-        self.started = started
+        self._total = sum(s.iterations for s in stages)
 
     def tick(self) -> None:
         """One iteration is over."""
         self._done += 1
-        self._emit(Progress(stage="fit", done=min(self._done, self._total), total=self._total, unit="iterations"))
+        self._emit(Progress(stage="fit", done=self._done, total=self._total, unit="iterations"))
 
 
 def _targets(
@@ -287,6 +287,28 @@ def _to_track(
         limb_error_px=tensor(limb_error),
         frame_quality=tensor(quality),
     )
+
+
+def _warn_of_quality(track: BodyTrack, emit: Callable[[Event], None]) -> None:
+    """Say what nobody could have fitted, and what was fitted badly."""
+    unseen = [n for n, e in zip(track.limb_names, track.limb_error_px.T, strict=True) if bool(e.isnan().all())]
+    if unseen:
+        emit(
+            Warned(
+                code="limbs_unseen",
+                message=f"Never seen in the video: {', '.join(unseen).replace('_', ' ')}; a neutral pose was assumed.",
+                advice="Show these parts in the clip if the avatar shall have them right.",
+            )
+        )
+    poor = float((track.frame_quality[track.valid] < 0.5).float().mean())
+    if poor > 0.2:
+        emit(
+            Warned(
+                code="poor_fit",
+                message=f"In {100 * poor:.0f} % of the frames the body lies beside what was seen.",
+                advice="Fewer occlusions, less motion blur and a whole person in view help.",
+            )
+        )
 
 
 def measure_state(problem: Problem, body: BodyModel, state: State) -> tuple[np.ndarray, np.ndarray]:

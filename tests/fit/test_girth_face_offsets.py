@@ -1,0 +1,252 @@
+"""Girth from masks, facial actions, landmark offsets, refits between trusted frames, and quality figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fit_truth import FOCAL_PX, SIZE_PX, Truth, joints_of, observe, perform, track_joints
+
+from bodydouble.body.anny import AnnyBody
+from bodydouble.body.protocol import Pose
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import video_camera
+from bodydouble.core.errors import ShapeError
+from bodydouble.fit.evidence import gather
+from bodydouble.fit.face import ACTIONS, action_deltas, fit_expression
+from bodydouble.fit.landmarks import build_landmarks, load_learnt
+from bodydouble.fit.offsets import calibrate_offsets, refit_between
+from bodydouble.fit.quality import LIMBS, limb_of, measure
+from bodydouble.fit.silhouette import refine_girth
+from bodydouble.fit.terms import Problem
+from bodydouble.fit.track import FitConfig, fit_observations
+from bodydouble.render.mesh import rasterize_mesh
+
+GIVEN = FitConfig(focal_px=FOCAL_PX, silhouettes=False, expressions=False)
+
+
+@pytest.fixture(scope="module")
+def truth(anny: AnnyBody) -> Truth:
+    return perform(anny, frames=16, seed=7)
+
+
+@pytest.fixture(scope="module")
+def fitted(anny: AnnyBody, truth: Truth) -> BodyTrack:
+    return fit_observations(observe(truth), anny, GIVEN, lambda event: None)
+
+
+def _masks(truth: Truth, shape: np.ndarray) -> dict[int, np.ndarray]:
+    camera = video_camera(*SIZE_PX, FOCAL_PX)
+    pose = Pose(
+        rotvecs=torch.as_tensor(truth.rotvecs, dtype=torch.float32),
+        translation_world_m=torch.as_tensor(truth.state.translation, dtype=torch.float32),
+    )
+    vertices = truth.body.with_shape(torch.as_tensor(shape, dtype=torch.float32)).with_pose(pose).vertices()
+    return {i: rasterize_mesh(v, truth.body.faces, camera).mask.numpy().astype(np.uint8) * 255
+            for i, v in enumerate(vertices)}  # fmt: skip
+
+
+def _refined(truth: Truth, masks: dict[int, np.ndarray]) -> np.ndarray:
+    frames = np.arange(0, 16, 4)
+    precision = np.diag([16 / s**2 * 0.1 for s in (0.15, 0.02, 0.1, 0.1, 0.002, 0.02)])
+    return refine_girth(
+        truth.body, truth.controls, truth.state, frames, frames, masks.get, SIZE_PX, precision, float(len(frames))
+    ).shape
+
+
+def test_masks_of_a_heavier_body_make_the_fit_heavier(anny: AnnyBody, truth: Truth) -> None:
+    weight = anny.shape_names.index("weight")
+    same = _refined(truth, _masks(truth, truth.state.shape))
+    assert np.abs(same - truth.state.shape).max() < 0.12
+    heavy = truth.state.shape.copy()
+    heavy[weight] = 0.85
+    assert _refined(truth, _masks(truth, heavy))[weight] > same[weight] + 0.04
+
+
+def test_loose_clothes_pull_less_than_tight_limits(anny: AnnyBody, truth: Truth) -> None:
+    """Masks 3 cm wider than the body move its weight less than masks 3 cm narrower do."""
+    from cv2 import dilate, erode
+
+    weight = anny.shape_names.index("weight")
+    kernel = np.ones((9, 9), np.uint8)  # 4 px are 1.3 cm at this distance
+    masks = _masks(truth, truth.state.shape)
+    neutral = _refined(truth, masks)[weight]
+    wide = _refined(truth, {i: dilate(m, kernel) for i, m in masks.items()})[weight] - neutral
+    narrow = neutral - _refined(truth, {i: erode(m, kernel) for i, m in masks.items()})[weight]
+    assert narrow > wide > -0.02
+
+
+def test_without_masks_the_shape_stays(truth: Truth) -> None:
+    assert np.array_equal(_refined(truth, {}), truth.state.shape)
+
+
+@pytest.mark.parametrize("action", ["jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight"])
+def test_a_facial_action_is_found_in_the_frames_that_show_it(anny: AnnyBody, truth: Truth, action: str) -> None:
+    columns = [anny.action_names.index(action)]
+    moved = action_deltas(anny, truth.landmarks, columns)[0]
+    value = np.where(np.arange(16) >= 11, 0.8, 0.0)
+    still, full = observe(truth), observe(truth, offsets_m=0.8 * moved)
+    xy = torch.where(torch.as_tensor(value)[:, None, None] > 0, full.xy_px, still.xy_px)
+    problem = Problem(truth.controls, truth.landmarks, gather(still.replace(xy_px=xy), truth.landmarks, FOCAL_PX))
+    found = fit_expression(problem, anny, truth.state)
+    assert found.shape == (16, 52)
+    assert (found >= 0).all() and (found <= 1).all()
+    own = found[:, columns[0]]
+    assert own[13:].mean() > 0.25
+    assert own[:9].mean() < 0.1
+    assert action in ACTIONS
+
+
+def test_no_face_is_a_neutral_face(anny: AnnyBody, truth: Truth) -> None:
+    observations = observe(truth, unseen=("face",))
+    problem = Problem(truth.controls, truth.landmarks, gather(observations, truth.landmarks, FOCAL_PX))
+    assert (fit_expression(problem, anny, truth.state) == 0).all()
+
+
+def _random_offsets(truth: Truth, size_m: float) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    offsets = rng.normal(size=truth.landmarks.offsets.shape) * size_m
+    return offsets * [[n.startswith("body/")] * 3 for n in truth.landmarks.names]
+
+
+def test_offsets_are_calibrated_from_a_better_track(anny: AnnyBody) -> None:
+    truth = perform(anny, frames=16, seed=7, turn_rad=2.0)
+    offsets = _random_offsets(truth, 0.02)
+    observations = observe(truth, offsets_m=offsets)
+    fitted = fit_observations(observe(truth), anny, GIVEN, lambda event: None)
+    true_track = fitted.replace(
+        rotvecs=torch.as_tensor(truth.rotvecs, dtype=torch.float32),
+        translation_world_m=torch.as_tensor(truth.state.translation, dtype=torch.float32),
+        shape=torch.as_tensor(truth.state.shape, dtype=torch.float32),
+    )
+    found = calibrate_offsets(true_track, observations, anny, range(0, 16, 2)).numpy()
+    body = [i for i, n in enumerate(truth.landmarks.names) if n.startswith("body/")]
+    assert np.abs(found - offsets)[body].mean() < 0.25 * np.abs(offsets[body]).mean()
+    # A fit that knows them is better than one that does not and may not find out.
+    blind = FitConfig(focal_px=FOCAL_PX, silhouettes=False, expressions=False, self_calibrate=False)
+    error = []
+    for known in (None, torch.as_tensor(found)):
+        track = fit_observations(observations, anny, blind, lambda event: None, offsets_m=known, initial=true_track)
+        gap = track_joints(anny, track) - truth.joints_world()
+        error.append(np.linalg.norm(gap[:, :, :2], axis=-1).mean())
+    assert error[1] < 0.7 * error[0]
+    assert torch.equal(track.shape, true_track.shape)
+
+
+def test_frames_between_trusted_ones_follow_them_and_the_landmarks(anny: AnnyBody) -> None:
+    """Landmarks with systematic errors: the left out frames end nearer to the truth than the landmarks alone put them."""
+    truth = perform(anny, frames=24, seed=9, amplitude=0.8)
+    observations = observe(truth, offsets_m=_random_offsets(truth, 0.02), noise_px=1.0)
+    landmark_only = fit_observations(observations, anny, GIVEN, lambda event: None)
+    trusted = torch.arange(24) % 8 != 7
+    rotvecs, translation = landmark_only.rotvecs.clone(), landmark_only.translation_world_m.clone()
+    rotvecs[trusted] = torch.as_tensor(truth.rotvecs, dtype=torch.float32)[trusted]
+    translation[trusted] = torch.as_tensor(truth.state.translation, dtype=torch.float32)[trusted]
+    shape = torch.as_tensor(truth.state.shape, dtype=torch.float32)
+    mixed = landmark_only.replace(rotvecs=rotvecs, translation_world_m=translation, shape=shape)
+    better = refit_between(mixed, trusted, observations, anny)
+    assert torch.equal(better.rotvecs[trusted], rotvecs[trusted])
+    assert torch.equal(better.translation_world_m[trusted], translation[trusted])
+    left = (~trusted).numpy()
+    true = truth.joints_world()[left]
+    before = np.linalg.norm(track_joints(anny, landmark_only)[left] - true, axis=-1).mean()
+    after = np.linalg.norm(track_joints(anny, better)[left] - true, axis=-1).mean()
+    assert after < 0.3 * before
+    assert after < 0.008
+
+
+def test_refined_twists_of_other_bones_are_carried_over(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
+    track = fitted
+    bone = anny.bone_names.index("metacarpal2.L")
+    trusted = torch.arange(16) % 8 != 7
+    rotvecs = track.rotvecs.clone()
+    rotvecs[trusted, bone] = torch.tensor([0.1, 0.0, 0.05])
+    better = refit_between(track.replace(rotvecs=rotvecs), trusted, observe(truth), anny)
+    assert torch.allclose(better.rotvecs[:, bone], torch.tensor([0.1, 0.0, 0.05]).expand(16, 3), atol=1e-5)
+
+
+def test_all_or_no_trust_changes_nothing(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
+    track = fitted
+    for trusted in (torch.ones(16, dtype=torch.bool), torch.zeros(16, dtype=torch.bool)):
+        assert torch.equal(refit_between(track, trusted, observe(truth), anny).rotvecs, track.rotvecs)
+
+
+def test_a_track_of_another_run_is_refused(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
+    track = fitted
+    other = observe(perform(anny, frames=5))
+    with pytest.raises(ShapeError, match="The track has 16 frames and the observations 5"):
+        calibrate_offsets(track, other, anny)
+
+
+def test_quality_measures_distance_to_what_was_seen(anny: AnnyBody, truth: Truth) -> None:
+    evidence = gather(observe(truth, unseen=("left_hand",)), truth.landmarks, FOCAL_PX)
+    seen = np.zeros((16, len(truth.landmarks.names), 2))
+    for group in evidence.groups:
+        seen[:, group.points] = group.xy_px
+    person = np.full(16, 500.0)
+    limbs, quality = measure(evidence, truth.landmarks, seen + np.array([3.0, 4.0]), person)
+    assert np.nanmedian(limbs) == pytest.approx(5.0)
+    assert quality == pytest.approx(np.ones(16))
+    _, quality = measure(evidence, truth.landmarks, seen + np.array([27.5, 0.0]), person)
+    assert quality == pytest.approx(np.full(16, 0.5))
+    _, quality = measure(evidence, truth.landmarks, seen + np.array([500.0, 0.0]), person)
+    assert (quality == 0).all()
+    # Body landmarks of the hand still speak for it; without those nothing does.
+    blind = gather(observe(truth, unseen=(*tuple(f"body/left_{n}" for n in ("pinky", "index", "thumb")), "left_hand")),
+                   truth.landmarks, FOCAL_PX)  # fmt: skip
+    limbs, _ = measure(blind, truth.landmarks, seen, person)
+    assert np.isnan(limbs[:, LIMBS.index("left_hand")]).all()
+    assert not np.isnan(limbs[:, LIMBS.index("left_arm")]).any()
+
+
+def test_every_landmark_belongs_to_a_limb(anny: AnnyBody) -> None:
+    assert {limb_of(n) for n in build_landmarks(anny).names} == set(LIMBS)
+
+
+def test_learnt_offsets_are_there_and_mirror(anny: AnnyBody) -> None:
+    table = load_learnt("anny")
+    assert len(table["face"]) > 50
+    for name, offset in table["offsets"].items():
+        if "left" in name:
+            other = table["offsets"][name.replace("left", "right")]
+            assert np.allclose(np.array(offset) * [-1, 1, 1], other, atol=1e-9), name
+    # Known of the estimator: shoulders are marked 2.5 to 4 cm above the joint, ankles 2 to 3.6.
+    assert 0.01 < table["offsets"]["body/left_shoulder"][1] * 1.7 < 0.04
+    assert 0.01 < table["offsets"]["body/left_ankle"][1] * 1.7 < 0.04
+    assert load_learnt("nobody") == {"offsets": {}, "face": {}}
+
+
+def test_face_points_lie_where_their_names_say(anny: AnnyBody) -> None:
+    marks = build_landmarks(anny)
+    shape = anny.shape_default.double().numpy()
+    vertices = anny.with_shape(anny.shape_default).vertices_rest.double().numpy()[marks.vertex_ids]
+    place = {n: p for n, p in zip(marks.names, marks.vertex_weights @ vertices, strict=True) if n.startswith("face/")}
+    assert place["face/1"][2] > place["face/33"][2] + 0.02  # the nose before the eye's corner
+    assert place["face/263"][0] > 0.03 > -0.03 > place["face/33"][0]  # 263 is the subject's left eye
+    assert place["face/10"][1] > place["face/1"][1] > place["face/13"][1] > place["face/152"][1]
+    assert joints_of(anny, shape, np.zeros((1, 104, 3)), np.zeros((1, 3))).shape == (1, 104, 3)
+
+
+def test_a_body_that_cannot_be_restricted_is_fitted_too(anny: AnnyBody, truth: Truth) -> None:
+    from bodydouble.fit.landmarks import rest_geometry
+
+    class Plain:
+        """The same body behind the bare protocol."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "restricted":
+                raise AttributeError(name)
+            return getattr(anny, name)
+
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        plain = rest_geometry(Plain(), truth.landmarks, truth.controls, truth.state.shape)  # type: ignore[arg-type]
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    own = rest_geometry(anny, truth.landmarks, truth.controls, truth.state.shape)
+    assert np.allclose(plain.points, own.points, atol=1e-6)
+    assert replace(own).joints.shape == plain.joints.shape
