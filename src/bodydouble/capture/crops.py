@@ -78,8 +78,8 @@ def person_crops(
             rgb=cut_square(frame.rgb, x0, y0, side, size_px),
             mask=cut_square(mask, x0, y0, side, size_px),
             camera=video_camera(width, height, focal_px).cropped(
-                    float(x0), float(y0), (float(side), float(side)), (size_px, size_px)
-                ),
+                float(x0), float(y0), (float(side), float(side)), (size_px, size_px)
+            ),
             x0_px=x0,
             y0_px=y0,
             side_px=side,
