@@ -34,7 +34,9 @@ class Camera(TensorStruct):
         safe = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)
         return points_camera[..., :2] / safe[..., None] * self.focal_px + self.center_px, depth
 
-    def cropped(self, x0_px: float, y0_px: float, size_px: tuple[float, float], out_px: tuple[int, int]) -> "Camera":
+    def cropped(
+        self, x0_px: float | int, y0_px: float | int, size_px: tuple[float | int, float | int], out_px: tuple[int, int]
+    ) -> "Camera":
         """The camera that sees only a rectangle of this image, resampled to another size.
 
         Args:
