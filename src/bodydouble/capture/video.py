@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import statistics
 import struct
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from bodydouble.capture.values import VideoInfo
+from bodydouble.capture.video_facts import Geometry, clean_times, damage_text, focal_from_metadata, median_rate
 from bodydouble.core.errors import InputError
 from bodydouble.core.files import atomic_path, file_sha256
 
@@ -57,43 +57,6 @@ class Frame:
     rgb: UInt8[np.ndarray, "height width 3"]
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """How stored frames become upright ones: first stretched to square pixels, then turned."""
-
-    scaled_width_px: int
-    scaled_height_px: int
-    matrix: tuple[int, int, int, int]
-    """(a, b, c, d) of the display matrix as signs: x' = a x + c y, y' = b x + d y."""
-
-    @property
-    def turned(self) -> bool:
-        return self.matrix[0] == 0
-
-    @property
-    def upright_size_px(self) -> tuple[int, int]:
-        width_px, height_px = self.scaled_width_px, self.scaled_height_px
-        return (height_px, width_px) if self.turned else (width_px, height_px)
-
-    @property
-    def rotation_deg(self) -> int:
-        """Clockwise turn that was applied."""
-        return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[self.matrix[:2]]
-
-    def upright(self, image: np.ndarray) -> np.ndarray:
-        a, b, c, d = self.matrix
-        if self.turned:
-            image = image.swapaxes(0, 1)
-            flip_x, flip_y = c < 0, b < 0
-        else:
-            flip_x, flip_y = a < 0, d < 0
-        if flip_y:
-            image = image[::-1]
-        if flip_x:
-            image = image[:, ::-1]
-        return np.ascontiguousarray(image)
-
-
 def probe(path: Path | str, *, with_sha256: bool = True) -> VideoInfo:
     """Facts of a video, found by decoding it once (without building pictures).
 
@@ -109,7 +72,7 @@ def probe(path: Path | str, *, with_sha256: bool = True) -> VideoInfo:
         with contextlib.suppress(AttributeError, ValueError):
             stream.codec_context.options = {"skip_loop_filter": "all"}
         codec = stream.codec_context.name
-        geometry: _Geometry | None = None
+        geometry: Geometry | None = None
         times: list[float | None] = []
         errors = _ErrorCount()
         for frame in _decoded(container, stream, errors):
@@ -124,20 +87,20 @@ def probe(path: Path | str, *, with_sha256: bool = True) -> VideoInfo:
         nominal = float(stream.average_rate or stream.guessed_rate or 30)
         announced = int(stream.frames or 0)
         metadata = {**dict(stream.metadata), **dict(container.metadata)}
-    times_s = _clean_times(times, nominal)
+    times_s = clean_times(times, nominal)
     width_px, height_px = geometry.upright_size_px
     return VideoInfo(
         path=str(path.resolve()),
         width_px=width_px,
         height_px=height_px,
         num_frames=len(times_s),
-        fps_hz=_median_rate(times_s, nominal),
+        fps_hz=median_rate(times_s, nominal),
         times_s=times_s,
         rotation_deg=geometry.rotation_deg,
         codec=codec,
-        focal_px=_focal_from_metadata(metadata, max(width_px, height_px)),
+        focal_px=focal_from_metadata(metadata, max(width_px, height_px)),
         sha256=file_sha256(path) if with_sha256 else "",
-        damage=_damage_text(errors, announced, len(times_s)),
+        damage=damage_text(errors.packets, announced, len(times_s)),
     )
 
 
@@ -196,7 +159,7 @@ def _read_from_start(path: Path, wanted: list[int] | None, info: VideoInfo | Non
     target = None if queue is None else next(queue)
     first_time: float | None = None
     with _opened(path, threads) as (container, stream):
-        geometry: _Geometry | None = None
+        geometry: Geometry | None = None
         index = -1
         for index, frame in enumerate(_decoded(container, stream, _ErrorCount())):
             geometry = geometry or _geometry_of(frame, stream)
@@ -439,33 +402,7 @@ def _time_of(frame: VideoFrame) -> float | None:
     return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
 
 
-def _clean_times(times: list[float | None], nominal_hz: float) -> tuple[float, ...]:
-    """Times from the first frame; where they are missing or do not ascend, an even rate takes their place."""
-    known = [t for t in times if t is not None]
-    if len(known) == len(times) and all(b > a for a, b in itertools.pairwise(known)):
-        return tuple(t - known[0] for t in known)
-    rate_hz = nominal_hz if nominal_hz > 0 else 30.0
-    return tuple(i / rate_hz for i in range(len(times)))
-
-
-def _median_rate(times_s: tuple[float, ...], nominal_hz: float) -> float:
-    """The median rate, or the mean where both agree: containers that round times to milliseconds spoil the median."""
-    steps = [b - a for a, b in itertools.pairwise(times_s)]
-    if not steps:
-        return nominal_hz
-    median, mean = statistics.median(steps), (times_s[-1] - times_s[0]) / len(steps)
-    return 1.0 / (mean if abs(mean - median) < 0.03 * median else median)
-
-
-def _damage_text(errors: _ErrorCount, announced: int, decoded: int) -> str:
-    if errors.packets:
-        return f"{errors.packets} damaged parts were skipped; {decoded} frames could be decoded"
-    if announced > decoded and announced - decoded > max(2, announced // 50):
-        return f"the file announces {announced} frames but only {decoded} could be decoded"
-    return ""
-
-
-def _geometry_of(frame: VideoFrame, stream: VideoStream) -> _Geometry:
+def _geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if aspect <= 0 or not Fraction(1, 8) < aspect < 8:
         aspect = Fraction(1)
@@ -474,7 +411,7 @@ def _geometry_of(frame: VideoFrame, stream: VideoStream) -> _Geometry:
         width_px = round(width_px * aspect)
     elif aspect < 1:
         height_px = round(height_px / aspect)
-    return _Geometry(width_px, height_px, _display_matrix(frame))
+    return Geometry(width_px, height_px, _display_matrix(frame))
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
@@ -486,20 +423,6 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
                 return (1 if a >= 0 else -1, 0, 0, 1 if d >= 0 else -1)
             return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
     return _IDENTITY_MATRIX
-
-
-def _focal_from_metadata(metadata: dict[str, str], long_side_px: int) -> float | None:
-    """Focal length in pixels from a 35 mm equivalent, whose frame is 36 mm wide (phones: good to some 10 %)."""
-    for key, value in metadata.items():
-        name = key.lower().replace("_", "").replace(" ", "")
-        if "35mm" not in name or "focal" not in name:
-            continue
-        number = value.strip().lower().removesuffix("mm").strip()
-        with contextlib.suppress(ValueError, ZeroDivisionError):
-            focal_mm = float(Fraction(number))
-            if 4.0 <= focal_mm <= 1200.0:
-                return focal_mm / 36.0 * long_side_px
-    return None
 
 
 # --- colour --------------------------------------------------------------------------------------------------------
@@ -518,7 +441,7 @@ def _reformatter(hdr: bool) -> Any:
     return getattr(_kept, name)
 
 
-def _to_rgb(frame: VideoFrame, geometry: _Geometry) -> np.ndarray:
+def _to_rgb(frame: VideoFrame, geometry: Geometry) -> np.ndarray:
     """Upright 8-bit sRGB. Transparent pixels are laid over black."""
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 

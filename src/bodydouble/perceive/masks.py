@@ -24,7 +24,7 @@ _INSIDE, _OUTSIDE = 0.8, 0.2
 """Network values from which a pixel counts as person, or as background, in the statistics."""
 _COLOR_VARIANCE = 4e-4
 """Added to variances (colours in [0, 1]): noise and compression."""
-_MAX_LOG_RATIO = 3.0
+_MAX_LOG_RATIO = 2.0
 _PRIOR_WEIGHT, _PRIOR_OFFSET = 1.3, 0.3
 """The network's outline lies a little too far out and its edge is softer than the picture's."""
 _SEED_LOG_ODDS = 1.0
@@ -126,7 +126,7 @@ def _refine_crop(rgb: np.ndarray, mask: np.ndarray, size_px: int, seeds: tuple[P
     ratio = np.clip(ratio, -_MAX_LOG_RATIO, _MAX_LOG_RATIO) * usable.reshape(-1)[cell]
     evidence = np.zeros(mask.shape, np.float32)
     evidence.reshape(-1)[flat] = ratio
-    evidence = cv2.GaussianBlur(evidence, (5, 5), 1.0).reshape(-1)[flat]
+    evidence = cv2.GaussianBlur(evidence, (7, 7), 1.5).reshape(-1)[flat]
     probability = np.clip(mask.reshape(-1)[flat], 0.01, 0.99)
     prior = np.log(probability / (1.0 - probability))
     prior = np.where(seeded.reshape(-1)[flat] > 0, np.maximum(prior, _SEED_LOG_ODDS), prior)
@@ -207,6 +207,8 @@ def _largest_parts(alpha: np.ndarray, size_px: int) -> np.ndarray:
     if count <= 1:
         return mask
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = np.concatenate([[False], areas >= max(0.01 * areas.max(), 2.0)]) if areas.max() > 4 else np.arange(count) > 0
-    near = cv2.dilate(kept[labels].astype(np.uint8), np.ones((5, 5), np.uint8))
+    kept = np.concatenate([np.zeros(1, np.uint8), (areas >= max(0.01 * areas.max(), 2.0)).astype(np.uint8)])
+    if not kept.any():
+        return mask
+    near = cv2.dilate(kept[labels], np.ones((5, 5), np.uint8))
     return mask * cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
