@@ -7,6 +7,7 @@ import math
 import torch
 
 from bodydouble.core.cameras import Camera, look_at_camera
+from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.render.protocol import SplatCloud
 
 # Capsules of a figure 1.7 m tall with its arms held away: start, end, radius, metres.
@@ -57,3 +58,10 @@ def figure_camera(size_px: int) -> Camera:
         height_px=size_px,
         focal_px=0.8 * size_px * (distance - 0.15) / 1.7,
     )
+
+
+def rotated_bones(num_bones: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Small motions of bones: the figure stays where it is, near enough."""
+    rng = torch.Generator().manual_seed(seed)
+    R = rotvec_to_matrix(0.02 * torch.randn(num_bones, 3, generator=rng))
+    return R, 0.005 * torch.randn(num_bones, 3, generator=rng)

@@ -61,10 +61,11 @@ def test_kernels_are_kept_and_found_again(tmp_path: Path) -> None:
     code = (
         "import torch; from bodydouble.render.adam import adam_step, zero_moments\n"
         "p = torch.ones(3); adam_step(p, torch.ones(3), zero_moments(p), step=1, lr=0.1)\n"
-        "from bodydouble.render.optimiser_kernels import adam\n"
+        "from bodydouble.render.optimiser_kernels import adam_plain as adam\n"
         "print(round(float(p[0]), 3), sum(adam.stats.cache_hits.values()), sum(adam.stats.cache_misses.values()))"
     )
-    first, second = (run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout.split() for _ in range(2))
+    places = {"NUMBA_CACHE_DIR": str(tmp_path), "BODYDOUBLE_PLAIN_KERNELS": "1"}
+    first, second = (run_python(code, **places).stdout.split() for _ in range(2))
     assert first == ["0.9", "0", "1"] and second == ["0.9", "1", "0"]
 
 

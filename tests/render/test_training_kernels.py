@@ -81,13 +81,22 @@ def test_loss_in_float64_uses_the_twin_and_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda r: photometric_loss(r, target, l1_map=weights).total, rendered)
 
 
+def test_loss_without_simd_is_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered, target, _ = images(9, 12)
+    fast = photometric_loss(rendered, target)
+    monkeypatch.setattr("bodydouble.render.cpu.simd_works", lambda: False)
+    assert photometric_loss(rendered, target).total.item() == pytest.approx(fast.total.item(), abs=1e-6)
+
+
 def test_loss_of_different_sizes_is_explained(our_checks_alone: None) -> None:
     with pytest.raises(ShapeError, match=r"target must be \(4, 5, 3\) like the rendered image, got \(5, 4, 3\)"):
         photometric_loss(torch.zeros(4, 5, 3), torch.zeros(5, 4, 3))
 
 
+@pytest.mark.parametrize("simd", [True, False])
 @pytest.mark.parametrize("shape", [(7,), (50, 3), (40_000, 3)])
-def test_adam_equals_torch(shape: tuple[int, ...]) -> None:
+def test_adam_equals_torch(shape: tuple[int, ...], simd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bodydouble.render.cpu.simd_works", lambda: simd)
     rng = torch.Generator().manual_seed(0)
     ours = torch.randn(*shape, generator=rng)
     theirs = ours.clone().requires_grad_()

@@ -51,7 +51,8 @@ def adam_step(
     Raises:
         ShapeError: When a tensor has another shape or type than the parameter.
     """
-    from bodydouble.render.optimiser_kernels import adam
+    from bodydouble.render.cpu import simd_works
+    from bodydouble.render.optimiser_kernels import adam, adam_plain
 
     for name, tensor in (("gradient", gradient), ("first moment", moments.first), ("second moment", moments.second)):
         if tensor.shape != parameter.shape or tensor.dtype != torch.float32 or parameter.dtype != torch.float32:
@@ -62,9 +63,9 @@ def adam_step(
     arrays = [_flat_in_place(t) for t in (parameter, moments.first, moments.second)]
     g = gradient.detach().contiguous().reshape(-1).numpy()
     workers = 1 if g.shape[0] < _ALONE_BELOW else kernel_threads()
-    step_size = lr / (1.0 - beta1**step)
-    root = float(np.sqrt(1.0 - beta2**step))
-    run_kernel(adam, workers, arrays[0], g, arrays[1], arrays[2], step_size, root, beta1, beta2, eps)
+    scalars = (lr / (1.0 - beta1**step), 1.0 / (1.0 - beta2**step) ** 0.5, beta1, beta2, eps)
+    fast = adam if simd_works() else adam_plain
+    run_kernel(fast, workers, arrays[0], g, arrays[1], arrays[2], *(np.float32(s) for s in scalars))
 
 
 def _flat_in_place(tensor: Tensor) -> np.ndarray:

@@ -218,6 +218,11 @@ def hot_kernels() -> ModuleType:
     return cpu_simd
 
 
+def simd_works() -> bool:
+    """Whether kernels with the vector type are in use."""
+    return hot_kernels().__name__.endswith("cpu_simd")
+
+
 def _try_out(hot: ModuleType) -> None:
     """Compile the vector kernels on nothing."""
     f32, i32, i64 = (functools.partial(np.zeros, dtype=t) for t in (np.float32, np.int32, np.int64))

@@ -67,7 +67,7 @@ def photometric_loss(
             f"photometric_loss: target must be {tuple(rendered.shape)} like the rendered image, "
             f"got {tuple(target.shape)}; render at the size of the target."
         )
-    if rendered.dtype != torch.float32 or rendered.device.type != "cpu" or not _fused_available():
+    if rendered.dtype != torch.float32 or rendered.device.type != "cpu" or not _simd_works():
         return photometric_loss_reference(rendered, target, l1_weight=l1_weight, ssim_weight=ssim_weight, l1_map=l1_map)
     weights = torch.empty(0) if l1_map is None else l1_map.detach().to(torch.float32).contiguous()
     total, l1, ssim = _Photometric.apply(
@@ -117,10 +117,10 @@ def ssim_map(
     return (top / bottom)[:, 0].permute(1, 2, 0)
 
 
-def _fused_available() -> bool:
-    from bodydouble.render.cpu import hot_kernels
+def _simd_works() -> bool:
+    from bodydouble.render.cpu import simd_works
 
-    return hot_kernels().__name__.endswith("cpu_simd")
+    return simd_works()
 
 
 def _flat(image: Tensor) -> tuple[np.ndarray, int, int, int]:
