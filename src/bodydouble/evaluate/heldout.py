@@ -28,7 +28,7 @@ from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
 from bodydouble.fit.register import RegisterConfig, register_frames
 from bodydouble.render.protocol import Rasterizer
 
-DEFAULT_REGISTER = RegisterConfig()
+DEFAULT_REGISTER = RegisterConfig(rounds=1, size_px=256, photometric_steps=16, photometric_rate=6e-3)
 _SSIM_MARGIN_PX = 5
 """Half the SSIM window: the map inside a box needs this much around it."""
 

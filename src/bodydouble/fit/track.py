@@ -40,13 +40,15 @@ _GROUPS = ("body", "left_hand", "right_hand", "face")
 _PARTS = ("body", "left_hand", "right_hand")
 
 COARSE = (
-    Stage("coarse", ("body",), ("body",), 5, Weights(robust_m=0.30, direction_sigma=0.15)),
-    Stage("body", ("body", "face"), ("body",), 4, Weights(robust_m=0.15, direction_sigma=0.30), shape=True),
-    Stage("shared", _GROUPS, _PARTS, 5, Weights(robust_m=0.08, direction_sigma=0.35), shape=True, offsets=True),
+    Stage("coarse", ("body",), ("body",), 5, Weights(robust_m=0.50, direction_sigma=0.15)),
+    Stage("body", ("body", "face"), ("body",), 4, Weights(robust_m=0.25, direction_sigma=0.30), shape=True),
+    Stage("shared", _GROUPS, _PARTS, 5, Weights(robust_m=0.12, direction_sigma=0.35), shape=True, offsets=True),
 )
+# Fast limbs lie far off between keyframes: with a narrow robust loss from the start they would be taken for outliers.
 FINE = (
-    Stage("all frames", _GROUPS, _PARTS, 3, Weights(robust_m=0.10, direction_sigma=0.35)),
-    Stage("final", _GROUPS, _PARTS, 2, Weights(robust_m=0.06, direction_sigma=0.40)),
+    Stage("all frames", ("body", "face"), ("body",), 4, Weights(robust_m=0.50, direction_sigma=0.25)),
+    Stage("closer", _GROUPS, _PARTS, 3, Weights(robust_m=0.25, direction_sigma=0.35)),
+    Stage("final", _GROUPS, _PARTS, 3, Weights(robust_m=0.12, direction_sigma=0.40)),
 )
 
 

@@ -8,6 +8,8 @@ tell nothing. On rendered people with known outlines this takes a third off the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -18,6 +20,8 @@ _SMALL_HEIGHT = 110
 """Colour statistics vary slowly: they are taken on the person shrunk to about this height."""
 _WINDOW = 0.03
 """Half the window's side, in parts of the person's size."""
+_FAR_FACTOR, _FAR_SHARE = 4, 0.002
+"""A window so many times larger counts this much beside the near one."""
 _BAND = 0.008
 """Half the width of the band that is asked again, in parts of the person's size."""
 _INSIDE, _OUTSIDE = 0.8, 0.2
@@ -163,11 +167,11 @@ def _log_ratio_field(rgb: np.ndarray, mask: np.ndarray, shrink: int, size_px: in
     moments = np.concatenate([color, np.stack([color[..., i] * color[..., j] for i, j in _PAIRS], -1)], -1)
     fields, usable = [], np.ones((height, width), np.float32)
     for weight in ((share > _INSIDE).astype(np.float32), (share < _OUTSIDE).astype(np.float32)):
-        count = cv2.blur(weight, (2 * window + 1, 2 * window + 1))
-        weighted = moments * weight[..., None]
-        means = cv2.blur(weighted, (2 * window + 1, 2 * window + 1))
-        fields.append(_log_gaussian(means / np.maximum(count, 1e-4)[..., None]))
-        usable *= count > 0.01
+        # Where nothing of one side is near, its colours further away have to do.
+        both = np.concatenate([moments * weight[..., None], weight[..., None]], -1)
+        sums = cv2.blur(both, (2 * window + 1,) * 2) + _FAR_SHARE * cv2.blur(both, (2 * _FAR_FACTOR * window + 1,) * 2)
+        fields.append(_log_gaussian(sums[..., :9] / np.maximum(sums[..., 9:], 1e-6)))
+        usable *= sums[..., 9] > 1e-5
     return fields[0] - fields[1], usable
 
 
@@ -203,7 +207,8 @@ def _largest_parts(alpha: np.ndarray, size_px: int) -> np.ndarray:
     height, width = mask.shape
     shrink = max(1, round(size_px / _SMALL_HEIGHT))
     small = cv2.resize(mask, (-(-width // shrink), -(-height // shrink)), interpolation=cv2.INTER_AREA)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((small >= 64).view(np.uint8), connectivity=8)
+    found: Any = cv2.connectedComponentsWithStats((small >= 64).view(np.uint8), connectivity=8)
+    count, labels, stats = found[:3]
     if count <= 1:
         return mask
     areas = stats[1:, cv2.CC_STAT_AREA]

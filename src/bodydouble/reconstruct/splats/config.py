@@ -26,7 +26,7 @@ class LossWeights:
     """Weights of the objective. Photometric: (1 - ssim) * L1 + ssim * (1 - SSIM) + squared * L2, over the person crop."""
 
     ssim: float = 0.2
-    squared: float = 0.0
+    squared: float = 2.0
     """Mean squared error: what is blurred by moving cloth settles at its mean instead of its median."""
     mask: float = 0.1
     """L1 between alpha and the soft mask."""
@@ -34,8 +34,8 @@ class LossWeights:
     """Squared distance to the seed, per square metre: clothes may leave the body, floaters may not."""
     scale: float = 0.02
     """Hinge on splats larger than `max_scale_m`, in log units."""
-    pose: float = 0.02
-    """Squared rotation away from the registered pose, per square radian."""
+    pose: float = 0.15
+    """Half the squared rotation of each bone away from the fit, per square radian: what pixels cannot tell stays put."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class SplatsConfig:
     """Side of the person crop."""
     coarse_share: float = 0.4
     """Share of the steps, the first ones, taken at half that size."""
-    register_at: tuple[float, ...] = (0.15, 0.3, 0.5, 0.7)
+    register_at: tuple[float, ...] = (0.15, 0.45)
     """Shares of the run after which every training frame is registered to the avatar as it then is."""
     checkpoint_every: float = 0.1
     seed: int = 0
     rates: Rates = field(default_factory=Rates)
     loss: LossWeights = field(default_factory=LossWeights)
     density: DensityConfig = field(default_factory=DensityConfig)
-    register: RegisterConfig = field(default_factory=lambda: RegisterConfig(rounds=1))
+    register: RegisterConfig = field(default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07))
