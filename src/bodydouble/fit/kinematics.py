@@ -135,16 +135,16 @@ def node_screws(
     # moment of the root's axes about its joint: e x j, columns of -hat(j)
     moment[:, :, :, :3] = -hat(posed.joints[:, 0])[:, None]
     moment[:, :, :, 3:6] = -np.eye(3)
-    J_left = left_jacobian(posed.rotvecs)
-    for column, k in enumerate(dofs):
-        for n in np.nonzero(np.abs(controls.axes[:, :, k]).sum(1))[0]:
-            parent = controls.node_parents[n]
-            axis = posed.R[:, parent] @ (J_left[:, n] @ controls.axes[n, :, k])[..., None]
-            axis = axis[..., 0]
-            lever = np.cross(axis, posed.joints[:, n])
-            for slot in np.nonzero(controls.below[nodes, n])[0]:
-                turn[:, slot, :, 6 + column] += axis
-                moment[:, slot, :, 6 + column] += lever
+    # Every pair of a control and a node that it turns; a control of several nodes adds up along the chain.
+    columns, turned = np.nonzero(np.abs(controls.axes[:, :, dofs]).sum(1).T)
+    local = left_jacobian(posed.rotvecs)[:, turned] @ controls.axes[turned, :, dofs[columns]][..., None]
+    axes = (posed.R[:, controls.node_parents[turned]] @ local)[..., 0]
+    levers = np.cross(axes, posed.joints[:, turned])
+    for entry, (column, node) in enumerate(zip(columns, turned, strict=True)):
+        carried = controls.below[nodes, node]
+        # A mask beside an index puts the carried nodes first: [carried, frames, 3].
+        turn[:, carried, :, 6 + column] += axes[None, :, entry]
+        moment[:, carried, :, 6 + column] += levers[None, :, entry]
     return Screws(turn, moment)
 
 
