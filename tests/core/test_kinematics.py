@@ -31,7 +31,8 @@ def test_agrees_with_the_torch_twin(seed: int, frames: int, scale: float) -> Non
     for a, b in zip(slow, fast, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     gradients = [
-        torch.autograd.grad(sum((x * w).sum() for x, w in zip(out, weights, strict=True)), inputs) for out in (slow, fast)
+        torch.autograd.grad(sum((x * w).sum() for x, w in zip(out, weights, strict=True)), inputs)
+        for out in (slow, fast)
     ]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)

@@ -75,7 +75,9 @@ def test_finds_the_pose_that_made_the_targets(seed: int) -> None:
     truth = start + 0.15 * draw(*start.shape)
     truth_translation = translation + 0.03 * draw(FRAMES, 3)
     targets = _project(points, joints, weights, truth, truth_translation)
-    problem = PoseProblem(_rig(), [_crop(i) for i in range(FRAMES)], np.arange(FRAMES) / 30.0, start, translation, WEAK_PRIOR)
+    problem = PoseProblem(
+        _rig(), [_crop(i) for i in range(FRAMES)], np.arange(FRAMES) / 30.0, start, translation, WEAK_PRIOR
+    )
     trust = np.ones((FRAMES, POINTS))
     problem.solve(points.double().numpy(), joints.numpy(), weights.double().numpy(), targets, trust)
     found = _project(points, joints, weights, problem.rotvecs, problem.translation)
@@ -86,11 +88,13 @@ def test_finds_the_pose_that_made_the_targets(seed: int) -> None:
 
 
 def test_outliers_do_not_pull() -> None:
-    points, joints, weights, start, translation, draw = _scene(5)
+    points, joints, weights, start, translation, _draw = _scene(5)
     targets = _project(points, joints, weights, start, translation)
     targets[:, ::5] += 150.0
     config = RegisterConfig(iterations=5, robust_px=8.0)
-    problem = PoseProblem(_rig(), [_crop(i) for i in range(FRAMES)], np.arange(FRAMES) / 30.0, start, translation, config)
+    problem = PoseProblem(
+        _rig(), [_crop(i) for i in range(FRAMES)], np.arange(FRAMES) / 30.0, start, translation, config
+    )
     problem.solve(points.double().numpy(), joints.numpy(), weights.double().numpy(), targets, np.ones((FRAMES, POINTS)))
     inliers = np.arange(POINTS) % 5 != 0
     error = np.abs(_project(points, joints, weights, problem.rotvecs, problem.translation) - targets)[:, inliers]
@@ -103,7 +107,11 @@ def test_without_targets_the_pose_stays() -> None:
         _rig(), [_crop(i) for i in range(FRAMES)], np.arange(FRAMES) / 30.0, start, translation, RegisterConfig()
     )
     problem.solve(
-        points.double().numpy(), joints.numpy(), weights.double().numpy(), np.zeros((FRAMES, POINTS, 2)), np.zeros((FRAMES, POINTS))
+        points.double().numpy(),
+        joints.numpy(),
+        weights.double().numpy(),
+        np.zeros((FRAMES, POINTS, 2)),
+        np.zeros((FRAMES, POINTS)),
     )
     torch.testing.assert_close(rotvec_to_matrix(problem.rotvecs), rotvec_to_matrix(start), rtol=0, atol=1e-5)
     torch.testing.assert_close(problem.translation, translation, rtol=0, atol=1e-6)
