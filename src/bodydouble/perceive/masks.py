@@ -3,7 +3,8 @@
 The network answers on a grid of some 3 pixels. Along its outline we ask again, pixel by pixel: is this colour more like
 the person just inside, or like the background just outside? Both are local Gaussians (mean and covariance of the colours
 in a window), and their log-likelihood ratio is added to the network's own log-odds, so that it decides where colours
-tell nothing. On rendered people with known outlines this takes a third off the network's error.
+tell nothing. On rendered people with known outlines this takes a quarter off the network's error
+(mean absolute error .052 to .039 of the area; a bolder weighting reaches .032 but flickers on real clips).
 """
 
 from __future__ import annotations
