@@ -116,7 +116,7 @@ def _accumulate_frame(
 @kernel()
 def gauss_newton_step(
     worker, num_workers, points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, cameras,
-    deviation, neighbour_deviation, prior_precision, smooth_precision, step_out, residual_px_out,
+    deviation, neighbour_deviation, neighbour_weight, prior_precision, smooth_precision, step_out, residual_px_out,
 ):  # fmt: skip
     """Solve one step for every frame on its own.
 
@@ -131,6 +131,7 @@ def gauss_newton_step(
         cameras: [frames, 16] as `_accumulate_frame` wants it.
         deviation: [frames, 3 active + 3] where each unknown stands, measured from its prior.
         neighbour_deviation: the same, smoothed over neighbouring frames.
+        neighbour_weight: [frames] how much the neighbours count; it fades with the time between frames.
         prior_precision, smooth_precision: [3 active + 3] 1 / sigma^2 of the pull to 0 and to the neighbours.
         step_out: [frames, 3 active + 3] receives the step; residual_px_out: [frames] the residual before it.
     """
@@ -143,7 +144,8 @@ def gauss_newton_step(
             parents, slot_of_bone, cameras[f], H, g,
         )  # fmt: skip
         for i in range(size):
-            H[i, i] += prior_precision[i] + smooth_precision[i] + 1e-9
+            smooth = smooth_precision[i] * neighbour_weight[f]
+            H[i, i] += prior_precision[i] + smooth + 1e-9
             g[i] -= prior_precision[i] * deviation[f, i]
-            g[i] += smooth_precision[i] * (neighbour_deviation[f, i] - deviation[f, i])
+            g[i] += smooth * (neighbour_deviation[f, i] - deviation[f, i])
         step_out[f] = np.linalg.solve(H, g)

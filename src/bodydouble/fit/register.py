@@ -125,7 +125,7 @@ class PoseProblem:
         return torch.cat([turn.flatten(1), self.translation.double() - self._t_prior], dim=1).numpy()
 
     def _neighbours(self, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean deviation of the frames just before and after, and the precision of that pull (it fades with the gap)."""
+        """Mean deviation of the frames just before and after, and how much they count: less with every 1/30 s between."""
         total = np.zeros_like(deviation)
         weight = np.zeros((len(deviation), 1))
         if len(deviation) > 1:
@@ -136,7 +136,9 @@ class PoseProblem:
             weight[:-1] += near
         return total / np.maximum(weight, 1e-9), weight
 
-    def solve(self, points: np.ndarray, joints: np.ndarray, weights: np.ndarray, targets: np.ndarray, trust: np.ndarray):
+    def solve(
+        self, points: np.ndarray, joints: np.ndarray, weights: np.ndarray, targets: np.ndarray, trust: np.ndarray
+    ):
         """Gauss-Newton steps towards the targets; returns the residual in pixels of each frame before the last step."""
         config = self.config
         trust = trust / config.target_sigma_px**2
@@ -148,11 +150,11 @@ class PoseProblem:
             )
             joints_world = (R @ self.rig.joints_rest_m.double()[..., None])[..., 0] + t
             deviation = self.deviation()
-            neighbour, _ = self._neighbours(deviation)
+            neighbour, weight = self._neighbours(deviation)
             step = np.zeros_like(deviation)
             run_kernel(
                 gauss_newton_step, kernel_threads(), points, joints, weights, targets, trust, rho, R.numpy(), t.numpy(), joints_world.numpy(),
-                self.parents, self.slots, self.cameras, deviation, neighbour,
+                self.parents, self.slots, self.cameras, deviation, neighbour, weight[:, 0],
                 self.prior_precision, self.smooth_precision, step, residual,
             )  # fmt: skip
             self._apply(torch.from_numpy(step))

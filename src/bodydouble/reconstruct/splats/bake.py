@@ -139,7 +139,9 @@ def _colored_mesh(
     vertex_colors = (colors[known][torch.from_numpy(index)] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
     every = torch.arange(len(vertices))
     # A vertex is the corner 0 of a degenerate face made of itself.
-    joints, weights = blend_skinning(body, every[:, None].expand(-1, 3), torch.tensor([[1.0, 0.0, 0.0]]).expand(len(every), 3))
+    joints, weights = blend_skinning(
+        body, every[:, None].expand(-1, 3), torch.tensor([[1.0, 0.0, 0.0]]).expand(len(every), 3)
+    )
     return Mesh(
         vertices_rest_m=vertices,
         faces=body.faces,

@@ -26,9 +26,9 @@ class LossWeights:
     """Weights of the objective. Photometric: (1 - ssim) * L1 + ssim * (1 - SSIM) + squared * L2, over the person crop."""
 
     ssim: float = 0.2
-    squared: float = 2.0
+    squared: float = 4.0
     """Mean squared error: what is blurred by moving cloth settles at its mean instead of its median."""
-    mask: float = 0.1
+    mask: float = 0.3
     """L1 between alpha and the soft mask."""
     anchor: float = 2.0
     """Squared distance to the seed, per square metre: clothes may leave the body, floaters may not."""
@@ -56,7 +56,7 @@ class DensityConfig:
 class SplatsConfig:
     """One training run."""
 
-    num_steps: int = 2000
+    num_steps: int = 2200
     num_seeds: int = 14000
     max_splats: int = 24000
     max_frames: int = 150

@@ -53,12 +53,12 @@ class SplatAdam:
 class PoseAdam:
     """Adam on one row of a per-frame parameter at a time; bias correction counts that row's own steps."""
 
-    def __init__(self, values: Float[Tensor, "frames *rest"]) -> None:
+    def __init__(self, values: Float[Tensor, "frames ..."]) -> None:
         self.first = torch.zeros_like(values)
         self.second = torch.zeros_like(values)
         self.visits = torch.zeros(len(values), dtype=torch.long)
 
-    def step(self, values: Float[Tensor, "frames *rest"], row: int, gradient: Float[Tensor, "*rest"], rate: float) -> None:
+    def step(self, values: Float[Tensor, "frames ..."], row: int, gradient: Tensor, rate: float) -> None:
         """Update `values[row]` in place."""
         self.visits[row] += 1
         n = int(self.visits[row])

@@ -55,7 +55,9 @@ def blend_skinning(
     dense = torch.zeros(n, len(body.bone_names))
     for corner in range(3):
         vertices = corners[:, corner]
-        dense.scatter_add_(1, body.skin_joints[vertices].long(), body.skin_weights[vertices] * barycentric[:, corner, None])
+        dense.scatter_add_(
+            1, body.skin_joints[vertices].long(), body.skin_weights[vertices] * barycentric[:, corner, None]
+        )
     weights, joints = dense.topk(4, dim=1)
     return joints, weights / weights.sum(1, keepdim=True)
 

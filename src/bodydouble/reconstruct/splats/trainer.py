@@ -21,12 +21,14 @@ from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import Camera
 from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Step
 from bodydouble.core.files import read_tensors, write_tensors
+from bodydouble.core.geometry import quat_wxyz_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.fit.register import PoseProblem, active_bones, register_poses
-from bodydouble.reconstruct.splats.bake import bake, color_to_sh, spread_colors
+from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.density import control_density
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
@@ -69,7 +71,10 @@ class Trainer:
         shaped = body.with_shape(self.track.shape)
         self.joints_rest = shaped.joints_rest.detach().float()
         self.rig = Rig(
-            bone_names=body.bone_names, bone_parents=body.bone_parents, joints_rest_m=self.joints_rest, humanoid=body.humanoid
+            bone_names=body.bone_names,
+            bone_parents=body.bone_parents,
+            joints_rest_m=self.joints_rest,
+            humanoid=body.humanoid,
         )
         self.frames = TrainingFrames(
             capture, self.track, choose_frames(capture, self.track, config.max_frames), config.size_px
@@ -78,6 +83,8 @@ class Trainer:
         self.prior_translation = self.track.translation_world_m[self.frames.rows].clone()
         self.rotvecs, self.translation = self.prior_rotvecs.clone(), self.prior_translation.clone()
         self.state = seed_splats(body, shaped.vertices_rest.detach().float(), config.num_seeds, config.seed)
+        self.expression = self.track.expression[self.frames.rows].float()
+        self._bind_actions()
         self.adam = SplatAdam(self.state)
         self.rotvec_adam, self.translation_adam = PoseAdam(self.rotvecs), PoseAdam(self.translation)
         self.gradient_sum = torch.zeros(len(self.state.means))
@@ -98,12 +105,24 @@ class Trainer:
         """A plain colour drawn anew each step: what is not the person must be transparent to match every one of them."""
         return torch.rand(3, generator=torch_rng(self.config.seed, f"background {step}"))
 
+    def _bind_actions(self) -> None:
+        """Find the splats that facial actions move, and by how much; anew whenever the set of splats changes."""
+        deltas = splat_action_deltas(self.body, self.state.faces, self.state.barycentric)
+        self.action_splats = torch.nonzero((deltas.abs() > 1e-4).any(2).any(0))[:, 0]
+        self.action_deltas = deltas[:, self.action_splats].flatten(1)
+
     def _pose_cloud(
-        self, fields: dict[str, Tensor], rotvecs: Float[Tensor, "bones 3"], translation: Float[Tensor, "3"]
+        self, fields: dict[str, Tensor], rotvecs: Float[Tensor, "bones 3"], translation: Float[Tensor, "3"], place: int
     ) -> SplatCloud:
         R, t = fast_bone_transforms(rotvecs[None], self.joints_rest, translation[None], self.body.bone_parents)
+        acted = (self.expression[place] @ self.action_deltas).reshape(-1, 3)
         means, quats = skin_splats(
-            fields["means"], fields["quats"], R[0], t[0], self.state.joints, self.state.weights
+            fields["means"].index_add(0, self.action_splats, acted),
+            fields["quats"],
+            R[0],
+            t[0],
+            self.state.joints,
+            self.state.weights,
         )
         return SplatCloud(
             means_world=means,
@@ -113,7 +132,9 @@ class Trainer:
             sh=fields["sh"],
         )
 
-    def _loss(self, image: RenderedSplats, target: Target, fields: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def _loss(
+        self, image: RenderedSplats, target: Target, fields: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
         weights, density = self.config.loss, self.config.density
         photometric = photometric_loss(
             image.rgb, target.rgb, l1_weight=1.0 - weights.ssim, ssim_weight=weights.ssim
@@ -135,7 +156,7 @@ class Trainer:
         fields = {name: getattr(self.state, name).detach().requires_grad_() for name in LEARNT}
         rotvecs = self.rotvecs[place].clone().requires_grad_()
         translation = self.translation[place].clone().requires_grad_()
-        cloud = self._pose_cloud(fields, rotvecs, translation)
+        cloud = self._pose_cloud(fields, rotvecs, translation, place)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, background)
         loss, terms = self._loss(image, target, fields)
@@ -176,6 +197,7 @@ class Trainer:
         self.state, origin, event = control_density(
             self.state, mean, self.config.density, self.config.max_splats, self.step, generator
         )
+        self._bind_actions()
         self.adam.follow(origin)
         self.gradient_sum = torch.zeros(len(origin))
         self.gradient_count = torch.zeros(len(origin))
@@ -202,7 +224,7 @@ class Trainer:
             crop = self.frames.half[place]
             with torch.no_grad():
                 fields = {name: getattr(self.state, name) for name in LEARNT}
-                cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place])
+                cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
                 image = self.rasterizer(cloud, crop.camera)
                 share = _visible_share(cloud, image, crop.camera)
                 at, _ = crop.camera.project(cloud.means_world)
@@ -227,7 +249,7 @@ class Trainer:
             crop = self.frames.half[place]
             fields = {name: getattr(self.state, name) for name in LEARNT}
             fields["sh"] = torch.zeros_like(fields["sh"]).requires_grad_()
-            cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place])
+            cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
             image = self.rasterizer(cloud, crop.camera)
             inside = torch.from_numpy(crop.mask).float()[..., None] / 255.0
             (image.rgb * inside).sum().backward()
@@ -296,6 +318,7 @@ class Trainer:
             return False
         self.step = int(metadata["step"])
         self.state = SplatState(**{f.name: tensors[f"state.{f.name}"] for f in dataclasses.fields(self.state)})
+        self._bind_actions()
         self.adam.step_count = self.step
         for name in LEARNT:
             self.adam.moments[name] = AdamMoments(
@@ -309,18 +332,16 @@ class Trainer:
         return True
 
 
-def _visible_share(cloud: SplatCloud, image: RenderedSplats, camera) -> Float[Tensor, " n"]:  # noqa: ANN001
+def _visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> Float[Tensor, " n"]:
     """1 for splats at the rendered surface that face the camera, fading to 0 at grazing angles and behind it."""
-    from bodydouble.core.geometry import quat_wxyz_to_matrix
-
     at, depth = camera.project(cloud.means_world)
     height, width = image.alpha.shape
     column, row = at[:, 0].long().clamp(0, width - 1), at[:, 1].long().clamp(0, height - 1)
     surface = image.depth[row, column] / image.alpha[row, column].clamp_min(1e-3)
     inside = (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height) & (image.alpha[row, column] > 0.5)
     normal = quat_wxyz_to_matrix(cloud.quats_wxyz)[..., 2]
-    T_world_camera_origin = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
-    view = torch.nn.functional.normalize(T_world_camera_origin - cloud.means_world, dim=1)
+    eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
+    view = torch.nn.functional.normalize(eye_world - cloud.means_world, dim=1)
     facing = (normal * view).sum(1).clamp_min(0.0)
     return facing**2 * (inside & ((depth - surface).abs() < 0.02))
 
