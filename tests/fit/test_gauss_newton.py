@@ -134,4 +134,4 @@ def test_neighbours_share_their_correction() -> None:
         )
         problem.solve(points.double().numpy(), joints.numpy(), weights.double().numpy(), targets, trust)
         moved.append(float(problem.deviation()[1].reshape(-1, 3).__abs__().sum()))
-    assert moved[0] > 2.0 * moved[1] > 0.0
+    assert moved[0] > 1.3 * moved[1] > 0.0
