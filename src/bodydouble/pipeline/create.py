@@ -182,7 +182,12 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
         ),
         Stage(
             name="report",
-            settings={"turntable_seconds": config.turntable_seconds, "preset": config.preset, "truth": truth},
+            settings={
+                "turntable_seconds": config.turntable_seconds,
+                "register_steps": config.register_steps,
+                "preset": config.preset,
+                "truth": truth,
+            },
             after=("perceive", "fit", "reconstruct"),
             rooms=(*with_body, "reconstruct", "evaluate", "pipeline"),
             outputs=(HELDOUT, TURNTABLE, REPORT_HTML, REPORT_JSON),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import bodydouble
@@ -12,7 +13,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
-from bodydouble.evaluate.heldout import evaluate_heldout
+from bodydouble.evaluate.heldout import DEFAULT_REGISTER, evaluate_heldout
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.results import HeldoutResult, save_heldout
 from bodydouble.pipeline.layout import AVATAR, HELDOUT, SPLATS_CHECKPOINT, TURNTABLE
@@ -44,7 +45,7 @@ def finish(
     """
     started = time.perf_counter()
     avatar, refined_track = trained_result(run.folder, capture)
-    heldout = score(capture, body, avatar, refined_track, config.device, emit)
+    heldout = score(capture, body, avatar, refined_track, config.device, emit, register_steps=config.register_steps)
     save_heldout(heldout, run.folder / HELDOUT)
     evaluated = time.perf_counter()
     turntable = run.folder / TURNTABLE
@@ -90,10 +91,14 @@ def score(
     emit: Emit,
     *,
     protocol: HeldoutProtocol = HELDOUT_V1,
+    register_steps: int = DEFAULT_REGISTER.photometric_steps,
 ) -> HeldoutResult:
     """Held-out scores of an avatar (see `HeldoutProtocol.describe`)."""
     rasterizer = make_rasterizer(device)
-    return evaluate_heldout(capture, body, avatar, capture.track(), refined_track, rasterizer, emit, protocol=protocol)
+    register = replace(DEFAULT_REGISTER, photometric_steps=register_steps)
+    return evaluate_heldout(
+        capture, body, avatar, capture.track(), refined_track, rasterizer, emit, protocol=protocol, register=register
+    )
 
 
 def trained_result(folder: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:

@@ -30,14 +30,17 @@ class CreateConfig:
     threads: int = 0
     """Threads for the kernels; 0 for as many as there are cores. Results are repeated exactly with the same number."""
     turntable_seconds: float = 6.0
+    register_steps: int = 24
+    """Photometric steps that register each held-out frame for the report's second figure."""
 
 
 DRAFT = CreateConfig(
     preset="draft",
     perceive=PerceiveConfig(),
     fit=FitConfig(),
-    splats=SplatsConfig(num_steps=600, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384),
-    turntable_seconds=4.0,
+    splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384),
+    turntable_seconds=3.0,
+    register_steps=6,
 )
 STANDARD = CreateConfig(preset="standard", perceive=PerceiveConfig(), fit=FitConfig(), splats=SplatsConfig())
 FINE = CreateConfig(
