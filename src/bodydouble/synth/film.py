@@ -15,7 +15,7 @@ from torch import Tensor
 from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.render.mesh import MeshImage, rasterize_mesh, visible_vertices
-from bodydouble.synth.looks import Look, Material
+from bodydouble.synth.actor import Actor
 from bodydouble.synth.motion import Performance
 from bodydouble.synth.performer import Performer
 from bodydouble.synth.room import Lights, Room
@@ -54,7 +54,6 @@ class Film:
         self,
         performer: Performer,
         performance: Performance,
-        look: Look,
         lights: Lights,
         room: Room,
         camera: Camera,
@@ -65,11 +64,12 @@ class Film:
         self.performer, self.performance, self.camera = performer, performance, camera
         self._lights, self._room = lights, room
         self.translations_world_m = self._stand_on_floor(floor_m, person_m)
+        self.actor = Actor(performer, performance, self.translations_world_m)
         self._middle = torch.tensor([0.0, floor_m + 0.95, person_m])
         self._faces = performer.faces.numpy()
         self._materials = performer.face_material.numpy()
         self._coordinates = performer.coordinates.double().numpy()
-        self._palette = _palette(look, performer)
+        self._palette = performer.palette.double().numpy()
         self._eyes = performer.eyes_rest_m.double().numpy()
         self._directions = _sphere(_SKY_DIRECTIONS)
         self._smoother = Smoother(self._faces, len(performer.coordinates))
@@ -81,7 +81,7 @@ class Film:
     def _stand_on_floor(self, floor_m: float, person_m: float) -> Float[Tensor, "frames 3"]:
         """Translations that put the lowest point of the soles on the floor in every frame."""
         performer, performance = self.performer, self.performance
-        soles = performer.faces[performer.face_material == int(Material.SOLE)].unique()
+        soles = performer.ground_vertices
         rig = performer.shaped.rig
         shoes = performer.shaped.replace(
             vertices_rest=performer.shaped.vertices_rest[soles],
@@ -95,9 +95,7 @@ class Film:
 
     def vertices_world(self, frame: int) -> Float[Tensor, "verts 3"]:
         """The dressed body in one frame, metres."""
-        shaped = self.performer.shaped.with_expression(self.performance.expression[frame])
-        pose = Pose(rotvecs=self.performance.rotvecs[frame], translation_world_m=self.translations_world_m[frame])
-        return shaped.with_pose(pose).vertices()
+        return self.actor.vertices_world(frame)
 
     def shots(self) -> Iterator[Shot]:
         """All frames in order, a few of them rendered ahead."""
@@ -160,7 +158,7 @@ class Film:
         return rasterize_mesh(world, self.performer.faces, camera), camera
 
     def _shoot(self, frame: int, before: Future, after: Future, share: float) -> Shot:
-        from bodydouble.synth import shading
+        from bodydouble.synth import person_shading, shading
 
         world = self.vertices_world(frame)
         points = world.double().numpy()
@@ -182,7 +180,7 @@ class Film:
             self.camera.cropped(float(x0), float(y0), (float(width), float(height)), (2 * width, 2 * height)),
         )
         person = np.zeros((height, width, 4))
-        shading.shade_person(
+        person_shading.shade_person(
             fine.face_index.numpy(),
             fine.barycentric.numpy(),
             self._faces,
@@ -246,28 +244,3 @@ def _sphere(count: int) -> Float[ndarray, "count 3"]:
     angle = np.pi * (1 + 5**0.5) * index
     r = np.sqrt(1 - y * y)
     return np.stack([r * np.cos(angle), y, r * np.sin(angle)], 1)
-
-
-def _palette(look: Look, performer: Performer) -> Float[ndarray, "materials 12"]:
-    """Linear colours and settings of each material; columns as `shading` reads them."""
-
-    def linear(rgb: tuple[float, float, float]) -> list[float]:
-        return [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-
-    palette = np.zeros((len(Material), 12))
-    hair = linear(look.hair)
-    palette[Material.SKIN, :9] = [*linear(look.skin), *linear(look.lips), *hair]
-    palette[Material.EYE, :3] = linear(look.iris)
-    palette[Material.MOUTH, :3] = linear((0.42, 0.14, 0.14))
-    palette[Material.SHIRT, :6] = [*linear(look.shirt), *linear(look.shirt_second)]
-    joints = performer.shaped.joints_rest
-    eyes = performer.eyes_rest_m
-    palette[Material.SHIRT, 9] = int(look.pattern)
-    palette[Material.SHIRT, 10] = float(eyes[:, 1].mean()) - 0.40
-    palette[Material.TROUSERS, :9] = [*linear(look.trousers), *linear((0.62, 0.70, 0.80)), *linear((0.72, 0.52, 0.25))]
-    palette[Material.TROUSERS, 9] = float(look.denim)
-    palette[Material.TROUSERS, 10] = float(joints[0, 2]) - 0.005
-    palette[Material.SHOE, :6] = [*linear(look.shoe), *linear(look.sole)]
-    palette[Material.SOLE, :3] = linear(look.sole)
-    palette[Material.HAIR, :6] = [*hair, *(min(2.2 * c + 0.02, 1.0) for c in hair)]
-    return palette

@@ -13,6 +13,7 @@ from bodydouble.body.anny_regions import skin_region
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.synth.looks import Look, Material
+from bodydouble.synth.materials import draw_palette
 from bodydouble.synth.surface import vertex_normals
 from bodydouble.synth.wardrobe import NUM_COORDINATES, Mannequin, Piece, dress
 
@@ -30,6 +31,15 @@ class Performer(TensorStruct):
     body_shape: Float[Tensor, " shape"]
     faces: Int[Tensor, "faces 3"]
     face_material: Int[Tensor, " faces"]
+    """Row of `palette`."""
+    palette: Float[Tensor, "materials columns"]
+    """Colours and settings, see `materials`."""
+    vertex_parts: Int[Tensor, " verts"]
+    """Index into `body.parts.PART_NAMES`; clothes and hair have the part of the skin next to them."""
+    ground_vertices: Int[Tensor, " ground"]
+    """Vertices of which the lowest stands on the floor."""
+    num_body_vertices: int
+    """The first so many vertices are the body's own."""
     coordinates: Float[Tensor, "verts 7"]
     """For textures: rest position and four values that materials define."""
     eyes_rest_m: Float[Tensor, "2 3"]
@@ -45,7 +55,7 @@ def make_performer(body: AnnyBody, look: Look) -> Performer:
     faces, material = _visible_skin(body, mannequin, pieces)
     hair = next(piece for piece in pieces if Material.HAIR in piece.material)
     coordinates = _skin_coordinates(body, mannequin, hair.covers)
-    return _merge(body, shaped, shape, coordinates, faces, material, pieces)
+    return _merge(body, shaped, shape, look, coordinates, faces, material, pieces)
 
 
 def _mannequin(body: AnnyBody, shaped: LinearShapedBody) -> Mannequin:
@@ -97,6 +107,7 @@ def _merge(
     body: AnnyBody,
     shaped: LinearShapedBody,
     shape: Tensor,
+    look: Look,
     coordinates: ndarray,
     faces: ndarray,
     material: ndarray,
@@ -119,12 +130,32 @@ def _merge(
         texture.append(torch.from_numpy(surface.attributes[:, -NUM_COORDINATES:]).float())
         count += len(surface.points)
     rig: LinearRig = shaped.rig.replace(skin_joints=torch.cat(joints), skin_weights=torch.cat(weights))
-    eyes = [body.bone_names.index(body.humanoid[name]) for name in ("leftEye", "rightEye")]
-    return Performer(
-        shaped=shaped.replace(rig=rig, vertices_rest=torch.cat(points)),
-        body_shape=shape,
-        faces=torch.cat(all_faces),
-        face_material=torch.cat(materials).long(),
-        coordinates=torch.cat(texture),
-        eyes_rest_m=shaped.joints_rest[eyes],
+    eyes = shaped.joints_rest[[body.bone_names.index(body.humanoid[name]) for name in ("leftEye", "rightEye")]]
+    palette = draw_palette(
+        look, eye_height_m=float(eyes[:, 1].mean()), side_seam_m=float(shaped.joints_rest[0, 2]) - 0.005
     )
+    dressed, face_material = torch.cat(points), torch.cat(materials).long()
+    faces_together = torch.cat(all_faces)
+    return Performer(
+        shaped=shaped.replace(rig=rig, vertices_rest=dressed),
+        body_shape=shape,
+        faces=faces_together,
+        face_material=face_material,
+        palette=torch.from_numpy(palette).float(),
+        vertex_parts=_parts(body, dressed),
+        ground_vertices=faces_together[face_material == int(Material.SOLE)].unique(),
+        num_body_vertices=len(coordinates),
+        coordinates=torch.cat(texture),
+        eyes_rest_m=eyes,
+    )
+
+
+def _parts(body: AnnyBody, points_rest: Tensor) -> Int[Tensor, " verts"]:
+    """The body's own parts, and for everything worn that of the nearest outer skin."""
+    from scipy.spatial import cKDTree
+
+    own = len(body.vertex_parts)
+    inside = [body.part_names.index(name) for name in ("eyes", "mouth")]
+    skin = (~torch.isin(body.vertex_parts, torch.tensor(inside))).nonzero()[:, 0]
+    _, nearest = cKDTree(points_rest[:own][skin].numpy()).query(points_rest[own:].numpy())
+    return torch.cat([body.vertex_parts, body.vertex_parts[skin[torch.from_numpy(nearest)]]])
