@@ -48,6 +48,18 @@ def test_presets_differ_in_effort():
         preset("best")
 
 
+def test_longer_videos_get_more_steps_up_to_a_limit():
+    splats = STANDARD.splats
+    assert splats.for_video(100) == splats.for_video(splats.stretch_from)
+    longer = splats.for_video(round(1.2 * splats.stretch_from))
+    assert longer.num_steps == round(1.2 * splats.num_steps)
+    assert longer.max_frames == round(1.2 * splats.max_frames)
+    assert splats.for_video(10_000).num_steps == round(splats.stretch * splats.num_steps)
+    assert longer.for_video(10_000) == longer
+    draft = preset("draft").splats
+    assert draft.for_video(10_000).num_steps == draft.num_steps
+
+
 def test_choices_reach_their_stage():
     config = with_choices(STANDARD, start_s=1.0, end_s=2.0, focal_px=900.0, height_cm=180.0, seed=5, threads=1)
     assert (config.perceive.start_s, config.perceive.end_s) == (1.0, 2.0)

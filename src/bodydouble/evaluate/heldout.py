@@ -28,7 +28,7 @@ from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
 from bodydouble.fit.register import RegisterConfig, register_frames
 from bodydouble.render.protocol import Rasterizer
 
-DEFAULT_REGISTER = RegisterConfig(rounds=0, size_px=256, photometric_steps=24, photometric_rate=8e-3)
+DEFAULT_REGISTER = RegisterConfig(rounds=0, photometric_steps=24, full_size_steps=6, photometric_rate=8e-3)
 """Photometric steps alone: held-out poses start close, and a round of flow would move still frames away again."""
 _SSIM_MARGIN_PX = 5
 """Half the SSIM window: the map inside a box needs this much around it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
-from bodydouble.capture.crops import PersonCrop, person_crops
+from bodydouble.capture.crops import PersonCrop, half_size, person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Event, Progress
@@ -31,6 +32,8 @@ from bodydouble.render.threads import kernel_threads, run_kernel
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _STILL = ("Eye", "Toes", "jaw")
+_FULL_SIZE_RATE = 0.4
+"""Steps at full size are finer than those at half of it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class RegisterConfig:
     robust_px: float = 8.0
     """Scale of the robust loss."""
     photometric_steps: int = 0
-    """Adam steps on the image itself after the last round."""
+    """Adam steps on the image itself, at half the crop's size, after the last round."""
+    full_size_steps: int = 0
+    """Adam steps at the full size after those."""
     photometric_rate: float = 3e-3
     """Step of those, radians and metres."""
 
@@ -239,32 +244,67 @@ def register_poses(
 
 
 def refine_photometrically(problem: PoseProblem, splats: Splats, rasterizer: Rasterizer) -> None:
-    """Adam steps on each frame's pose against the frame itself (squared error over grey), the avatar frozen."""
+    """Adam steps on each frame's pose against the frame itself (squared error over grey), the avatar frozen.
+
+    Most steps look at the crop at half its size; the last ones at all of it, from whichever of the first and the
+    stepped pose fits it better, so that a frame never ends worse than it began.
+    """
     config = problem.config
-    fixed = splats.detach()
-    active = torch.zeros(len(problem.rig.bone_names), 1)
-    active[active_bones(problem.rig, fingers=False)] = 1.0
     for f, crop in enumerate(problem.crops):
-        target = torch.from_numpy(_frame_over_gray(crop))
-        rotvecs = problem.rotvecs[f].clone().requires_grad_()
-        translation = problem.translation[f].clone().requires_grad_()
-        optimizer = torch.optim.Adam([rotvecs, translation], lr=config.photometric_rate, betas=(0.7, 0.95))
-        best, best_loss = (problem.rotvecs[f].clone(), problem.translation[f].clone()), float("inf")
-        for step in range(config.photometric_steps + 1):
-            image = rasterizer(pose_splats(fixed, problem.rig, rotvecs, translation), crop.camera, _GRAY)
-            loss = ((image.rgb - target) ** 2).mean()
-            if loss.item() < best_loss:
-                best, best_loss = (rotvecs.detach().clone(), translation.detach().clone()), loss.item()
-            if step == config.photometric_steps:
+        start = _Pose(problem.rotvecs[f].clone(), problem.translation[f].clone())
+        descent = _Descent(problem.rig, splats.detach(), rasterizer, half_size(crop))
+        coarse, _ = descent.run(start, config.photometric_steps, config.photometric_rate)
+        descent = _Descent(problem.rig, splats.detach(), rasterizer, crop)
+        better = min((start, coarse), key=descent.loss)
+        fine, _ = descent.run(better, config.full_size_steps, config.photometric_rate * _FULL_SIZE_RATE)
+        problem.rotvecs[f], problem.translation[f] = fine
+
+
+class _Pose(NamedTuple):
+    rotvecs: Float[Tensor, "bones 3"]
+    translation_world_m: Float[Tensor, "3"]
+
+
+class _Descent:
+    """One frame's squared error as a function of the pose, and the way down."""
+
+    def __init__(self, rig: Rig, splats: Splats, rasterizer: Rasterizer, crop: PersonCrop) -> None:
+        self._rig, self._splats, self._rasterizer, self._camera = rig, splats, rasterizer, crop.camera
+        self._target = torch.from_numpy(_frame_over_gray(crop))
+        self._active = torch.zeros(len(rig.bone_names), 1)
+        self._active[active_bones(rig, fingers=False)] = 1.0
+
+    def _error(self, pose: _Pose) -> Tensor:
+        image = self._rasterizer(pose_splats(self._splats, self._rig, *pose), self._camera, _GRAY)
+        return ((image.rgb - self._target) ** 2).mean()
+
+    def loss(self, pose: _Pose) -> float:
+        """Mean squared error of a pose."""
+        with torch.no_grad():
+            return float(self._error(pose))
+
+    def run(self, start: _Pose, steps: int, rate: float) -> tuple[_Pose, float]:
+        """The best pose met on the way from `start`, and its error."""
+        best, best_loss = start, float("inf")
+        if steps == 0:
+            return best, best_loss
+        rotvecs = start.rotvecs.clone().requires_grad_()
+        translation = start.translation_world_m.clone().requires_grad_()
+        optimizer = torch.optim.Adam([rotvecs, translation], lr=rate, betas=(0.7, 0.95))
+        for step in range(steps + 1):
+            error = self._error(_Pose(rotvecs, translation))
+            if error.item() < best_loss:
+                best, best_loss = _Pose(rotvecs.detach().clone(), translation.detach().clone()), error.item()
+            if step == steps:
                 break
             optimizer.zero_grad()
-            loss.backward()
+            error.backward()
             assert rotvecs.grad is not None
-            rotvecs.grad *= active
+            rotvecs.grad *= self._active
             for group in optimizer.param_groups:
-                group["lr"] = config.photometric_rate * (1.0 - step / config.photometric_steps)
+                group["lr"] = rate * (1.0 - step / steps)
             optimizer.step()
-        problem.rotvecs[f], problem.translation[f] = best
+        return best, best_loss
 
 
 def register_frames(

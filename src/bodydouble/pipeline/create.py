@@ -219,7 +219,8 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
     found, body = Capture.open(folder), load_body(config.body)
     checkpoints = run.folder / SPLATS_CHECKPOINT
     checkpoints.mkdir(parents=True, exist_ok=True)
-    for event in reconstruct(found, body, config.splats, checkpoints, config.device):
+    splats = config.splats.for_video(len(found.train_indices()))
+    for event in reconstruct(found, body, splats, checkpoints, config.device):
         emit(event)
     avatar, _ = load_result(checkpoints, found)
     provenance = dataclasses.replace(

@@ -95,7 +95,7 @@ def score(
 ) -> HeldoutResult:
     """Held-out scores of an avatar (see `HeldoutProtocol.describe`)."""
     rasterizer = make_rasterizer(device)
-    register = replace(DEFAULT_REGISTER, photometric_steps=register_steps)
+    register = replace(DEFAULT_REGISTER, photometric_steps=register_steps, full_size_steps=register_steps // 4)
     return evaluate_heldout(
         capture, body, avatar, capture.track(), refined_track, rasterizer, emit, protocol=protocol, register=register
     )

@@ -38,7 +38,7 @@ DRAFT = CreateConfig(
     preset="draft",
     perceive=PerceiveConfig(),
     fit=FitConfig(),
-    splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384),
+    splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
     turntable_seconds=3.0,
     register_steps=6,
 )
@@ -47,7 +47,7 @@ FINE = CreateConfig(
     preset="fine",
     perceive=PerceiveConfig(),
     fit=FitConfig(),
-    splats=SplatsConfig(num_steps=8000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640),
+    splats=SplatsConfig(num_steps=8000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640, stretch=1.0),
 )
 PRESETS: tuple[CreateConfig, ...] = (DRAFT, STANDARD, FINE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bodydouble.fit.register import RegisterConfig
 
@@ -63,6 +63,10 @@ class SplatsConfig:
     """Training frames, spread evenly over the track; held-out frames are never among them."""
     size_px: int = 512
     """Side of the person crop."""
+    stretch: float = 1.5
+    """A longer video gets up to so many times the steps and the frames."""
+    stretch_from: int = 240
+    """Training frames from which a video counts as longer."""
     coarse_share: float = 0.4
     """Share of the steps, the first ones, taken at half that size."""
     register_at: tuple[float, ...] = (0.15, 0.45)
@@ -73,3 +77,10 @@ class SplatsConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     density: DensityConfig = field(default_factory=DensityConfig)
     register: RegisterConfig = field(default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07))
+
+    def for_video(self, num_frames: int) -> SplatsConfig:
+        """The settings for a video of so many training frames: more to see takes more steps, to a limit."""
+        factor = min(max(num_frames / self.stretch_from, 1.0), self.stretch)
+        return replace(
+            self, num_steps=round(factor * self.num_steps), max_frames=round(factor * self.max_frames), stretch=1.0
+        )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.capture.crops import PersonCrop, person_crops
+from bodydouble.capture.crops import half_size, person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera
@@ -44,22 +44,6 @@ def choose_frames(capture: Capture, track: BodyTrack, max_frames: int) -> list[i
         return candidates
     places = np.linspace(0, len(candidates) - 1, max_frames).round().astype(int)
     return [candidates[i] for i in places]
-
-
-def half_size(crop: PersonCrop) -> PersonCrop:
-    """The same crop at half the size (each pixel the mean of four)."""
-    import cv2
-
-    size = crop.rgb.shape[0] // 2
-    return PersonCrop(
-        frame_index=crop.frame_index,
-        rgb=cv2.resize(crop.rgb, (size, size), interpolation=cv2.INTER_AREA),
-        mask=cv2.resize(crop.mask, (size, size), interpolation=cv2.INTER_AREA),
-        camera=crop.camera.cropped(0, 0, (crop.camera.width_px, crop.camera.height_px), (size, size)),
-        x0_px=crop.x0_px,
-        y0_px=crop.y0_px,
-        side_px=crop.side_px,
-    )
 
 
 class TrainingFrames:
