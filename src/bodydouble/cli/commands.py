@@ -91,6 +91,31 @@ def evaluate(command: options.Evaluate) -> int:
     return 0
 
 
+def bench(command: options.Bench) -> int:
+    """`bodydouble bench`."""
+    from bodydouble.bench.rows import BASELINE, read_rows, rows_json, table, write_rows
+    from bodydouble.bench.run import merged, run_suites
+    from bodydouble.pipeline.create import use_threads
+
+    use_threads(command.threads)
+    baseline = command.baseline or BASELINE
+    with ProgressPrinter(()) as emit:
+        result = run_suites(
+            command.suites, command.out, emit, quick=command.quick, gate=command.gate, baseline=baseline
+        )
+    if command.update:
+        write_rows(baseline, merged(read_rows(baseline) if baseline.exists() else (), result.rows), result.about)
+    if command.json:
+        rows = rows_json(result.rows)
+        _print_json({"about": result.about, "rows": rows, "remarks": result.remarks, "problems": result.problems})
+    else:
+        print("\n".join([table(result.rows), "", *result.remarks]))
+        if command.gate:
+            print("gate: passed" if not result.problems else "gate: FAILED")
+        print("\n".join(result.problems))
+    return 1 if result.problems else 0
+
+
 def doctor(command: options.Doctor) -> int:
     """`bodydouble doctor`."""
     import dataclasses

@@ -72,6 +72,7 @@ def _run(command: Any) -> int:
         options.Demo: commands.demo,
         options.Render: commands.render,
         options.Evaluate: commands.evaluate,
+        options.Bench: commands.bench,
         options.Doctor: commands.doctor,
     }
     return table[type(command)](command)

@@ -125,6 +125,24 @@ class Evaluate(Compute):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bench(Compute):
+    """Measure speed and quality of this version, and compare them with the committed baseline."""
+
+    suites: tyro.conf.Positional[tuple[Literal["kernels", "fit", "create", "quality"], ...]] = ("kernels",)
+    """Which suites: kernels (a minute), fit, create (minutes), quality (an hour; four performers, four conditions)."""
+    out: Annotated[Path, _Out] = Path("bench")
+    """Folder for performers, captures and avatars; what is there already is not made again."""
+    quick: bool = False
+    """The smallest scenes that still mean something."""
+    gate: bool = False
+    """End with 1 if a figure is worse than the baseline allows."""
+    update: bool = False
+    """Write the figures into the baseline."""
+    baseline: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The baseline; by default the one that belongs to this version."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor(Common):
     """Say what this machine has, and what each missing thing would bring."""
 
@@ -135,5 +153,6 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

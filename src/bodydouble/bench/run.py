@@ -1,0 +1,100 @@
+"""Runs benchmark suites, one after the other, and judges them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from bodydouble import __version__
+from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
+from bodydouble.core.events import Event
+
+SuiteName = Literal["kernels", "fit", "create", "quality"]
+SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """What the suites found."""
+
+    rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
+    problems: tuple[str, ...]
+    """Rows worse than the baseline; empty unless a gate was asked for."""
+    about: dict[str, str]
+
+
+def run_suites(
+    suites: Sequence[SuiteName],
+    folder: Path,
+    emit: Callable[[Event], None],
+    *,
+    quick: bool = False,
+    gate: bool = False,
+    baseline: Path = BASELINE,
+) -> BenchResult:
+    """Run suites.
+
+    Args:
+        suites: Which, in this order.
+        folder: Performers, captures and avatars are kept here: what is there already is not made again.
+        emit: Told about progress.
+        quick: The smallest scenes that still mean something. Their rows bear `quick` in the suite's name, so that they
+            are compared with their like.
+        gate: Compare with the baseline.
+        baseline: Rows to compare with.
+    """
+    known = read_rows(baseline) if gate else ()
+    rows: list[Row] = []
+    remarks: list[str] = []
+    for suite in suites:
+        found, said = _run(suite, folder, emit, quick)
+        rows += [replace(row, suite=f"{row.suite} quick") for row in found] if quick else found
+        remarks += said
+    return BenchResult(
+        rows=tuple(rows), remarks=tuple(remarks), problems=tuple(judge(rows, known)) if gate else (), about=about()
+    )
+
+
+def about() -> dict[str, str]:
+    """What the figures were measured on."""
+    import torch
+
+    from bodydouble.render.cpu import hot_kernels
+
+    return {
+        "version": __version__,
+        "processor": _processor(),
+        "threads": str(torch.get_num_threads()),
+        "kernels": hot_kernels().__name__.rsplit(".", 1)[-1],
+        "torch": torch.__version__,
+    }
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The old rows with the suites of the new ones replaced: what `--update` writes."""
+    replaced = {row.suite for row in new}
+    return [row for row in old if row.suite not in replaced] + list(new)
+
+
+def _run(suite: SuiteName, folder: Path, emit: Callable[[Event], None], quick: bool) -> tuple[list[Row], list[str]]:
+    if suite == "kernels":
+        from bodydouble.bench import kernels
+
+        return kernels.run(quick=quick)
+    from bodydouble.bench import performers
+
+    return performers.run(suite, folder, emit, quick=quick)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
