@@ -20,11 +20,13 @@ from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
 from bodydouble.evaluate.interpolate import interpolated_track
-from bodydouble.evaluate.metrics import mask_iou, psnr_db, ssim
+from bodydouble.evaluate.masks import mask_iou
 from bodydouble.evaluate.pictures import ExampleShelf
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
+from bodydouble.evaluate.psnr import psnr_db
 from bodydouble.evaluate.regions import Box, box_in_crop, landmark_box, landmark_speeds, mask_box
 from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
+from bodydouble.evaluate.ssim import ssim
 from bodydouble.fit.register import RegisterConfig, register_frames
 from bodydouble.render.protocol import Rasterizer
 

@@ -14,7 +14,8 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Progress
-from bodydouble.evaluate.metrics import mask_iou, mpjpe_m, pa_mpjpe_m
+from bodydouble.evaluate.joints import mpjpe_m, pa_mpjpe_m
+from bodydouble.evaluate.masks import mask_iou
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.stages import Emit
 from bodydouble.synth.synthesise import MASKS_NAME, TRUTH_NAME, SynthTruth, read_truth

@@ -1,0 +1,59 @@
+"""Peak signal-to-noise ratio. Images are sRGB in [0, 1]; every default that can move a figure is stated."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from bodydouble.core.errors import ShapeError
+
+PSNR_CEILING_DB = 100.0
+"""Identical images have no finite PSNR; they score this, so that means stay finite."""
+
+ChannelMean = Literal["pooled", "channels"]
+"""`pooled`: one mean squared error over all channels. `channels`: mean of the PSNRs of the channels."""
+
+
+def psnr_db(
+    image: Float[np.ndarray, "height width channels"],
+    truth: Float[np.ndarray, "height width channels"],
+    region: Bool[np.ndarray, "height width"] | None = None,
+    *,
+    channels: ChannelMean = "pooled",
+) -> float:
+    """Peak signal-to-noise ratio for a peak of 1, over the pixels in `region` (default: all).
+
+    Args:
+        image, truth: sRGB in [0, 1]; values of `image` outside are clipped first, as a screen would.
+        region: Pixels that count.
+        channels: Whether the squared errors or the PSNRs of the channels are averaged; the latter is never lower.
+    Returns:
+        10 log10(1 / MSE), dB, at most `PSNR_CEILING_DB`; NaN when the region is empty.
+    """
+    check_same_shape("psnr_db", image, truth)
+    if region is not None:
+        image, truth = image[region], truth[region]
+    error = np.clip(image, 0.0, 1.0)
+    error = np.subtract(error, truth, out=error)
+    error = np.square(error, out=error)
+    if error.size == 0:
+        return float("nan")
+    if channels == "channels":
+        mse = error.reshape(-1, error.shape[-1]).mean(axis=0, dtype=np.float64)
+        return float(np.mean([mse_to_psnr_db(float(value)) for value in mse]))
+    return mse_to_psnr_db(float(error.mean(dtype=np.float64)))
+
+
+def mse_to_psnr_db(mse: float) -> float:
+    """PSNR in dB of a mean squared error of images in [0, 1], at most `PSNR_CEILING_DB`."""
+    return float(-10.0 * np.log10(max(mse, 10.0 ** (-PSNR_CEILING_DB / 10.0))))
+
+
+def check_same_shape(name: str, a: np.ndarray, b: np.ndarray) -> None:
+    """Raise ShapeError unless both arrays have the same shape."""
+    if a.shape != b.shape:
+        raise ShapeError(
+            f"{name}: both arrays must have the same shape, got {a.shape} and {b.shape}; resample one of them first."
+        )
