@@ -6,20 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
-
-from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ConfigError, InputError, OutputError
 from bodydouble.core.events import Progress
 from bodydouble.core.files import atomic_path
+from bodydouble.evaluate.predictions import rgba_of_row
 from bodydouble.pipeline.stages import Emit
 from bodydouble.render.protocol import Rasterizer
 
@@ -119,27 +113,6 @@ def render_like(
 def picture_name(frame_index: int) -> str:
     """File name of a picture by source frame index."""
     return f"frame_{frame_index:06d}.png"
-
-
-def rgba_of_row(
-    avatar: Avatar, track: BodyTrack, row: int, camera: Camera, rasterizer: Rasterizer
-) -> UInt8[np.ndarray, "height width 4"]:
-    """One picture with straight (not premultiplied) alpha."""
-    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
-    with torch.no_grad():
-        splats = pose_avatar(avatar, pose, track.expression[row]).splats
-        assert splats is not None
-        image = rasterizer(splats, camera)
-    return straight_rgba(image.rgb, image.alpha)
-
-
-def straight_rgba(
-    rgb_on_black: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"]
-) -> UInt8[np.ndarray, "height width 4"]:
-    """8-bit RGBA from colours composited over black."""
-    color = rgb_on_black / alpha.clamp_min(1e-4)[..., None]
-    rgba = torch.cat([color, alpha[..., None]], dim=-1).clamp(0.0, 1.0)
-    return (rgba * 255.0).round().to(torch.uint8).numpy()
 
 
 def render_run_like(
