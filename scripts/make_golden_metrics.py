@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Figures of other people's programs for the metric tests.")
     parser.add_argument("--torchmetrics-old", type=Path, required=True)
     old = parser.parse_args().torchmetrics_old
     sys.path.insert(0, str(TESTS))

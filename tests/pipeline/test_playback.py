@@ -16,7 +16,8 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.capture.video import probe, read_frames
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.core.events import Event, Progress
-from bodydouble.pipeline.likeness import picture_name, straight_rgba
+from bodydouble.evaluate.predictions import straight_rgba
+from bodydouble.pipeline.likeness import picture_name
 from bodydouble.pipeline.motions import find_motion
 from bodydouble.pipeline.playback import Playback, camera_path, frame_count, render_video, rendered_frames
 from bodydouble.render.reference import rasterize_reference

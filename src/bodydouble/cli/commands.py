@@ -77,17 +77,22 @@ def render(command: options.Render) -> int:
 
 def evaluate(command: options.Evaluate) -> int:
     """`bodydouble evaluate`."""
+    from bodydouble.evaluate.picture_results import PictureScores, format_picture_scores
     from bodydouble.evaluate.results import format_table
     from bodydouble.pipeline.create import use_threads
-    from bodydouble.pipeline.evaluate import evaluate_run
+    from bodydouble.pipeline.evaluate import evaluate_predictions, evaluate_run
 
     use_threads(command.threads)
+    chosen: dict[str, Any] = {"frames": command.frames, "lpips_folder": command.lpips}
     with ProgressPrinter(()) as emit:
-        result = evaluate_run(command.folder, command.protocol, command.device, emit)
+        if command.predictions is not None:
+            result = evaluate_predictions(command.folder, command.predictions, command.protocol, emit, **chosen)
+        else:
+            result = evaluate_run(command.folder, command.protocol, command.device, emit, **chosen)
     if command.json:
         _print_json(result.to_json())
     else:
-        print(format_table(result))
+        print(format_picture_scores(result) if isinstance(result, PictureScores) else format_table(result))
     return 0
 
 

@@ -108,20 +108,26 @@ class Render(Compute):
     """A colour: a name, or #rrggbb."""
     like: Annotated[Path | None, tyro.conf.arg(metavar="DIR/capture")] = None
     """Write RGBA pictures frame_%06d.png from the camera of this capture, at the video's size, instead of a video."""
-    frames: Literal["heldout", "train", "all"] = "heldout"
-    """With --like: which frames of the video."""
+    frames: Literal["heldout", "heldout-pairs", "train", "all"] = "heldout"
+    """With --like: which frames of the video; heldout-pairs adds the frame before each, for flicker."""
     poses: Literal["fit", "registered"] = "fit"
     """With --like: poses from the fit alone, or aligned to each frame's own picture with the avatar frozen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Compute):
-    """Score a finished run on the frames that were held out of its training, and say how that was done."""
+    """Score a finished run, or anybody's pictures of the same video, by a named protocol that is printed with them."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """The folder of a run."""
-    protocol: str = "heldout-v1"
-    """Name of the evaluation protocol."""
+    """The folder of a run; with --predictions a capture folder will do."""
+    protocol: str = "bodydouble-v1"
+    """bodydouble-v1, heldout-v1, eva, wildavatar, neuman, peoplesnapshot-instantavatar or vid2avatar-geometry."""
+    predictions: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Score these RGBA pictures frame_%06d.png (as `render --like` writes them) instead of the run's avatar."""
+    frames: Literal["heldout", "protocol"] = "heldout"
+    """Which frames: the capture's held-out ones, or the protocol's own test frames."""
+    lpips: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder with LPIPS weights, if you have them; else the one that BODYDOUBLE_LPIPS_DIR names, else no LPIPS."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,11 +36,13 @@ class GeometryProtocol:
             "Each surface is compared " + ", and ".join(words[a] for a in self.alignments) + ". The motion is that of "
             "the fitted body's posed vertices onto the true body's, by least squares, frame by frame: no point of the "
             "surfaces themselves is used, so clothes cannot pull at it.",
-            f"{self.samples} points are drawn evenly by area on each surface. p2s_cm: mean distance of the surface's points "
-            "from the true surface (exact, on its triangles); completeness_cm: the other way; chamfer_cm: their mean. "
-            "normal_consistency: mean cosine between the normals of a point's triangle and of the nearest one, mean of "
-            f"both ways, signed. volume_iou: at the centres of cubes of {self.grid_m:g} m, inside where the winding number "
-            "exceeds 0.5.",
+            (
+                f"{self.samples} points are drawn evenly by area on each surface. p2s_cm: mean distance of the surface's points "
+                "from the true surface (exact, on its triangles); completeness_cm: the other way; chamfer_cm: their mean. "
+                "normal_consistency: mean cosine between the normals of a point's triangle and of the nearest one, mean of "
+                f"both ways, signed. volume_iou: at the centres of cubes of {self.grid_m:g} m, inside where the winding number "
+                "exceeds 0.5."
+            ),
             f"At most {self.most_frames} test frames, evenly spread; each figure is the mean over frames.",
             *self.notes,
         )
@@ -54,8 +56,10 @@ VID2AVATAR_GEOMETRY = GeometryProtocol(
     grid_m=0.02,
     most_frames=8,
     notes=(
-        "The authors say that surfaces are aligned through SMPL meshes, without cameras. Whether rigidly or with scale, by "
-        "frame or by sequence, with how many points, and whether normals are compared by cosine or by distance is not "
-        "published; hence both alignments. A user who aligned by ICP and scale got far worse figures.",
+        (
+            "The authors say that surfaces are aligned through SMPL meshes, without cameras. Whether rigidly or with scale, by "
+            "frame or by sequence, with how many points, and whether normals are compared by cosine or by distance is not "
+            "published; hence both alignments. A user who aligned by ICP and scale got far worse figures."
+        ),
     ),
 )

@@ -24,8 +24,9 @@ from bodydouble.evaluate.masks import mask_iou
 from bodydouble.evaluate.pictures import ExampleShelf
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.psnr import psnr_db
-from bodydouble.evaluate.regions import Box, box_in_crop, landmark_box, landmark_speeds, mask_box
+from bodydouble.evaluate.regions import Box, box_in_crop, mask_box
 from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
+from bodydouble.evaluate.seen_parts import frame_speeds, seen_box
 from bodydouble.evaluate.ssim import ssim
 from bodydouble.fit.register import RegisterConfig, register_frames
 from bodydouble.render.protocol import Rasterizer
@@ -106,7 +107,7 @@ def evaluate_heldout(
         registered = register_frames(capture, body, avatar, between, asked, rasterizer, register, emit)
 
     observations = capture.observations()
-    speeds = _speeds(observations, asked, protocol)
+    speeds = frame_speeds(observations, asked, protocol)
     scores: list[FrameScore] = []
     shelf = ExampleShelf()
     for done, frame in enumerate(capture.frames(asked) if asked else ()):
@@ -181,7 +182,7 @@ def _truth(capture: Capture, frame: Frame, observations: Observations, protocol:
         inside = box_in_crop(found, x0_px=x0, y0_px=y0, side_px=side, crop_px=crop_px)
         return None if inside.is_empty else inside
 
-    hands = [in_crop(_landmark_box(observations, frame.index, f"{s}_hand/", protocol)) for s in ("left", "right")]
+    hands = [in_crop(seen_box(observations, frame.index, f"{s}_hand/", protocol)) for s in ("left", "right")]
     crop_box = in_crop(box)
     assert crop_box is not None, "the square holds the box"
     return _Truth(
@@ -194,36 +195,8 @@ def _truth(capture: Capture, frame: Frame, observations: Observations, protocol:
         crop=np.clip(cut_square(on_black, x0, y0, side, crop_px), 0.0, 1.0),
         crop_box=crop_box,
         hands=tuple(h for h in hands if h is not None),
-        face=in_crop(_landmark_box(observations, frame.index, "face/", protocol)),
+        face=in_crop(seen_box(observations, frame.index, "face/", protocol)),
     )
-
-
-def _landmark_box(observations: Observations, frame_index: int, prefix: str, protocol: HeldoutProtocol) -> Box | None:
-    row = int((observations.frame_indices == frame_index).nonzero()[0, 0])
-    columns = _columns(observations, prefix)
-    return landmark_box(
-        observations.xy_px[row, columns].numpy(), observations.confidence[row, columns].numpy(), protocol
-    )
-
-
-def _columns(observations: Observations, prefix: str) -> list[int]:
-    return [k for k, name in enumerate(observations.landmark_names) if name.startswith(prefix)]
-
-
-def _speeds(observations: Observations, frame_indices: Sequence[int], protocol: HeldoutProtocol) -> dict[int, float]:
-    columns = _columns(observations, "body/")
-    row_of = {int(i): k for k, i in enumerate(observations.frame_indices)}
-    box = observations.box_px
-    heights = torch.where(observations.present, box[:, 3] - box[:, 1], torch.zeros_like(box[:, 0]))
-    speeds = landmark_speeds(
-        observations.times_s.double().numpy(),
-        observations.xy_px[:, columns].numpy(),
-        observations.confidence[:, columns].numpy(),
-        heights.numpy(),
-        np.array([row_of[i] for i in frame_indices], dtype=np.int64),
-        protocol,
-    )
-    return {i: float(s) for i, s in zip(frame_indices, speeds, strict=True)}
 
 
 def _predict(

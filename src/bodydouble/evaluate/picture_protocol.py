@@ -103,13 +103,17 @@ class PictureProtocol:
     def __post_init__(self) -> None:
         unknown = [name for name in self.metrics if name not in METRICS]
         if unknown:
-            raise ConfigError(f"Protocol {self.name}: there is no figure {unknown[0]!r}; choose from {', '.join(METRICS)}.")
+            raise ConfigError(
+                f"Protocol {self.name}: there is no figure {unknown[0]!r}; choose from {', '.join(METRICS)}."
+            )
         if self.picture.scale != 1.0 and any(name.split("_")[-1] in CROP_REGIONS for name in self.metrics):
             raise ConfigError(
                 f"Protocol {self.name}: figures of regions need scale 1, got {self.picture.scale:g}; ask for _full figures."
             )
         if self.ssim.border == "inside" and any(f"ssim_{r}" in self.metrics for r in CROP_REGIONS):
-            raise ConfigError(f"Protocol {self.name}: SSIM of regions needs a map as large as the picture; change border.")
+            raise ConfigError(
+                f"Protocol {self.name}: SSIM of regions needs a map as large as the picture; change border."
+            )
 
     def has(self, metric: str) -> bool:
         """Whether any figure of this kind (psnr, flip, flicker, ...) is wanted."""
@@ -157,24 +161,34 @@ def _prediction_words(rule: PictureRule, base: HeldoutProtocol) -> str:
 
 def _metric_sentences(protocol: PictureProtocol) -> list[str]:
     base, detail, lpips = protocol.base, protocol.detail, protocol.lpips
-    pooled = "one mean squared error over the three channels" if protocol.psnr == "pooled" else "mean of the channels' PSNRs"
+    pooled = (
+        "one mean squared error over the three channels" if protocol.psnr == "pooled" else "mean of the channels' PSNRs"
+    )
     sentences = [
         f"Figures: {', '.join(protocol.metrics)}; each the mean over frames of the frame's own figure.",
         f"PSNR: peak 1, {pooled}. SSIM: {protocol.ssim.describe()}.",
-        f"LPIPS: {lpips.network}, input {'mapped to [-1, 1]' if lpips.expects_signed else 'left in [0, 1]'}, times "
-        f"{lpips.factor:g}; only where its weights are on the machine, else absent.",
-        f"A person's box is the box of the mask (> {base.mask_threshold:g}), {base.box_growth:.0%} wider and higher. A frame "
-        f"is still when its median body landmark moves less than {base.still_speed_heights_per_s:g} person heights a second "
-        f"(from {base.speed_window_s:g} s before to {base.speed_window_s:g} s after), else moving.",
+        (
+            f"LPIPS: {lpips.network}, input {'mapped to [-1, 1]' if lpips.expects_signed else 'left in [0, 1]'}, times "
+            f"{lpips.factor:g}; only where its weights are on the machine, else absent."
+        ),
+        (
+            f"A person's box is the box of the mask (> {base.mask_threshold:g}), {base.box_growth:.0%} wider and higher. A frame "
+            f"is still when its median body landmark moves less than {base.still_speed_heights_per_s:g} person heights a second "
+            f"(from {base.speed_window_s:g} s before to {base.speed_window_s:g} s after), else moving."
+        ),
     ]
     if any(name.endswith(("_box", "_crop", "_hands", "_face", "_feet")) for name in protocol.metrics):
         sentences += [
-            f"_box, _hands, _face and _feet are measured on the square around the person's box, cut from both pictures, padded "
-            f"with the background and resampled alike to {base.crop_px} x {base.crop_px} px (by area when shrunk, bicubic when "
-            "enlarged); _crop is all of that square; _full the whole picture.",
-            f"Hands and face: boxes around the estimator's landmarks of confidence >= {base.landmark_confidence:g} (at least "
-            f"{base.min_landmarks} of them), {base.landmark_box_growth:.0%} wider and higher. A foot: ankle, heel and toe all "
-            f"that sure, the square around them, {detail.foot_growth:.0%} wider and higher. Frames without them are left out.",
+            (
+                f"_box, _hands, _face and _feet are measured on the square around the person's box, cut from both pictures, padded "
+                f"with the background and resampled alike to {base.crop_px} x {base.crop_px} px (by area when shrunk, bicubic when "
+                "enlarged); _crop is all of that square; _full the whole picture."
+            ),
+            (
+                f"Hands and face: boxes around the estimator's landmarks of confidence >= {base.landmark_confidence:g} (at least "
+                f"{base.min_landmarks} of them), {base.landmark_box_growth:.0%} wider and higher. A foot: ankle, heel and toe all "
+                f"that sure, the square around them, {detail.foot_growth:.0%} wider and higher. Frames without them are left out."
+            ),
         ]
     if protocol.has("flip") or protocol.has("ms"):
         sentences.append(

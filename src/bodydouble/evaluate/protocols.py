@@ -37,8 +37,10 @@ BODYDOUBLE_V1 = PictureProtocol(
     lpips=LpipsRule(network="alex", expects_signed=True, factor=1.0),
     detail=_DETAIL,
     notes=(
-        "Differs from heldout-v1: there the avatar is rendered at the size of the square; here its picture at the video's "
-        "size, as 8-bit RGBA, is cut and resampled as the frame is, so that anybody's pictures are scored by the same code.",
+        (
+            "Differs from heldout-v1: there the avatar is rendered at the size of the square; here its picture at the video's "
+            "size, as 8-bit RGBA, is cut and resampled as the frame is, so that anybody's pictures are scored by the same code."
+        ),
     ),
 )
 
@@ -63,12 +65,18 @@ EVA = PictureProtocol(
     lpips=LpipsRule(network="vgg", expects_signed=False, factor=1000.0),
     detail=_DETAIL,
     notes=(
-        "Test poses are not optimised on the picture; the source aligns SMPL-X to landmarks of the test frame and adds a "
-        "trained correction. The nearest of ours is the fit's pose.",
-        "The source replaces the prediction outside the projected box of the posed body (5 cm wider); here outside the "
-        "mask's box, which needs no body model.",
-        "The split is that of its web videos (140 of 280 frames, alternating); that of X-Humans (20 frames of other takes, "
-        "at rate 5) names neither takes nor cameras. How the paper cut hands and faces is not published, so they are absent.",
+        (
+            "Test poses are not optimised on the picture; the source aligns SMPL-X to landmarks of the test frame and adds a "
+            "trained correction. The nearest of ours is the fit's pose."
+        ),
+        (
+            "The source replaces the prediction outside the projected box of the posed body (5 cm wider); here outside the "
+            "mask's box, which needs no body model."
+        ),
+        (
+            "The split is that of its web videos (140 of 280 frames, alternating); that of X-Humans (20 frames of other takes, "
+            "at rate 5) names neither takes nor cameras. How the paper cut hands and faces is not published, so they are absent."
+        ),
         "That LPIPS is printed times 1000 is inferred from the size of the figures.",
     ),
 )
@@ -94,10 +102,14 @@ WILDAVATAR = PictureProtocol(
     lpips=LpipsRule(network="vgg", expects_signed=False, factor=1.0),
     detail=_DETAIL,
     notes=(
-        "Paper and early code test on 10 of 20 annotated frames, the released script on all 20, its training frames among "
-        "them; this is the former.",
-        "SSIM is called on floats without their range: scikit-image up to 0.19 assumed 2, newer versions refuse. The "
-        "HumanNeRF baseline is scored otherwise (8 bits, range 255): do not mix.",
+        (
+            "Paper and early code test on 10 of 20 annotated frames, the released script on all 20, its training frames among "
+            "them; this is the former."
+        ),
+        (
+            "SSIM is called on floats without their range: scikit-image up to 0.19 assumed 2, newer versions refuse. The "
+            "HumanNeRF baseline is scored otherwise (8 bits, range 255): do not mix."
+        ),
         "The source blackens the truth outside the projected box of the body; the mask does the same here.",
     ),
 )
@@ -125,8 +137,10 @@ NEUMAN = PictureProtocol(
     notes=(
         "The mask of the truth cuts the prediction too, so nothing outside it costs anything: worth 2 dB or more.",
         "ExAvatar fits the body to test frames (worth 5 dB on one scene); its own choice is therefore the registered pose.",
-        "NeuMan's own paper scores person and scene together (scikit-image on 8 bits, LPIPS alex), without fitting test "
-        "poses: other figures. Others use 80/10/10 splits of their own or all six scenes.",
+        (
+            "NeuMan's own paper scores person and scene together (scikit-image on 8 bits, LPIPS alex), without fitting test "
+            "poses: other figures. Others use 80/10/10 splits of their own or all six scenes."
+        ),
         "SSIM is torchmetrics' up to 1.4, which left 5 px of border out; later versions count it (about 0.003 lower here).",
     ),
 )
@@ -159,11 +173,15 @@ PEOPLESNAPSHOT_INSTANTAVATAR = PictureProtocol(
     lpips=LpipsRule(network="alex", expects_signed=False, factor=1.0),
     detail=_DETAIL,
     notes=(
-        "The source optimises the poses of test frames on their pictures with the avatar frozen; the registered pose is "
-        "ours. Tables of other papers on this set often do not.",
+        (
+            "The source optimises the poses of test frames on their pictures with the avatar frozen; the registered pose is "
+            "ours. Tables of other papers on this set often do not."
+        ),
         "The source renders at half size; here the picture at full size is halved as the frame is.",
-        "Masks are binary files halved with the frame, hence soft at the edge. Subjects other than these four have files "
-        "but no published figures.",
+        (
+            "Masks are binary files halved with the frame, hence soft at the edge. Subjects other than these four have files "
+            "but no published figures."
+        ),
         "SSIM is torchmetrics' of that time, whole windows only; LPIPS gets [0, 1] where [-1, 1] is expected.",
     ),
 )

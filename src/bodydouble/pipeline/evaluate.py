@@ -1,37 +1,132 @@
-"""Scores of a finished run."""
+"""Scores of a finished run, or of anybody's pictures, by a named protocol."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bodydouble.capture.folder import Capture
-from bodydouble.core.errors import InputError
-from bodydouble.evaluate.protocol import protocol_by_name
+from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.evaluate.geometry_protocol import GeometryProtocol
+from bodydouble.evaluate.picture_protocol import PictureProtocol
+from bodydouble.evaluate.picture_results import PictureScores
+from bodydouble.evaluate.picture_run import (
+    FrameChoice,
+    avatar_pictures,
+    empty_frames,
+    frames_rule,
+    frames_to_score,
+    score_pictures,
+)
+from bodydouble.evaluate.predictions import FolderPictures
+from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
+from bodydouble.evaluate.protocols import find_protocol
 from bodydouble.evaluate.results import HeldoutResult
 from bodydouble.pipeline.finish import score, trained_result
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.stages import LEDGER_NAME, Emit
 
+if TYPE_CHECKING:
+    from bodydouble.evaluate.lpips import Lpips
 
-def evaluate_run(folder: Path, protocol: str, device: str, emit: Emit) -> HeldoutResult:
-    """Score the avatar of a run on its held-out frames, anew.
+
+def evaluate_run(
+    folder: Path,
+    protocol: str,
+    device: str,
+    emit: Emit,
+    *,
+    frames: FrameChoice = "heldout",
+    lpips_folder: Path | None = None,
+) -> HeldoutResult | PictureScores:
+    """Score the avatar of a run, anew.
 
     Args:
         folder: Of a finished run.
-        protocol: Name of the protocol.
+        protocol: Name of a protocol for pictures.
         device: `auto`, `cpu` or `cuda`.
         emit: Told about progress.
+        frames: The run's held-out frames, or the protocol's own test frames (refused where training could see them).
+        lpips_folder: Holds the weights of LPIPS; by default the folder that BODYDOUBLE_LPIPS_DIR names.
     Raises:
-        InputError: When the folder is not a finished run.
-        ConfigError: When there is no such protocol.
+        InputError: When the folder is not a finished run, or test frames were open to training.
+        ConfigError: When there is no such protocol, or it does not score pictures.
     """
-    chosen = protocol_by_name(protocol)
+    chosen = _for_pictures(protocol)
     if not (folder / LEDGER_NAME).is_file():
         raise InputError(
             f"{folder} is not the folder of a run ({LEDGER_NAME} is missing). Name what `create` wrote with -o."
         )
     from bodydouble.pipeline.create import load_body
+    from bodydouble.render.select import make_rasterizer
 
     capture = Capture.open(folder / CAPTURE)
     avatar, refined_track = trained_result(folder, capture)
-    return score(capture, load_body("anny"), avatar, refined_track, device, emit, protocol=chosen)
+    body = load_body("anny")
+    if isinstance(chosen, HeldoutProtocol):
+        return score(capture, body, avatar, refined_track, device, emit, protocol=chosen)
+    lpips = _lpips(chosen, lpips_folder)
+    indices = frames_to_score(capture, chosen, frames)
+    rasterizer = make_rasterizer(device)
+    source = avatar_pictures(capture, body, avatar, refined_track, rasterizer, indices, chosen, emit)
+    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(chosen, frames))
+
+
+def evaluate_predictions(
+    folder: Path,
+    predictions: Path,
+    protocol: str,
+    emit: Emit,
+    *,
+    frames: FrameChoice = "heldout",
+    lpips_folder: Path | None = None,
+) -> PictureScores:
+    """Score pictures that anybody made of the person in a capture.
+
+    Args:
+        folder: A run, or a capture folder.
+        predictions: Pictures frame_%06d.png as `render --like` writes them.
+        protocol, emit, frames, lpips_folder: As for `evaluate_run`; the protocol's own test frames are allowed here, for
+            systems that kept to them in training.
+    Raises:
+        InputError: When pictures are missing, odd or too many.
+        ConfigError: When the protocol does not score pictures.
+    """
+    chosen = _for_pictures(protocol)
+    if isinstance(chosen, HeldoutProtocol):
+        raise ConfigError(
+            f"{HELDOUT_V1.name} renders the avatar at the size of its crops, so it cannot score finished pictures. "
+            "Use --protocol bodydouble-v1: the same split, boxes and poses on pictures at the video's size."
+        )
+    capture = open_capture(folder)
+    lpips = _lpips(chosen, lpips_folder)
+    indices = frames_to_score(capture, chosen, frames)
+    empty = set(empty_frames(capture, indices, chosen))
+    source = FolderPictures(
+        predictions,
+        width_px=capture.info.width_px,
+        height_px=capture.info.height_px,
+        required=[frame for frame in indices if frame not in empty],
+        allowed={*empty, *(frame - 1 for frame in indices)},
+    )
+    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(chosen, frames))
+
+
+def open_capture(folder: Path) -> Capture:
+    """The capture of a run folder, or the folder itself if it is one."""
+    return Capture.open(folder / CAPTURE if (folder / CAPTURE).is_dir() else folder)
+
+
+def _for_pictures(name: str) -> HeldoutProtocol | PictureProtocol:
+    chosen = find_protocol(name)
+    if isinstance(chosen, GeometryProtocol):
+        raise ConfigError(
+            f"{name} compares surfaces, so it needs true ones: name a synthetic performer's folder with --truth."
+        )
+    return chosen
+
+
+def _lpips(protocol: PictureProtocol, folder: Path | None) -> Lpips | None:
+    from bodydouble.evaluate.lpips import find_lpips
+
+    return find_lpips(protocol.lpips.network, folder) if protocol.has("lpips") else None

@@ -17,7 +17,7 @@ from bodydouble.evaluate.predictions import rgba_of_row
 from bodydouble.pipeline.stages import Emit
 from bodydouble.render.protocol import Rasterizer
 
-FrameChoice = Literal["heldout", "train", "all"]
+FrameChoice = Literal["heldout", "heldout-pairs", "train", "all"]
 PoseChoice = Literal["fit", "registered"]
 
 
@@ -29,6 +29,9 @@ def chosen_frames(capture: Capture, choice: FrameChoice) -> list[int]:
     """
     if choice == "heldout":
         frames = capture.heldout_indices()
+    elif choice == "heldout-pairs":
+        seen = set(capture.heldout_indices() + capture.train_indices())
+        frames = sorted({f for held in capture.heldout_indices() for f in (held - 1, held)} & seen)
     elif choice == "train":
         frames = capture.train_indices()
     else:
@@ -49,15 +52,21 @@ def registered_track(
     """The track with each of `frames` aligned to its own picture, the avatar frozen.
 
     Args:
-        refined_track: Poses as training left them, if they are known: training frames keep them.
+        refined_track: Poses as training left them, if they are known: training frames keep them, and the others start
+            from their neighbours' corrections, as in an evaluation.
     """
     from bodydouble.body.anny import load_anny
-    from bodydouble.evaluate.heldout import DEFAULT_REGISTER
+    from bodydouble.evaluate.heldout import DEFAULT_REGISTER, refined_indices
+    from bodydouble.evaluate.interpolate import interpolated_track
+    from bodydouble.evaluate.picture_run import with_poses
     from bodydouble.fit.register import register_frames
 
     trained = set() if refined_track is None else set(capture.train_indices())
     wanted = [index for index in frames if index not in trained]
-    start = capture.track() if refined_track is None else refined_track
+    start = capture.track()
+    if refined_track is not None:
+        train = refined_indices(capture, start, refined_track)
+        start = with_poses(interpolated_track(start, refined_track, train, wanted), refined_track, train)
     if not wanted:
         return start
     return register_frames(capture, load_anny(), avatar, start, wanted, rasterizer, DEFAULT_REGISTER, emit)

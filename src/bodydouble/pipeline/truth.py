@@ -150,7 +150,7 @@ def _estimator_iou(capture: Capture, masks: Path) -> float:
 
 
 def _avatar_iou(capture: Capture, avatar: Avatar, track: BodyTrack, masks: Path, device: str, emit: Emit) -> float:
-    from bodydouble.pipeline.likeness import rgba_of_row
+    from bodydouble.evaluate.predictions import rgba_of_row
     from bodydouble.render.select import make_rasterizer
 
     rasterizer = make_rasterizer(device)
