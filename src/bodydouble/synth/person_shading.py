@@ -11,23 +11,12 @@ import math
 import numpy as np
 
 from bodydouble.core.jit import kernel
+from bodydouble.synth.cloth_shading import cloth, mix, step
 from bodydouble.synth.noise_kernels import noise3
 from bodydouble.synth.shading import lamp_visibility
 
 # Columns of a palette row; see `materials`.
 _BASE, _SECOND, _THIRD, _FLAGS, _KIND = 0, 3, 6, 9, 12
-
-
-@kernel(inline=True, cached=False)
-def _step(low, high, x):
-    t = min(max((x - low) / (high - low), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
-
-
-@kernel(inline=True, cached=False)
-def _mix(out, row, column, share):
-    for k in range(3):
-        out[k] += (row[column + k] - out[k]) * share
 
 
 @kernel(cached=False)
@@ -54,29 +43,35 @@ def _skin(p, c, row, eyes, out):
             + 0.0035 * math.sin(min(max((outer + 0.020) / 0.048, 0.0), 1.0) * 2.4)
             - 0.1 * max(outer - 0.015, 0.0)
         )
-        thick = 0.0042 * _step(-0.024, -0.010, outer) * (1.0 - 0.75 * _step(0.012, 0.030, outer))
+        thick = 0.0042 * step(-0.024, -0.010, outer) * (1.0 - 0.75 * step(0.012, 0.030, outer))
         if thick > 0.0004:
             hair = noise3(outer * 420 + ey * 260, ey * 300, 3.0)
-            strength = 1.0 - _step(thick * 0.55, thick * 1.25, abs(ey - arch) + 0.0010 * hair)
-            _mix(out, row, _THIRD, 0.86 * strength)
+            strength = 1.0 - step(thick * 0.55, thick * 1.25, abs(ey - arch) + 0.0010 * hair)
+            mix(out, row, _THIRD, 0.86 * strength)
         # shade around the eye, and lashes close to the ball
         around = ex * ex / 0.00042 + ey * ey / 0.00016
         out[0] *= 1.0 - 0.13 * math.exp(-around)
         out[1] *= 1.0 - 0.17 * math.exp(-around)
         out[2] *= 1.0 - 0.17 * math.exp(-around)
     # An upper lid is dark where its lashes are.
-    _mix(out, row, _THIRD, 0.62 * _step(0.35, 0.95, c[1]))
-    lips = _step(0.15, 0.7, c[0])
+    mix(out, row, _THIRD, 0.62 * step(0.35, 0.95, c[1]))
+    if row[_FLAGS] > 0 and eyes[0, 1] - 0.16 < y < eyes[0, 1] - 0.035 and z > eyes[0, 2] - 0.09:
+        # a beard's shadow: moustache, chin and jaw
+        low = step(-0.050, -0.066, y - eyes[0, 1]) * (
+            1.0 - step(0.030, 0.052, abs(x)) * step(-0.075, -0.055, y - eyes[0, 1])
+        )
+        mix(out, row, _THIRD, row[_FLAGS] * low * (0.55 + 0.35 * noise3(x * 700, y * 700, z * 700)))
+    lips = step(0.15, 0.7, c[0])
     crease = 1.0 + 0.10 * noise3(x * 420, y * 60, z * 60)
     for k in range(3):
         out[k] += (row[_SECOND + k] * crease - out[k]) * lips
     gloss += 0.18 * lips
-    nail = _step(0.2, 0.7, c[3])
+    nail = step(0.2, 0.7, c[3])
     out[0] += (min(row[0] * 1.10, 1.0) - out[0]) * nail
     out[1] += (row[1] * 0.98 - out[1]) * nail
     gloss += 0.25 * nail
     streak = noise3(x * 300, y * 40, z * 300) + 0.6 * noise3(x * 700, y * 90, z * 700)
-    _mix(out, row, _THIRD, 0.9 * _step(-0.030, -0.014, c[2] + 0.004 * streak))
+    mix(out, row, _THIRD, 0.9 * step(-0.030, -0.014, c[2] + 0.004 * streak))
     return gloss
 
 
@@ -86,57 +81,16 @@ def _eye(p, row, eyes, out):
     side = 0 if p[0] > 0 else 1
     dx, dy, dz = p[0] - eyes[side, 0], p[1] - eyes[side, 1], p[2] - eyes[side, 2]
     r = math.sqrt(dx * dx + dy * dy)
-    vein = 0.04 * noise3(dx * 900, dy * 900, 1.0) * _step(0.006, 0.014, r)
+    vein = 0.04 * noise3(dx * 900, dy * 900, 1.0) * step(0.006, 0.014, r)
     out[0], out[1], out[2] = 0.78 + vein, 0.74 - vein, 0.72 - vein
     if dz > 0:
         spoke = noise3(math.atan2(dy, dx) * 7, r * 500, 2.0)
-        iris = 1.0 - _step(0.0056, 0.0063, r)
-        ring = 0.75 + 0.45 * spoke - 0.55 * _step(0.0044, 0.0060, r)
+        iris = 1.0 - step(0.0056, 0.0063, r)
+        ring = 0.75 + 0.45 * spoke - 0.55 * step(0.0044, 0.0060, r)
         for k in range(3):
             out[k] += (row[k] * ring * 1.3 - out[k]) * iris
-            out[k] *= 1.0 - 0.97 * (1.0 - _step(0.0022, 0.0028, r))
+            out[k] *= 1.0 - 0.97 * (1.0 - step(0.0022, 0.0028, r))
     return 0.9
-
-
-@kernel(cached=False)
-def _shirt(p, c, row, out):
-    """A knitted cloth with an emblem, stripes or checks, ribbed at its hems. Returns the gloss."""
-    x, y, z = p[0], p[1], p[2]
-    pattern = int(row[_FLAGS])
-    share = 0.0
-    if pattern == 1:
-        phase = y / 0.062 - math.floor(y / 0.062)
-        share = _step(0.30, 0.33, phase) * (1.0 - _step(0.62, 0.65, phase))
-    elif pattern == 2:
-        u = x / 0.075 - math.floor(x / 0.075)
-        v = y / 0.075 - math.floor(y / 0.075)
-        a = 1.0 if 0.25 < u < 0.62 else 0.0
-        b = 1.0 if 0.25 < v < 0.62 else 0.0
-        share = 0.42 * a + 0.42 * b
-        if abs(u - 0.86) < 0.02 or abs(v - 0.86) < 0.02:
-            share = 0.75
-    elif z > 0 and c[2] < 0.5:
-        # an emblem on the chest: a ring around a mountain
-        r = math.sqrt(x * x + (y - row[_FLAGS + 1]) ** 2)
-        ring = _step(0.066, 0.068, r) * (1.0 - _step(0.078, 0.080, r))
-        h = y - row[_FLAGS + 1] + 0.032
-        peak = 1.0 if (0 < h < 0.085 - 1.5 * abs(x)) or (0 < h < 0.055 - 1.4 * abs(x - 0.028)) else 0.0
-        share = max(ring, peak if r < 0.066 else 0.0)
-        phase = y - (row[_FLAGS + 1] - 0.115)
-        if 0 < phase < 0.016 and abs(x) < 0.10:
-            share = 1.0 if noise3(x * 95, 0.5, 9.0) > -0.12 else share  # a line of something like letters
-    out[0], out[1], out[2] = row[0], row[1], row[2]
-    _mix(out, row, _SECOND, share)
-    hem = c[0]
-    if hem > -0.022 or c[1] < 0.020:
-        edge = hem + 0.022 if hem > -0.022 else 0.020 - c[1]
-        tone = 0.80 if edge < 0.003 else 0.93
-        for k in range(3):
-            out[k] *= tone
-    grain = 1.0 + 0.07 * noise3(x * 260, y * 380, z * 260) + 0.05 * noise3(x * 25, y * 25, z * 25)
-    for k in range(3):
-        out[k] *= grain
-    return 0.02
 
 
 @kernel(cached=False)
@@ -148,9 +102,9 @@ def _trousers(p, c, row, out):
     grain = noise3(x * 330 + y * 330, y * 60, z * 330) + 0.6 * noise3(x * 120, y * 90, z * 120)
     out[0], out[1], out[2] = row[0], row[1], row[2]
     if denim:
-        fade = math.exp(-(across**2) / 0.0016) * _step(0.10, 0.25, below_waist) * (1.0 - _step(0.42, 0.60, below_waist))
+        fade = math.exp(-(across**2) / 0.0016) * step(0.10, 0.25, below_waist) * (1.0 - step(0.42, 0.60, below_waist))
         fade = fade * (0.8 + 0.4 * noise3(x * 12, y * 9, z * 12)) if z > 0 else 0.3 * fade
-        _mix(out, row, _SECOND, 0.55 * max(fade, 0.0))
+        mix(out, row, _SECOND, 0.55 * max(fade, 0.0))
         for k in range(3):
             out[k] *= 1.0 + 0.13 * grain
     else:
@@ -170,7 +124,7 @@ def _trousers(p, c, row, out):
     if seam or pocket or patch or fly:
         if denim:
             dash = 0.75 if noise3(x * 200, y * 200, z * 200) > -0.3 else 0.2
-            _mix(out, row, _THIRD, dash)
+            mix(out, row, _THIRD, dash)
         else:
             for k in range(3):
                 out[k] *= 0.72
@@ -186,7 +140,7 @@ def _trousers(p, c, row, out):
 def _shoe(p, c, row, is_sole, out):
     """A sneaker with laces, a toe cap and a ribbed sole. Returns the gloss."""
     x, y, z = p[0], p[1], p[2]
-    height, across, along = c[1], c[2], c[3]
+    height, across, along = c[0], c[1], c[2]
     out[0], out[1], out[2] = row[0], row[1], row[2]
     grain = 1.0 + 0.06 * noise3(x * 300, y * 300, z * 300)
     if is_sole:
@@ -198,13 +152,13 @@ def _shoe(p, c, row, is_sole, out):
         if tongue:
             bar = along * 62 - math.floor(along * 62)
             if bar < 0.42:
-                _mix(out, row, _SECOND, 0.9)
+                mix(out, row, _SECOND, 0.9)
             else:
                 grain *= 0.6
         elif along > 0.125 or (along < -0.035 and height < 0.05):
-            _mix(out, row, _SECOND, 0.55)
+            mix(out, row, _SECOND, 0.55)
         elif abs(height - 0.028 - 0.35 * (0.10 - along)) < 0.0055 and abs(across) > 0.02:
-            _mix(out, row, _SECOND, 0.9)
+            mix(out, row, _SECOND, 0.9)
     for k in range(3):
         out[k] *= grain
     return 0.14
@@ -217,7 +171,7 @@ def _hair(p, c, row, out):
     tone = 1.0 + 0.38 * strand + 0.12 * noise3(p[0] * 14, p[1] * 14, p[2] * 14)
     for k in range(3):
         out[k] = row[k] * max(tone, 0.25)
-    _mix(out, row, _SECOND, 0.22 * _step(0.5, 1.3, strand))
+    mix(out, row, _SECOND, 0.22 * step(0.5, 1.3, strand))
     return 0.10 + 0.10 * max(strand, 0.0)
 
 
@@ -232,8 +186,8 @@ def albedo(material, p, c, row, eyes, out):
         depth = 1.0 + 0.3 * noise3(p[0] * 150, p[1] * 150, p[2] * 150)
         out[0], out[1], out[2] = row[0] * depth, row[1] * depth, row[2] * depth
         return 0.3
-    if material == 3:
-        return _shirt(p, c, row, out)
+    if material == 3 or material >= 8:
+        return cloth(p, c, row, out)
     if material == 4:
         return _trousers(p, c, row, out)
     if material == 5 or material == 6:

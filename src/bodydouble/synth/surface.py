@@ -145,7 +145,24 @@ def with_hems(surface: Surface, normals: Float[ndarray, "n 3"], thickness_m: flo
     )
 
 
-def smoothstep(low: float, high: float, x: ndarray) -> ndarray:
+def reach_around(outline: Float[ndarray, "n 2"], angles: Float[ndarray, " a"]) -> Float[ndarray, " a"]:
+    """Distance from the origin to the convex hull of some points in a plane, in each direction.
+
+    Args:
+        outline: Points around the origin.
+        angles: Measured from the second axis towards the first, radians.
+    """
+    from scipy.spatial import ConvexHull
+
+    hull = outline[ConvexHull(outline).vertices]
+    following = np.roll(hull, -1, axis=0)
+    dense = np.concatenate([hull + (following - hull) * t for t in np.linspace(0, 1, 16, endpoint=False)])
+    angle, reach = np.arctan2(dense[:, 0], dense[:, 1]), np.linalg.norm(dense, axis=1)
+    order = np.argsort(angle)
+    return np.interp(angles, angle[order], reach[order], period=2 * np.pi)
+
+
+def smoothstep(low: float, high: float, x: ndarray | float) -> ndarray:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)

@@ -121,7 +121,7 @@ def stage(seed: int, num_frames: int, fps: float, width_px: int, height_px: int)
         person_m=person_m,
     )
     camera = video_camera(width_px, height_px, focal_px)
-    film = Film(performer, performance, lights, room, camera, floor_m=-_CAMERA_HEIGHT_M, person_m=person_m)
+    film = Film(performer, performance, lights, room, camera, floor_m=-_CAMERA_HEIGHT_M, person_m=person_m, fps_hz=fps)
     truth = SynthTruth(
         shape=performer.body_shape,
         rotvecs=performance.rotvecs,

@@ -6,61 +6,47 @@ and given a thickness. It is skinned by the body's own weights, smoothed. Shoes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from bodydouble.synth.looks import Look, Material
+from bodydouble.synth.coordinates import cloth_coordinates
+from bodydouble.synth.looks import HairStyle, Look, Material, Silhouette
+from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
 from bodydouble.synth.noise import noise_at
-from bodydouble.synth.surface import Smoother, Surface, compact, cut, refine, smoothstep, vertex_normals, with_hems
-
-NUM_COORDINATES = 7
-"""Last columns of a surface's attributes: x, y, z for textures in metres, and four values that materials define."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mannequin:
-    """The body that is to be dressed, in the rest pose."""
-
-    points: Float[ndarray, "verts 3"]
-    normals: Float[ndarray, "verts 3"]
-    faces: Int[ndarray, "faces 3"]
-    weights: Float[ndarray, "verts bones"]
-    joints: dict[str, ndarray]
-    """Rest joints by humanoid bone name."""
-    bone_place: dict[str, int]
-    """Column of `weights` by humanoid bone name."""
-    arm_share: Float[ndarray, " verts"]
-    """How much a vertex belongs to an arm (from the upper arm down)."""
-    skin: Int[ndarray, " skin"]
-    """Vertices of the outer skin: neither eyes nor the inside of the mouth."""
-    ears: Float[ndarray, " verts"]
-
-    @property
-    def crotch_m(self) -> float:
-        """Height of the lowest point between the legs."""
-        middle = np.abs(self.points[:, 0]) < 0.008
-        return float(self.points[self.skin][middle[self.skin], 1].min())
+from bodydouble.synth.surface import (
+    Smoother,
+    Surface,
+    compact,
+    cut,
+    reach_around,
+    refine,
+    smoothstep,
+    vertex_normals,
+    with_hems,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Something worn."""
-
-    surface: Surface
-    material: Int[ndarray, " faces"]
-    covers: Float[ndarray, " verts"]
-    """How deep below its edges each vertex of the body lies under this piece, metres; negative outside."""
+def clothes(body: Mannequin, look: Look) -> list[Piece]:
+    """What lies close to trunk and limbs; skirts and coats get their loose part from `loose`."""
+    worn = [_shirt(body, look)]
+    if look.silhouette not in (Silhouette.SKIRT, Silhouette.DRESS):
+        worn.append(_trousers(body, look))
+    return worn
 
 
-def dress(body: Mannequin, look: Look) -> list[Piece]:
-    """Everything the performer wears, hair included."""
-    pieces = [_trousers(body, look), _shirt(body, look), _hair(body, look)]
-    pieces += [_shoe(body, look, side) for side in ("left", "right")]
-    if look.hair_bun:
+def shoes(body: Mannequin, look: Look) -> list[Piece]:
+    """A pair of sneakers."""
+    return [_shoe(body, look, side) for side in ("left", "right")]
+
+
+def hairdo(body: Mannequin, look: Look) -> list[Piece]:
+    """Hair of the look's style; the first piece covers the scalp."""
+    pieces = [_hair(body, look)]
+    if look.hair_style == HairStyle.BUN:
         pieces.append(_bun(body))
+    if look.hair_style == HairStyle.BOB:
+        pieces.append(_bob(body, look))
     return pieces
 
 
@@ -133,7 +119,8 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
     on_arm = body.arm_share > 0.5
     collar_normal = np.array([0.0, 0.88, 0.47])
     below_collar = -(p - (neck + np.array([0.0, -0.012, 0.03]))) @ collar_normal
-    hem = body.crotch_m + 0.030
+    tucked = look.silhouette in (Silhouette.SKIRT, Silhouette.DRESS, Silhouette.COAT)
+    hem = hip[1] + 0.040 if tucked else body.crotch_m + 0.030
     above_hem = p[:, 1] - hem
     field = np.minimum(below_collar, np.where(on_arm, sleeve_end - along, above_hem))
 
@@ -157,9 +144,9 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
     )
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     hung = _hang(surface, normals, offset_m=offset, clearance_m=0.010, rounds=10, folds_m=folds)
-    c, q = hung.attributes[:, -NUM_COORDINATES:], hung.points
-    c[:, 0], c[:, 2] = q[:, 0], q[:, 2]
-    c[:, 1] = np.where(arm > 0.5, shoulder[1] - _along_arm(body, q), q[:, 1])
+    c = hung.attributes[:, -NUM_COORDINATES:]
+    edge = np.minimum(np.abs(c[:, 3]), np.maximum(c[:, 4], 0.0))
+    c[:] = cloth_coordinates(body, hung.points, on_arm=c[:, 5], on_leg=np.zeros(len(c)), hem_m=edge)
     done = _finish(hung, 0.006)
     return Piece(surface=done, material=np.full(len(done.faces), Material.SHIRT), covers=field)
 
@@ -168,7 +155,8 @@ def _trousers(body: Mannequin, look: Look) -> Piece:
     p = body.points
     hip, ankle, knee = body.joints["leftUpperLeg"], body.joints["leftFoot"], body.joints["leftLowerLeg"]
     waist = hip[1] + 0.055
-    field = np.minimum(waist - p[:, 1], p[:, 1] - (ankle[1] - 0.018))
+    cuff = knee[1] - 0.02 if look.silhouette == Silhouette.SHORTS else ankle[1] - 0.018
+    field = np.minimum(waist - p[:, 1], p[:, 1] - cuff)
     field = np.where(body.arm_share > 0.02, -1.0, field)
     coordinates = np.zeros((len(p), NUM_COORDINATES))
     coordinates[:, :3] = p
@@ -258,6 +246,42 @@ def _bun(body: Mannequin) -> Piece:
     return Piece(surface=surface, material=np.full(len(faces), Material.HAIR), covers=np.full(len(body.points), -1.0))
 
 
+def _bob(body: Mannequin, look: Look) -> Piece:
+    """Hair that falls from the crown around the back and the sides of the head to the neck."""
+    eye, neck = body.joints["leftEye"], body.joints["neck"]
+    p = body.points[body.skin]
+    head = p[(p[:, 1] > neck[1] + 0.03) & (body.ears[body.skin] < 0.3)]
+    middle = np.array([0.0, 0.0, (head[:, 2].min() + eye[2]) / 2])
+    azimuth = np.radians(np.linspace(68, 292, 57))
+    heights = np.linspace(eye[1] + 0.112, neck[1] + 0.020, 26)
+    out = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], 1)
+    grid, radius = [], np.zeros(len(azimuth))
+    edge = smoothstep(0.0, 0.3, azimuth - azimuth[0]) * smoothstep(0.0, 0.3, azimuth[-1] - azimuth)
+    for height in heights:
+        near = np.abs(head[:, 1] - height) < 0.012
+        here = reach_around((head[near] - middle)[:, [0, 2]], azimuth) if near.sum() > 8 else radius
+        radius = np.maximum(here, 0.99 * radius)  # hair hangs from where the head is widest
+        depth = smoothstep(0.0, 0.09, heights[0] - height)
+        away = radius + 0.003 + (0.004 + look.hair_volume_m) * depth * (0.35 + 0.65 * edge)
+        grid.append(middle + out * away[:, None] + [0.0, height, 0.0])
+    points = np.stack(grid)
+    for _ in range(3):
+        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4
+        points[:, 1:-1] = (points[:, :-2] + 2 * points[:, 1:-1] + points[:, 2:]) / 4
+    flat = points.reshape(-1, 3)
+    strands = np.stack([np.repeat(out[None, :, axis], len(heights), 0).ravel() for axis in (0, 2)], 1)
+    flat = flat + np.stack([strands[:, 0], np.zeros(len(flat)), strands[:, 1]], 1) * (
+        0.004 * noise_at(np.concatenate([strands * 14, flat[:, 1:2] * 9], 1))[:, None]
+    )
+    attributes = _rigid_attributes(body, flat, "head")
+    attributes[:, -NUM_COORDINATES:][:, 3:5] = strands
+    attributes[:, -NUM_COORDINATES:][:, 5] = heights[0] - flat[:, 1]
+    faces = _grid_faces(len(heights), len(azimuth), flip=False)
+    surface = Surface(points=flat, faces=faces, attributes=attributes)
+    done = _finish(surface, 0.012)
+    return Piece(surface=done, material=np.full(len(done.faces), Material.HAIR), covers=np.full(len(body.points), -1.0))
+
+
 def _grid_faces(rows: int, columns: int, *, flip: bool, closed: bool = False) -> Int[ndarray, "f 3"]:
     """Triangles of a grid of `rows` times `columns` vertices; `closed` joins the last column to the first."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
@@ -306,7 +330,7 @@ def _shoe(body: Mannequin, look: Look, side: str) -> Piece:
     material = np.where(ring_of_face <= 4, Material.SOLE, Material.SHOE)
     surface = Surface(points=points, faces=faces, attributes=attributes)
     covers = np.where((np.sign(p[:, 0]) == sign) & (body.arm_share < 0.02), top - 0.012 - p[:, 1], -1.0)
-    return Piece(surface=surface, material=material, covers=covers)
+    return Piece(surface=surface, material=material, covers=covers, on_ground=True)
 
 
 def _outline(points: ndarray, gap_m: float, count: int) -> Float[ndarray, "count 2"]:
