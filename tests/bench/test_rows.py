@@ -64,7 +64,9 @@ def test_rows_survive_the_file(tmp_path: Path):
     assert back[3] == TOLD
 
 
-@pytest.mark.parametrize("text", ["{}", '{"schema": 7, "rows": []}', '{"schema": 1, "rows": [{"name": "a"}]}', "not json"])
+@pytest.mark.parametrize(
+    "text", ["{}", '{"schema": 7, "rows": []}', '{"schema": 1, "rows": [{"name": "a"}]}', "not json"]
+)
 def test_a_damaged_baseline_is_refused(tmp_path: Path, text: str):
     (tmp_path / "rows.json").write_text(text)
     with pytest.raises(InputError, match="rows.json"):

@@ -164,13 +164,13 @@ def test_cloth_swings_and_stays_out_of_the_body(seed):
     assert loose is not None
     chosen = slice(loose.first_vertex, loose.first_vertex + loose.rows * loose.columns)
     faces, moved = loose.collider_faces.numpy(), []
-    for frame in (0, 18, 24, 30):
+    for frame in (0, 20, 24):
         cloth = actor.vertices_world(frame)[chosen]
         skinned = actor._posed(frame).vertices()[chosen]
         moved.append(float((cloth - skinned).norm(dim=1).max()))
         skin = actor.body_vertices_world(frame)[loose.collider_vertices].double().numpy()
         points = cloth.double().numpy()
-        points = points[cKDTree(skin).query(points)[0] < 0.03][::2]
+        points = points[cKDTree(skin).query(points)[0] < 0.03][::6]
         inside = points[_inside(points, skin[faces])]
         if len(inside):  # how far from a dense sample of the skin
             steps = np.linspace(0, 1, 6)

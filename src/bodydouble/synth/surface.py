@@ -162,7 +162,7 @@ def reach_around(outline: Float[ndarray, "n 2"], angles: Float[ndarray, " a"]) -
     return np.interp(angles, angle[order], reach[order], period=2 * np.pi)
 
 
-def smoothstep(low: float, high: float, x: ndarray | float) -> ndarray:
+def smoothstep(low: float, high: float, x: ndarray) -> ndarray:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3 - 2 * t)

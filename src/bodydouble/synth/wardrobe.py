@@ -257,11 +257,11 @@ def _bob(body: Mannequin, look: Look) -> Piece:
     out = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], 1)
     grid, radius = [], np.zeros(len(azimuth))
     edge = smoothstep(0.0, 0.3, azimuth - azimuth[0]) * smoothstep(0.0, 0.3, azimuth[-1] - azimuth)
-    for height in heights:
+    depths = smoothstep(0.0, 0.09, heights[0] - heights)
+    for height, depth in zip(heights, depths, strict=True):
         near = np.abs(head[:, 1] - height) < 0.012
         here = reach_around((head[near] - middle)[:, [0, 2]], azimuth) if near.sum() > 8 else radius
         radius = np.maximum(here, 0.99 * radius)  # hair hangs from where the head is widest
-        depth = smoothstep(0.0, 0.09, heights[0] - height)
         away = radius + 0.003 + (0.004 + look.hair_volume_m) * depth * (0.35 + 0.65 * edge)
         grid.append(middle + out * away[:, None] + [0.0, height, 0.0])
     points = np.stack(grid)
