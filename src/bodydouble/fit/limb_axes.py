@@ -27,6 +27,7 @@ _LIMBS = (
 )
 """From joint, to joint, and how far an edge may be from the axis, metres."""
 _TRUNK = (("hips", "chest", 0.35), ("chest", "neck", 0.35), ("neck", "head", 0.15))
+_SHORTEST_M = 0.03
 _ALONG = (0.25, 0.4, 0.55, 0.7, 0.85)
 _STEP_M = 0.002
 _MASK_LEVEL = 127
@@ -64,6 +65,8 @@ def limb_points(problem: Problem, body: BodyModel, rest: Rest) -> LimbPoints:
     limbs = [(f"{side}{start}", f"{side}{end}", reach_m) for side in SIDES for start, end, reach_m in _LIMBS]
     for number, (start, end, reach_m) in enumerate((*limbs, *_TRUNK)):
         a, b = node[start], node[end]
+        if np.linalg.norm(rest.joints[b] - rest.joints[a]) < _SHORTEST_M:
+            continue
         for share in _ALONG:
             nodes.append(a)
             levers.append(share * (rest.joints[b] - rest.joints[a]))
