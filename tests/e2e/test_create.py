@@ -26,7 +26,7 @@ from bodydouble.core.errors import OutputError
 from bodydouble.core.events import Progress
 from bodydouble.pipeline.create import RunResult
 from bodydouble.pipeline.demo import Performance, demo
-from bodydouble.synth.synthesise import synthesise
+from bodydouble.synth.synthesise import SynthConfig, synthesise
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 REPORT_KEYS = ("seconds", "peak_rss_mb", "splats", "avatar_mb", "heldout", "warnings")
@@ -40,7 +40,7 @@ HELDOUT_KEYS = (
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 frames of a synthetic performer."""
     folder = tmp_path_factory.mktemp("performer")
-    synthesise(folder, seed=3, seconds=SECONDS, fps=FPS, size=SIZE)
+    synthesise(folder, SynthConfig(seed=3, seconds=SECONDS, fps=FPS, size=SIZE, scene="room"))
     return folder / "video.mp4"
 
 

@@ -224,8 +224,26 @@ class VideoWriter:
             video.write(rgb)
     """
 
-    def __init__(self, path: Path | str, fps_hz: float | int, width_px: int, height_px: int, crf: int = 18) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        fps_hz: float | int,
+        width_px: int,
+        height_px: int,
+        crf: int = 18,
+        *,
+        bitrate_bps: int | None = None,
+    ) -> None:
+        """
+        Args:
+            path: Where to.
+            fps_hz: Frame rate.
+            width_px, height_px: Size of the frames.
+            crf: Constant quality of x264; lower is better.
+            bitrate_bps: Mean bit rate instead of constant quality.
+        """
         self.path = Path(path)
+        self._bitrate_bps = bitrate_bps
         self._fps = Fraction(fps_hz).limit_denominator(1001 * 60)
         self._size_px = (width_px, height_px)
         self._crf = crf
@@ -240,9 +258,8 @@ class VideoWriter:
             av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
         )
         width_px, height_px = self._size_px
-        stream = self._container.add_stream(
-            "libx264", rate=self._fps, options={"crf": str(self._crf), "preset": "veryfast"}
-        )
+        quality = {"crf": str(self._crf)} if self._bitrate_bps is None else {"b": str(self._bitrate_bps)}
+        stream = self._container.add_stream("libx264", rate=self._fps, options={**quality, "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width_px + width_px % 2, height_px + height_px % 2, "yuv420p"
         stream.codec_context.color_range = 1
         stream.codec_context.colorspace = 1

@@ -121,6 +121,37 @@ def bench(command: options.Bench) -> int:
     return 1 if result.problems else 0
 
 
+def synth(command: options.Synth) -> int:
+    """`bodydouble synth`."""
+    from bodydouble.pipeline.create import use_threads
+    from bodydouble.synth.synthesise import SynthConfig, synthesise
+    from bodydouble.synth.truth import read_truth
+
+    use_threads(command.threads)
+    config = SynthConfig(
+        seed=command.performer,
+        motion=command.motion,
+        camera=command.camera,
+        orbit_deg=command.orbit_deg,
+        scene=command.scene,
+        seconds=command.seconds,
+        fps=command.fps,
+        size=_parse_size(command.size),
+        bitrate_mbps=command.bitrate,
+        wardrobe=command.wardrobe,
+        truth_every=command.truth_every,
+        extra_views=command.extra_views,
+    )
+    with ProgressPrinter(()) as emit:
+        index = read_truth(synthesise(command.out, config, emit)).index
+    facts = {"frames": index.num_frames, "scene": index.scene, "camera": index.camera, "bitrate_bps": index.bitrate_bps}
+    if command.json:
+        _print_json({"folder": str(command.out), "video": str(command.out / "video.mp4"), **facts})
+    else:
+        print(f"{index.num_frames} frames ({index.scene}, {index.camera} camera) and their truth are in {command.out}.")
+    return 0
+
+
 def doctor(command: options.Doctor) -> int:
     """`bodydouble doctor`."""
     import dataclasses

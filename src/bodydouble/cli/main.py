@@ -73,6 +73,7 @@ def _run(command: Any) -> int:
         options.Render: commands.render,
         options.Evaluate: commands.evaluate,
         options.Bench: commands.bench,
+        options.Synth: commands.synth,
         options.Doctor: commands.doctor,
     }
     return table[type(command)](command)

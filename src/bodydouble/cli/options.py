@@ -149,6 +149,40 @@ class Bench(Compute):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Synth(Common):
+    """Film a synthetic performer and write the video with the exact truth about it: body, masks, depth, cameras."""
+
+    out: Annotated[Path, _Out]
+    """Folder for the results; new or empty."""
+    performer: int = 0
+    """Seed of body, clothes, scene and light; another number is another performer somewhere else."""
+    motion: Annotated[str, tyro.conf.arg(metavar="FILE|NAME")] = "performance"
+    """`performance` (turns around, hands, face), a built-in motion (idle, wave, turn, squat, dance), or a .bvh or .npz file."""
+    camera: Literal["static", "orbit", "handheld"] = "static"
+    """On a tripod, around the performer, or in somebody's hands."""
+    orbit_deg: float = 90.0
+    """How far an orbiting camera goes around."""
+    scene: Literal["auto", "room", "outdoors"] = "auto"
+    """Where; `auto` lets the seed choose."""
+    seconds: float = 10.0
+    """Length of the video."""
+    size: str = "1280x720"
+    """Width x height in pixels, both even."""
+    fps: float = 24.0
+    """Frames per second."""
+    bitrate: Annotated[float | None, tyro.conf.arg(metavar="MBIT/S")] = None
+    """Of the H.264 video. By default 0.25 bit for each pixel of each frame (5.5 at 1280x720 and 24 frames/s)."""
+    wardrobe: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of MakeHuman clothes and hair (.mhclo) to dress the performer from."""
+    truth_every: int = 8
+    """Depth, normals, body parts and meshes of the last of every so many frames; 1 for all. Masks and poses are of all."""
+    extra_views: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Pictures from K other cameras, of up to six of those frames, for scoring novel views."""
+    threads: int = 0
+    """Threads to use; 0 for as many as there are cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor(Common):
     """Say what this machine has, and what each missing thing would bring."""
 
@@ -160,5 +194,6 @@ Command = (
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

@@ -13,6 +13,7 @@ from bodydouble.core.events import Checkpointed, Done, Evaluated, Event, Progres
 _WORDS = {
     "perform": "filming a synthetic performer",
     "synthesise": "filming a synthetic performer",
+    "extra views": "rendering extra views",
     "compile kernels": "compiling kernels (slow only the first time)",
     "body": "preparing the body model (only the first time)",
     "perceive": "looking at every frame",

@@ -1,6 +1,6 @@
 """The demo: a synthetic performer whose truth is known, made into an avatar and scored against that truth.
 
-DIR/performer/     video.mp4, truth.safetensors, truth_masks/
+DIR/performer/     the video and the truth about it (docs/synth-format.md)
 DIR/truth.json     scores against the truth
 DIR/...            everything `create` leaves
 """
@@ -68,18 +68,18 @@ def demo(out: Path, config: CreateConfig, performance: Performance, emit: Emit, 
 
 def _perform_stage(run: Run, performance: Performance) -> Stage:
     def work(emit: Emit) -> None:
-        from bodydouble.synth.synthesise import synthesise
+        from bodydouble.synth.synthesise import SynthConfig, synthesise
 
         folder = run.folder / PERFORMER
         remove_tree(folder)
-        synthesise(
-            folder,
+        config = SynthConfig(
             seed=performance.seed,
             seconds=performance.seconds,
             fps=performance.fps_hz,
             size=(performance.width_px, performance.height_px),
-            emit=emit,
+            scene="room",
         )
+        synthesise(folder, config, emit)
 
     return Stage(
         name="perform",

@@ -18,7 +18,7 @@ from bodydouble.evaluate.joints import mpjpe_m, pa_mpjpe_m
 from bodydouble.evaluate.masks import mask_iou
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.stages import Emit
-from bodydouble.synth.synthesise import MASKS_NAME, TRUTH_NAME, SynthTruth, read_truth
+from bodydouble.synth.truth import Truth, read_truth
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _NOT_JOINTS = ("Eye", "jaw")
@@ -48,7 +48,7 @@ def score_against_truth(
     """
     from bodydouble.pipeline.finish import trained_result
 
-    truth = read_truth(performer / TRUTH_NAME)
+    truth = read_truth(performer)
     capture = Capture.open(run_folder / CAPTURE)
     track = capture.track()
     avatar, refined = trained_result(run_folder, capture)
@@ -69,10 +69,10 @@ def score_against_truth(
         "pose_error_refined_mm": error_mm(refined_joints, trained),
         "finger_error_mm": _finger_error_mm(fit_joints[rows], true_joints[rows], fingers),
         "joint_error_px": _joint_error_px(track, truth, fit_joints, true_joints, main, rows),
-        "height_error_cm": 100.0 * float(body.height_m(track.shape) - body.height_m(truth.shape)),
-        "focal_error_percent": 100.0 * (float(track.focal_px) / float(truth.focal_px) - 1.0),
-        "mask_iou": _estimator_iou(capture, performer / MASKS_NAME),
-        "avatar_iou": _avatar_iou(capture, avatar, track, performer / MASKS_NAME, device, emit),
+        "height_error_cm": 100.0 * float(body.height_m(track.shape) - body.height_m(truth.values.shape)),
+        "focal_error_percent": 100.0 * (float(track.focal_px) / float(truth.values.focal_px[0, 0]) - 1.0),
+        "mask_iou": _estimator_iou(capture, truth),
+        "avatar_iou": _avatar_iou(capture, avatar, track, truth, device, emit),
     }
 
 
@@ -99,13 +99,11 @@ def _joints(track: BodyTrack, body: BodyModel) -> Float[np.ndarray, "frames bone
         return posed.joints_world.numpy()
 
 
-def _true_joints(
-    truth: SynthTruth, body: BodyModel, frame_indices: torch.Tensor
-) -> Float[np.ndarray, "frames bones 3"]:
-    at = frame_indices.long()
+def _true_joints(truth: Truth, body: BodyModel, frame_indices: torch.Tensor) -> Float[np.ndarray, "frames bones 3"]:
+    at, values = frame_indices.long(), truth.values
     with torch.no_grad():
-        pose = Pose(rotvecs=truth.rotvecs[at], translation_world_m=truth.translation_world_m[at])
-        return body.with_shape(truth.shape).with_pose(pose).joints_world.numpy()
+        pose = Pose(rotvecs=values.rotvecs[at], translation_world_m=values.translation_world_m[at])
+        return body.with_shape(values.shape).with_pose(pose).joints_world.numpy()
 
 
 def _finger_error_mm(joints: np.ndarray, true_joints: np.ndarray, fingers: list[tuple[int, list[int]]]) -> float:
@@ -119,7 +117,7 @@ def _finger_error_mm(joints: np.ndarray, true_joints: np.ndarray, fingers: list[
 
 def _joint_error_px(
     track: BodyTrack,
-    truth: SynthTruth,
+    truth: Truth,
     joints: np.ndarray,
     true_joints: np.ndarray,
     main: list[int],
@@ -128,28 +126,20 @@ def _joint_error_px(
     here, _ = video_camera(track.width_px, track.height_px, track.focal_px).project(
         torch.from_numpy(joints[rows][:, main])
     )
-    there, _ = video_camera(truth.width_px, truth.height_px, truth.focal_px).project(
-        torch.from_numpy(true_joints[rows][:, main])
-    )
+    there, _ = truth.camera(0).project(torch.from_numpy(true_joints[rows][:, main]))
     return float((here - there).norm(dim=-1).mean())
 
 
-def _true_mask(folder: Path, frame_index: int) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(folder / f"frame_{frame_index:06d}.png")) > 127
-
-
-def _estimator_iou(capture: Capture, masks: Path) -> float:
+def _estimator_iou(capture: Capture, truth: Truth) -> float:
     found = []
     for index in capture.observations().frame_indices.tolist():
         mask = capture.mask(index)
         if mask is not None:
-            found.append(mask_iou(mask > 127, _true_mask(masks, index)))
+            found.append(mask_iou(mask > 127, truth.mask(index) > 127))
     return float(np.mean(found)) if found else 0.0
 
 
-def _avatar_iou(capture: Capture, avatar: Avatar, track: BodyTrack, masks: Path, device: str, emit: Emit) -> float:
+def _avatar_iou(capture: Capture, avatar: Avatar, track: BodyTrack, truth: Truth, device: str, emit: Emit) -> float:
     from bodydouble.evaluate.predictions import rgba_of_row
     from bodydouble.render.select import make_rasterizer
 
@@ -160,6 +150,6 @@ def _avatar_iou(capture: Capture, avatar: Avatar, track: BodyTrack, masks: Path,
     found = []
     for done, index in enumerate(frames, start=1):
         rgba = rgba_of_row(avatar, track, row_of[index], camera, rasterizer)
-        found.append(mask_iou(rgba[..., 3] > 127, _true_mask(masks, index)))
+        found.append(mask_iou(rgba[..., 3] > 127, truth.mask(index) > 127))
         emit(Progress(stage="score", done=done, total=len(frames), unit="frames"))
     return float(np.mean(found)) if found else 0.0

@@ -1,10 +1,16 @@
-"""Filming a performer in a room: poses, light, shadows and the camera's picture, frame by frame."""
+"""Filming a performer in a scene: poses, light, shadows, motion blur and the camera's picture, frame by frame.
+
+A frame is exposed for a share of its time, in the middle of which its truth holds. Four samples of each pixel, at four
+places of it, stand for the exposure; where something moves fast they are taken at four (or twice four) times, so that
+what is blurred in the picture is blurred in the mask too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +18,11 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.render.mesh import MeshImage, rasterize_mesh, visible_vertices
 from bodydouble.synth.actor import Actor
-from bodydouble.synth.motion import Performance
-from bodydouble.synth.performer import Performer
-from bodydouble.synth.room import Lights, Room
+from bodydouble.synth.cameras import CameraPath
+from bodydouble.synth.scene import Layers, Scene, sphere_directions
 from bodydouble.synth.surface import Smoother
 
 _SKY_DIRECTIONS = 14
@@ -28,9 +32,18 @@ _SKY_MAP_PX = 176
 _LAMP_MAP_PX = 640
 _REACH_M = 1.35
 """Radius of a sphere around the performer's middle that holds all of it."""
+_GRID_CELL_M, _GRID_CELLS = 0.03, 112
+"""The performer's soft shadow on the floor: this many cells square."""
+_LAMP_SOFTNESS = 0.055
+"""How much wider a shadow's edge is for each metre behind the performer."""
+_SHADOW_LEVELS = 5
 _EXPOSURE = 1.12
-_GRAIN = 1.1
 _WORKERS = 2
+_SUBPIXELS = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Column and row of the four samples of a pixel."""
+_STILL_PX, _FAST_PX = 0.6, 7.0
+"""Motion during the exposure from which the samples are taken at different times, and at twice as many."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,190 +55,378 @@ class Shot:
     """How much of each pixel the performer covers, 0 to 255."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """How the camera records light."""
+
+    shutter: float = 0.5
+    """Share of a frame's time during which light is taken in; 0 for no motion blur."""
+    grain: float = 1.1
+    """Standard deviation of the noise in middle tones, 8-bit steps; grows with the root of the light."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lit:
+    """The performer at one moment, with the light on it."""
+
+    points: Float[ndarray, "verts 3"]
+    normals: Float[ndarray, "verts 3"]
+    lamp_image: MeshImage
+    lamp_camera: Camera
+
+
 class Film:
     """Renders any frame of a performance; frames are independent of each other.
 
     Args:
-        floor_m: Height of the floor in the camera's world.
-        person_m: Where the performer stands, along Z.
+        actor: Who moves how.
+        scene: Where.
+        path: The camera of each frame.
+        sensor: Exposure and noise.
     """
 
-    def __init__(
-        self,
-        performer: Performer,
-        performance: Performance,
-        lights: Lights,
-        room: Room,
-        camera: Camera,
-        *,
-        floor_m: float,
-        person_m: float,
-        fps_hz: float,
-    ) -> None:
-        self.performer, self.performance, self.camera = performer, performance, camera
-        self._lights, self._room = lights, room
-        self.translations_world_m = self._stand_on_floor(floor_m, person_m)
-        self.actor = Actor(performer, performance, self.translations_world_m, fps_hz=fps_hz)
-        self._middle = torch.tensor([0.0, floor_m + 0.95, person_m])
-        self._faces = performer.faces.numpy()
-        self._materials = performer.face_material.numpy()
-        self._coordinates = performer.coordinates.double().numpy()
-        self._palette = performer.palette.double().numpy()
-        self._eyes = performer.eyes_rest_m.double().numpy()
-        self._directions = _sphere(_SKY_DIRECTIONS)
-        self._smoother = Smoother(self._faces, len(performer.coordinates))
+    def __init__(self, actor: Actor, scene: Scene, path: CameraPath, sensor: Sensor | None = None) -> None:
+        self.actor, self.scene, self.path = actor, scene, path
+        self.performer, self.sensor = actor.performer, sensor or Sensor()
+        self._faces = self.performer.faces.numpy()
+        self._materials = self.performer.face_material.numpy()
+        self._coordinates = self.performer.coordinates.double().numpy()
+        self._palette = self.performer.palette.double().numpy()
+        self._eyes = self.performer.eyes_rest_m.double().numpy()
+        self._directions = sphere_directions(_SKY_DIRECTIONS)
+        self._smoother = Smoother(self._faces, len(self.performer.coordinates))
+        joints = self.performer.shaped.joints_rest[0]
+        self.roots_world = actor.translations_world_m + joints
+        self._still: Layers | None = None if path.moves else self._layers(0, 1)
+        self._vertices: dict[int, Tensor] = {}
 
     @property
     def num_frames(self) -> int:
-        return len(self.performance.rotvecs)
-
-    def _stand_on_floor(self, floor_m: float, person_m: float) -> Float[Tensor, "frames 3"]:
-        """Translations that put the lowest point of the soles on the floor in every frame."""
-        performer, performance = self.performer, self.performance
-        soles = performer.ground_vertices
-        rig = performer.shaped.rig
-        shoes = performer.shaped.replace(
-            vertices_rest=performer.shaped.vertices_rest[soles],
-            rig=rig.replace(skin_joints=rig.skin_joints[soles], skin_weights=rig.skin_weights[soles]),
-        )
-        pose = Pose(rotvecs=performance.rotvecs, translation_world_m=torch.zeros(self.num_frames, 3))
-        translations = performance.sway_m.clone()
-        translations[:, 1] += floor_m - shoes.with_pose(pose).vertices()[..., 1].amin(1)
-        translations[:, 2] += person_m - performer.shaped.joints_rest[0, 2]
-        return translations
+        return self.actor.num_frames
 
     def vertices_world(self, frame: int) -> Float[Tensor, "verts 3"]:
-        """The dressed body in one frame, metres."""
-        return self.actor.vertices_world(frame)
+        """The dressed body in the middle of a frame's exposure, metres."""
+        found = self._vertices.get(frame)
+        if found is None:
+            found = self.actor.vertices_world(frame)
+            self._vertices[frame] = found
+            for old in [k for k in list(self._vertices) if abs(k - frame) > 12]:
+                self._vertices.pop(old, None)
+        return found
 
-    def shots(self) -> Iterator[Shot]:
-        """All frames in order, a few of them rendered ahead."""
+    def vertices_at(self, frame: int, later: float) -> Float[Tensor, "verts 3"]:
+        """The dressed body a part of a frame's time later: a parabola through the frame and its neighbours.
+
+        Args:
+            frame: Number of the frame.
+            later: In frames, between -1 and 1.
+        """
+        here = self.vertices_world(frame)
+        if later == 0 or self.num_frames < 2:
+            return here
+        before = self.vertices_world(frame - 1) if frame > 0 else None
+        after = self.vertices_world(frame + 1) if frame + 1 < self.num_frames else None
+        if before is None:
+            assert after is not None
+            before = 2 * here - after
+        elif after is None:
+            after = 2 * here - before
+        return here + later * (after - before) / 2 + later**2 * (after - 2 * here + before) / 2
+
+    def shots(self, also: Callable[[int], _T] = lambda frame: None) -> Iterator[tuple[Shot, _T]]:
+        """All frames in order, a few of them rendered ahead.
+
+        Args:
+            also: Called with each frame's number by the same worker; its result is given along.
+        """
         keys = sorted({*range(0, self.num_frames, _SKY_EVERY), self.num_frames - 1})
         with ThreadPoolExecutor(_WORKERS) as workers:
             skies: dict[int, Future] = {}
             shots: list[Future] = []
-            for frame in range(self.num_frames):
-                before = max(key for key in keys if key <= frame)
-                after = min(key for key in keys if key >= frame)
-                for key in (before, after):
-                    if key not in skies:
-                        skies[key] = workers.submit(self._openness, key)
-                share = (frame - before) / max(after - before, 1)
-                shots.append(workers.submit(self._shoot, frame, skies[before], skies[after], share))
-                if len(shots) > 2 * _WORKERS:
-                    yield shots.pop(0).result()
-                for key in [key for key in skies if key < before - _SKY_EVERY]:
-                    del skies[key]
-            for shot in shots:
-                yield shot.result()
+
+            def shoot(frame: int, before: Future, after: Future, share: float) -> tuple[Shot, _T]:
+                return self._shoot(frame, _blend(before.result(), after.result(), share)), also(frame)
+
+            try:
+                for frame in range(self.num_frames):
+                    before = max(key for key in keys if key <= frame)
+                    after = min(key for key in keys if key >= frame)
+                    for key in (before, after):
+                        if key not in skies:
+                            skies[key] = workers.submit(self._openness, key)
+                    share = (frame - before) / max(after - before, 1)
+                    shots.append(workers.submit(shoot, frame, skies[before], skies[after], share))
+                    if len(shots) > 2 * _WORKERS:
+                        yield shots.pop(0).result()
+                    for key in [key for key in skies if key < before - _SKY_EVERY]:
+                        del skies[key]
+                for shot in shots:
+                    yield shot.result()
+            finally:
+                workers.shutdown(wait=True, cancel_futures=True)
+
+    def portrait(self, frame: int, camera: Camera) -> Float[ndarray, "height width 4"]:
+        """The performer alone, sharp, from any camera: sRGB in [0, 1] (not multiplied by coverage) and coverage."""
+        from bodydouble.synth import shading
+
+        linear = np.zeros((camera.height_px, camera.width_px, 4))
+        lit = self._lit(frame, 0.0)
+        sky, _ = self._openness_between(frame)
+        self._add_person(lit, sky, camera, None, linear, (0, 0, camera.width_px, camera.height_px))
+        cover = linear[..., 3:]
+        shown = np.empty((*linear.shape[:2], 3))
+        shading.develop(np.ascontiguousarray(linear[..., :3] / np.maximum(cover, 1e-6)), _EXPOSURE, shown)
+        return np.concatenate([np.where(cover > 0, shown, 0.0), cover], axis=2)
+
+    def plain_image(self, frame: int, camera: Camera | None = None) -> MeshImage:
+        """Face, weights and depth at the pixels' centres, in the middle of the exposure."""
+        return rasterize_mesh(self.vertices_world(frame), self.performer.faces, camera or self.path.camera(frame))
+
+    # --- light ---
+
+    def _middle(self, frame: int) -> Float[Tensor, "3"]:
+        root = self.roots_world[frame]
+        return torch.stack([root[0], torch.tensor(self.scene.floor_m + 0.95), root[2]]).float()
+
+    def _lit(self, frame: int, later: float) -> _Lit:
+        from bodydouble.synth import shading
+
+        world = self.vertices_at(frame, later)
+        points = world.double().numpy()
+        normals = np.empty(points.shape)
+        shading.posed_normals(points, self._faces, normals)
+        image, camera = self._seen_from(world, self._middle(frame), self.scene.lights.to_lamp, _LAMP_MAP_PX, 9.0)
+        return _Lit(points=points, normals=normals, lamp_image=image, lamp_camera=camera)
+
+    def _openness_between(self, frame: int) -> tuple[ndarray, ndarray]:
+        before = frame - frame % _SKY_EVERY
+        after = min(before + _SKY_EVERY, self.num_frames - 1)
+        share = (frame - before) / max(after - before, 1)
+        a = self._openness(before)
+        return a if share == 0 else _blend(a, self._openness(after), share)
 
     def _openness(self, frame: int) -> tuple[ndarray, ndarray]:
-        """How much of its surroundings each vertex sees, and each point of the room's grids: 0 to 1."""
+        """How much of its surroundings each vertex sees, and each place of the floor around: 0 to 1."""
         from scipy.ndimage import gaussian_filter
 
         from bodydouble.synth.shading import posed_normals
 
-        world = self.vertices_world(frame)
+        world, middle = self.vertices_world(frame), self._middle(frame)
         normals = np.empty(world.shape)
         posed_normals(world.double().numpy(), self._faces, normals)
         seen, most = np.zeros(len(world)), np.full(len(world), 1e-6)
-        grid = torch.from_numpy(self._room.grid_points).float().reshape(-1, 3)
-        plane_normals = np.repeat(self._room.grid_normals, len(grid) // 2, axis=0)
-        grid_seen, grid_most = np.zeros(len(grid)), np.full(len(grid), 1e-6)
+        grid = self._floor_grid(middle)
+        grid_seen, grid_most = np.zeros(len(grid)), 1e-6
         for direction in self._directions:
-            image, camera = self._seen_from(world, direction, _SKY_MAP_PX, 14.0)
+            image, camera = self._seen_from(world, middle, direction, _SKY_MAP_PX, 14.0)
             cosine = np.maximum(normals @ direction, 0.0)
             visible = visible_vertices(image, world, camera, tolerance_m=0.02).numpy()
             seen, most = seen + cosine * visible, most + cosine
-            cosine = np.maximum(plane_normals @ direction, 0.0)
-            if cosine.any():
-                grid_seen += cosine * _unshadowed(image, grid, camera)
-                grid_most += cosine
+            if direction[1] > 0:
+                grid_seen += direction[1] * _unshadowed(image, grid, camera)
+                grid_most += direction[1]
         openness = self._smoother((seen / most)[:, None], 2)[:, 0]
-        grid_open = (grid_seen / grid_most).reshape(self._room.grid_points.shape[:3])
         # A few directions stand for the whole sky: blur away their separate shadows.
-        return openness, np.stack([gaussian_filter(grid_open[0], 1.5), gaussian_filter(grid_open[1], 7.0)])
+        return openness, gaussian_filter((grid_seen / grid_most).reshape(_GRID_CELLS, _GRID_CELLS), 1.5)
 
-    def _seen_from(self, world: Tensor, direction: ndarray, size_px: int, away_m: float) -> tuple[MeshImage, Camera]:
+    def _floor_grid(self, middle: Tensor) -> Float[Tensor, "cells 3"]:
+        half = _GRID_CELL_M * (_GRID_CELLS - 1) / 2
+        across = torch.linspace(-half, half, _GRID_CELLS)
+        x, z = torch.meshgrid(across + middle[0], across + middle[2], indexing="xy")
+        return torch.stack([x, torch.full_like(x, self.scene.floor_m), z], -1).reshape(-1, 3)
+
+    def _seen_from(
+        self, world: Tensor, middle: Tensor, direction: ndarray, size_px: int, away_m: float
+    ) -> tuple[MeshImage, Camera]:
         """What a distant observer sees of the performer."""
-        toward = torch.from_numpy(direction).float()
         camera = look_at_camera(
-            self._middle + away_m * toward,
-            self._middle,
+            middle + away_m * torch.from_numpy(direction).float(),
+            middle,
             width_px=size_px,
             height_px=size_px,
             focal_px=size_px * away_m / (2 * _REACH_M),
         )
         return rasterize_mesh(world, self.performer.faces, camera), camera
 
-    def _shoot(self, frame: int, before: Future, after: Future, share: float) -> Shot:
-        from bodydouble.synth import person_shading, shading
+    # --- pictures ---
 
-        world = self.vertices_world(frame)
-        points = world.double().numpy()
-        normals = np.empty(points.shape)
-        shading.posed_normals(points, self._faces, normals)
-        (sky_a, grid_a), (sky_b, grid_b) = before.result(), after.result()
-        sky, sky_grid = sky_a + (sky_b - sky_a) * share, grid_a + (grid_b - grid_a) * share
-        lamp_image, lamp_camera = self._seen_from(world, self._lights.to_lamp, _LAMP_MAP_PX, 9.0)
-        lamp = np.concatenate(
-            [
-                lamp_camera.T_camera_world.double().numpy().ravel(),
-                [float(lamp_camera.focal_px[0]), float(lamp_camera.center_px[0])],
-            ]
-        )
-        x0, y0, width, height = self._box(world)
-        fine = rasterize_mesh(
-            world,
-            self.performer.faces,
-            self.camera.cropped(float(x0), float(y0), (float(width), float(height)), (2 * width, 2 * height)),
-        )
+    def _layers(self, frame: int, times: int) -> Layers:
+        samples = []
+        for k, (column, row) in enumerate(_SUBPIXELS):
+            later = 0.0 if times == 1 else self.sensor.shutter * ((k + 0.5) / 4 - 0.5)
+            samples.append((self.path.camera_at(frame, later), (0.5 * column - 0.25, 0.5 * row - 0.25)))
+        return self.scene.layers(samples)
+
+    def _times(self, frame: int) -> int:
+        """At how many times the frame's samples are taken."""
+        half = self.sensor.shutter / 2
+        if half == 0 or self.num_frames < 2:
+            return 1
+        ends = [self.path.camera_at(frame, t).project(self.vertices_at(frame, t))[0] for t in (-half, half)]
+        moved = float(torch.quantile((ends[1] - ends[0]).norm(dim=-1), 0.995))
+        times = 1 if moved < _STILL_PX else 4 if moved < _FAST_PX else 8
+        return max(times, 4) if self.path.moves else times
+
+    def _shoot(self, frame: int, openness: tuple[ndarray, ndarray]) -> Shot:
+        times = self._times(frame)
+        box = self._box(frame)
+        x0, y0, width, height = box
         person = np.zeros((height, width, 4))
-        person_shading.shade_person(
-            fine.face_index.numpy(),
-            fine.barycentric.numpy(),
-            self._faces,
-            self._materials,
-            np.concatenate([points, normals, sky[:, None], self._coordinates], axis=1),
-            self._palette,
-            self._eyes,
-            self._lights.rows(),
-            lamp,
-            lamp_image.depth.numpy(),
-            person,
-        )
-        rgb = self._compose(frame, person, x0, y0, self._lamp_grid(lamp_image, lamp_camera), sky_grid)
+        lit = self._lit(frame, 0.0)
+        if times == 1:
+            self._add_person(lit, openness[0], self.path.camera(frame), None, person, box)
+        else:
+            for k in range(times):
+                later = self.sensor.shutter * ((k + 0.5) / times - 0.5)
+                moment = self._lit(frame, later)
+                self._add_person(moment, openness[0], self.path.camera_at(frame, later), _SUBPIXELS[k % 4], person, box)
+            person *= 4.0 / times
+        layers = self._still or self._layers(frame, times)
+        rgb = self._compose(frame, layers, person, box, lit, openness[1])
         mask = np.zeros(rgb.shape[:2], np.uint8)
         mask[y0 : y0 + height, x0 : x0 + width] = np.rint(person[..., 3] * 255)
         return Shot(rgb=rgb, mask=mask)
 
-    def _compose(self, frame: int, person: ndarray, x0: int, y0: int, lamp_grid: ndarray, sky_grid: ndarray) -> ndarray:
-        from bodydouble.synth import shading
+    def _add_person(
+        self,
+        lit: _Lit,
+        sky: ndarray,
+        camera: Camera,
+        subpixel: tuple[int, int] | None,
+        out: ndarray,
+        box: tuple[int, int, int, int],
+    ) -> None:
+        """Add samples of the performer to a part of the picture, a quarter each.
 
-        room = self._room
-        lamp, sky = np.empty(room.plane.shape), np.empty(room.plane.shape)
-        shading.background_light(room.plane, room.cell, lamp_grid, sky_grid, lamp, sky)
-        rgb = np.empty((*room.plane.shape, 3), np.uint8)
-        shading.compose(person, x0, y0, room.lamp_rgb, room.sky_rgb, lamp, sky, _EXPOSURE, _GRAIN, frame, rgb)
+        Args:
+            lit: The performer.
+            sky: Openness of its vertices.
+            camera: From where.
+            subpixel: Which sample of each pixel; all four if none.
+            out: (height, width, 4) linear colour times coverage, and coverage.
+            box: Place and size of `out` in the picture.
+        """
+        from bodydouble.synth import person_shading
+
+        x0, y0, width, height = box
+        world = torch.from_numpy(lit.points).float()
+        if subpixel is None:
+            view = camera.cropped(x0, y0, (width, height), (2 * width, 2 * height))
+            image = rasterize_mesh(world, self.performer.faces, view)
+            face_index, barycentric = image.face_index.numpy(), image.barycentric.numpy()
+        else:
+            column, row = subpixel
+            view = camera.cropped(x0 + 0.5 * column - 0.25, y0 + 0.5 * row - 0.25, (width, height), (width, height))
+            image = rasterize_mesh(world, self.performer.faces, view)
+            face_index = np.full((2 * height, 2 * width), -1, np.int32)
+            barycentric = np.zeros((2 * height, 2 * width, 3), np.float32)
+            face_index[row::2, column::2] = image.face_index.numpy()
+            barycentric[row::2, column::2] = image.barycentric.numpy()
+        # The shading takes the camera for the world's origin: everything is moved there.
+        T = camera.T_camera_world.double().numpy()
+        eye = -T[:3, :3].T @ T[:3, 3]
+        lamp = lit.lamp_camera.T_camera_world.double().numpy().copy()
+        lamp[:3, 3] += lamp[:3, :3] @ eye
+        focal, center = float(lit.lamp_camera.focal_px[0]), float(lit.lamp_camera.center_px[0])
+        person_shading.shade_person(
+            face_index,
+            barycentric,
+            self._faces,
+            self._materials,
+            np.concatenate([lit.points - eye, lit.normals, sky[:, None], self._coordinates], axis=1),
+            self._palette,
+            self._eyes,
+            self.scene.lights.rows(),
+            np.concatenate([lamp.ravel(), [focal, center]]),
+            lit.lamp_image.depth.numpy(),
+            out,
+        )
+
+    def _compose(
+        self,
+        frame: int,
+        layers: Layers,
+        person: ndarray,
+        box: tuple[int, int, int, int],
+        lit: _Lit,
+        floor_open: ndarray,
+    ) -> UInt8[ndarray, "height width 3"]:
+        from bodydouble.synth import scene_kernels, shading
+
+        camera = self.path.camera(frame)
+        T = np.linalg.inv(camera.T_camera_world.double().numpy())
+        view = np.concatenate([T[:3].ravel(), camera.focal_px.double().numpy(), camera.center_px.double().numpy()])
+        covers, behind = _shadow_maps(lit.lamp_image)
+        cell_m = 2 * _REACH_M / len(behind)
+        lamp_camera = lit.lamp_camera
+        lamp = np.concatenate(
+            [
+                lamp_camera.T_camera_world.double().numpy()[:3].ravel(),
+                [float(lamp_camera.focal_px[0]), float(lamp_camera.center_px[0])],
+                [len(behind) / lamp_camera.width_px, cell_m, _LAMP_SOFTNESS],
+            ]
+        )
+        grid = self._floor_grid(self._middle(frame))
+        place = np.array([float(grid[0, 0]), float(grid[0, 2]), _GRID_CELL_M, self.scene.floor_m])
+        reach_lamp, reach_sky = np.empty(layers.depth.shape), np.empty(layers.depth.shape)
+        scene_kernels.person_shade(layers.depth, view, lamp, covers, behind, floor_open, place, reach_lamp, reach_sky)
+        rgb = np.empty((*layers.depth.shape, 3), np.uint8)
+        shading.compose(
+            person,
+            box[0],
+            box[1],
+            layers.lamp_rgb,
+            layers.sky_rgb,
+            reach_lamp,
+            reach_sky,
+            _EXPOSURE,
+            self.sensor.grain,
+            frame,
+            rgb,
+        )
         return rgb
 
-    def _lamp_grid(self, image: MeshImage, camera: Camera) -> ndarray:
-        """Which points of the room the lamp reaches; softer further behind the performer."""
-        from scipy.ndimage import gaussian_filter
+    def _box(self, frame: int) -> tuple[int, int, int, int]:
+        """Corner and size of a rectangle of the picture that holds the performer during the exposure, pixels."""
+        half = self.sensor.shutter / 2
+        low, high = [], []
+        for later in (-half, 0.0, half) if half else (0.0,):
+            camera = self.path.camera_at(frame, later)
+            pixels, depth = camera.project(self.vertices_at(frame, later))
+            if bool((depth < 0.05).any()):  # somebody steps through the camera: draw everywhere
+                return 0, 0, self.path.width_px, self.path.height_px
+            low.append(pixels.amin(0).floor() - 2)
+            high.append(pixels.amax(0).ceil() + 2)
+        limit = torch.tensor([self.path.width_px, self.path.height_px])
+        corner = torch.minimum(torch.stack(low).amin(0).clamp(min=0), limit - 1)
+        end = torch.minimum(torch.stack(high).amax(0), limit)
+        x0, y0 = (int(v) for v in corner)
+        return x0, y0, max(int(end[0]) - x0, 1), max(int(end[1]) - y0, 1)
 
-        points = self._room.grid_points
-        lit = _unshadowed(image, torch.from_numpy(points).float().reshape(-1, 3), camera).reshape(points.shape[:3])
-        return np.stack([gaussian_filter(lit[0].astype(float), 0.7), gaussian_filter(lit[1].astype(float), 1.6)])
 
-    def _box(self, world: Tensor) -> tuple[int, int, int, int]:
-        """Corner and size of a rectangle of the picture that holds the performer, pixels."""
-        pixels, _ = self.camera.project(world)
-        low = pixels.amin(0).floor() - 2
-        high = pixels.amax(0).ceil() + 2
-        limit = torch.tensor([self.camera.width_px, self.camera.height_px])
-        low, high = low.clamp(min=0), torch.minimum(high, limit)
-        x0, y0 = (int(v) for v in torch.minimum(low, limit - 1))
-        return x0, y0, max(int(high[0]) - x0, 1), max(int(high[1]) - y0, 1)
+def _blend(a: tuple[ndarray, ndarray], b: tuple[ndarray, ndarray], share: float) -> tuple[ndarray, ndarray]:
+    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share
+
+
+def _shadow_maps(image: MeshImage) -> tuple[Float[ndarray, "levels n n"], Float[ndarray, "n n"]]:
+    """The performer's outline seen from the lamp, ever more blurred, and how far it is away there."""
+    from scipy.ndimage import gaussian_filter
+
+    size = image.depth.shape[0] // 2
+    mask = image.mask.numpy().astype(np.float32)
+    depth = np.where(mask > 0, image.depth.numpy(), 0.0).astype(np.float32)
+    mask, depth = (v.reshape(size, 2, size, 2).mean((1, 3)) for v in (mask, depth))
+    sigma = 2.5 ** np.arange(_SHADOW_LEVELS)
+    levels, blurred, done = [], mask, 0.0
+    for s in sigma:
+        blurred = gaussian_filter(blurred, np.sqrt(s * s - done * done), truncate=2.5, mode="constant")
+        done = s
+        levels.append(blurred)
+    near = [gaussian_filter(v, 5.0, truncate=3.0, mode="constant") for v in (mask, depth)]
+    wide = [gaussian_filter(v, 25.0, truncate=2.0, mode="constant") for v in near]
+    # Where the outline is far, the distance is that of its nearest parts, more and more averaged.
+    cover, total = near[0] + 1e-3 * wide[0] + 1e-9, near[1] + 1e-3 * wide[1] + 1e-9 * 9.0
+    return np.stack(levels).astype(np.float64), (total / cover).astype(np.float64)
 
 
 def _unshadowed(image: MeshImage, points: Tensor, camera: Camera) -> ndarray:
@@ -236,12 +437,3 @@ def _unshadowed(image: MeshImage, points: Tensor, camera: Camera) -> ndarray:
     inside = (column >= 0) & (row >= 0) & (column < size) & (row < size)
     nearest = image.depth[row.clamp(0, size - 1), column.clamp(0, size - 1)]
     return (~inside | (depth <= nearest + 0.02)).numpy()
-
-
-def _sphere(count: int) -> Float[ndarray, "count 3"]:
-    """Directions spread evenly over the sphere (a Fibonacci spiral), none straight up."""
-    index = np.arange(count) + 0.5
-    y = 1 - 2 * index / count
-    angle = np.pi * (1 + 5**0.5) * index
-    r = np.sqrt(1 - y * y)
-    return np.stack([r * np.cos(angle), y, r * np.sin(angle)], 1)

@@ -81,8 +81,35 @@ def perform(
         num_frames, fps_hz: Length and rate.
     """
     rng = numpy_rng(seed, "synth/motion")
+    stage = _stage_of(body, joints_rest_m, rng, num_frames, fps_hz)
+    yaw, sway = _turn_around(stage, -1.0 if rng.random() < 0.5 else 1.0)
+    _torso_and_head(stage, yaw)
+    for side in ("left", "right"):
+        _arm(stage, side)
+        _fingers(stage, side)
+    return Performance(rotvecs=_rotvecs_of(stage), sway_m=torch.from_numpy(sway).float(), expression=_face(stage, rng))
+
+
+def gestures(
+    body: BodyModel, joints_rest_m: Float[Tensor, "bones 3"], *, seed: int, num_frames: int, fps_hz: float
+) -> Performance:
+    """Fingers and face alone, for motions that have none: everything else rests.
+
+    Args:
+        body, joints_rest_m, seed, num_frames, fps_hz: As for `perform`.
+    """
+    stage = _stage_of(body, joints_rest_m, numpy_rng(seed, "synth/gestures"), num_frames, fps_hz)
+    for side in ("left", "right"):
+        _fingers(stage, side)
+    still = torch.zeros(num_frames, 3)
+    return Performance(rotvecs=_rotvecs_of(stage), sway_m=still, expression=_face(stage, numpy_rng(seed, "synth/face")))
+
+
+def _stage_of(
+    body: BodyModel, joints_rest_m: Tensor, rng: np.random.Generator, num_frames: int, fps_hz: float
+) -> _Stage:
     frames = np.arange(num_frames)
-    stage = _Stage(
+    return _Stage(
         body=body,
         joints=joints_rest_m.double().numpy(),
         time_s=frames / fps_hz,
@@ -91,15 +118,13 @@ def perform(
         mirrored=bool(rng.random() < 0.5),
         rotations={},
     )
-    yaw, sway = _turn_around(stage, -1.0 if rng.random() < 0.5 else 1.0)
-    _torso_and_head(stage, yaw)
-    for side in ("left", "right"):
-        _arm(stage, side)
-        _fingers(stage, side)
-    rotvecs = torch.zeros(num_frames, len(body.bone_names), 3)
+
+
+def _rotvecs_of(stage: _Stage) -> Float[Tensor, "frames bones 3"]:
+    rotvecs = torch.zeros(len(stage.time_s), len(stage.body.bone_names), 3)
     for bone, matrices in stage.rotations.items():
         rotvecs[:, bone] = quat_wxyz_to_rotvec(matrix_to_quat_wxyz(torch.from_numpy(matrices))).float()
-    return Performance(rotvecs=rotvecs, sway_m=torch.from_numpy(sway).float(), expression=_face(stage, rng))
+    return rotvecs
 
 
 def _ramp(x: ndarray, low: float, high: float) -> ndarray:

@@ -1,4 +1,4 @@
-"""Light in the room and the finished picture, pixel by pixel, as compiled kernels. Import inside functions."""
+"""Light and shadow of the performer, and the finished picture, pixel by pixel, as compiled kernels. Import inside functions."""
 
 from __future__ import annotations
 
@@ -63,50 +63,57 @@ def lamp_visibility(point, T_lamp_world, focal, center, depth, bias):
     return seen / 9.0
 
 
-@kernel()
-def background_light(plane, cell, seen_lamp, seen_sky, out_lamp, out_sky):
-    """Bilinear look-up of how much light reaches each pixel of the room.
+_STEPS = 4096
+_BRIGHTEST = 2.0
+"""Linear light beyond which the curve is flat."""
+_MIDDLE, _READ = 0.2, 0.01
+"""Light at which the grain is stated, and the light whose own noise equals that of reading the sensor."""
 
-    Args:
-        plane: (height, width) which grid; negative where the pixel is always lit.
-        cell: (height, width, 2) place in the grid, in cells.
-        seen_lamp, seen_sky: (planes, rows, columns) shares of light.
-    """
-    rows, columns = seen_lamp.shape[1:]
-    for i in range(plane.shape[0]):
-        for j in range(plane.shape[1]):
-            g = plane[i, j]
-            u, v = cell[i, j, 0], cell[i, j, 1]
-            out_lamp[i, j] = 1.0
-            out_sky[i, j] = 1.0
-            if g < 0 or u < 0 or v < 0 or u >= columns - 1 or v >= rows - 1:
-                continue
-            a, b = int(u), int(v)
-            s, t = u - a, v - b
-            for grid, out in ((seen_lamp, out_lamp), (seen_sky, out_sky)):
-                top = grid[g, b, a] * (1 - s) + grid[g, b, a + 1] * s
-                bottom = grid[g, b + 1, a] * (1 - s) + grid[g, b + 1, a + 1] * s
-                out[i, j] = top * (1 - t) + bottom * t
+
+@kernel(cached=False)
+def _tone_curve():
+    """8-bit sRGB value by linear light: straight to 0.6, then ever flatter."""
+    curve = np.empty(_STEPS + 1)
+    for i in range(_STEPS + 1):
+        light = _BRIGHTEST * i / _STEPS
+        toned = light if light < 0.6 else 0.6 + 0.4 * (1.0 - math.exp(-(light - 0.6) / 0.4))
+        curve[i] = 255.0 * (12.92 * toned if toned <= 0.0031308 else 1.055 * toned ** (1 / 2.4) - 0.055)
+    return curve
 
 
 @kernel()
-def compose(person, x0, y0, room_lamp, room_sky, lamp, sky, exposure, grain, frame, out):
-    """Person over room, tone curve, sRGB, sensor grain: 8-bit picture into `out`.
+def develop(linear, exposure, out):
+    """Tone curve and sRGB without noise: (height, width, 3) linear light into values in [0, 1]."""
+    curve = _tone_curve()
+    for i in range(linear.shape[0]):
+        for j in range(linear.shape[1]):
+            for k in range(3):
+                place = min(max(linear[i, j, k] * exposure * (_STEPS / _BRIGHTEST), 0.0), _STEPS - 1.0)
+                low = int(place)
+                out[i, j, k] = (curve[low] + (curve[low + 1] - curve[low]) * (place - low)) / 255.0
+
+
+@kernel()
+def compose(person, x0, y0, scene_lamp, scene_sky, lamp, sky, exposure, grain, frame, out):
+    """Person over scene, tone curve, sRGB, sensor noise: 8-bit picture into `out`.
 
     Args:
         person: (h, w, 4) colour times coverage and coverage, its corner at (x0, y0).
-        room_lamp, room_sky: (height, width, 3) linear light of the room from the lamp and from everywhere else.
+        scene_lamp, scene_sky: (height, width, 3) linear light of the scene from the lamp and from everywhere else.
         lamp, sky: Shares of it that arrive.
         exposure: Factor before the tone curve.
-        grain: Standard deviation of the sensor's noise, in 8-bit steps.
+        grain: Standard deviation of the sensor's noise in middle tones, in 8-bit steps. Its variance has a part that
+            grows with the light and a part that is always there.
         frame: Number of the frame, for the grain.
     """
     height, width = out.shape[:2]
-    curve = np.empty(4097)
-    for i in range(4097):
-        light = 2.0 * i / 4096.0
-        toned = light if light < 0.6 else 0.6 + 0.4 * (1.0 - math.exp(-(light - 0.6) / 0.4))
-        curve[i] = 255.0 * (12.92 * toned if toned <= 0.0031308 else 1.055 * toned ** (1 / 2.4) - 0.055)
+    curve = _tone_curve()
+    noise_of = np.empty(_STEPS)
+    middle = int(_MIDDLE * _STEPS / _BRIGHTEST)
+    for i in range(_STEPS):
+        light = _BRIGHTEST * i / _STEPS
+        steepness = (curve[i + 1] - curve[i]) / (curve[middle + 1] - curve[middle])
+        noise_of[i] = 2.0 * grain * steepness * math.sqrt((light + _READ) / (_MIDDLE + _READ))
     for i in range(height):
         for j in range(width):
             a = 0.0
@@ -116,11 +123,12 @@ def compose(person, x0, y0, room_lamp, room_sky, lamp, sky, exposure, grain, fra
             # The sum of a few even random numbers is normal enough.
             noise = lattice(i, j, 4 * frame) + lattice(i, j, 4 * frame + 1) + lattice(i, j, 4 * frame + 2) - 1.5
             for k in range(3):
-                value = (1.0 - a) * (room_lamp[i, j, k] * lamp[i, j] + room_sky[i, j, k] * sky[i, j])
+                value = (1.0 - a) * (scene_lamp[i, j, k] * lamp[i, j] + scene_sky[i, j, k] * sky[i, j])
                 if inside:
                     value += person[i - y0, j - x0, k]
-                place = min(max(value * exposure * 2048.0, 0.0), 4095.0)
+                place = min(max(value * exposure * (_STEPS / _BRIGHTEST), 0.0), _STEPS - 1.0)
                 low = int(place)
                 shown = curve[low] + (curve[low + 1] - curve[low]) * (place - low)
-                shown += 2.0 * grain * noise + (lattice(i, j, 4 * frame + 3) - 0.5) * (0.5 + 0.5 * k)
+                shown += noise_of[low] * noise
+                shown += (lattice(i, j, 4 * frame + 3) - 0.5) * (0.5 + 0.5 * k) * min(grain, 1.0)
                 out[i, j, k] = np.uint8(min(max(shown + 0.5, 0.0), 255.0))

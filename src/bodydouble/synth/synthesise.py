@@ -2,169 +2,220 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 
-from bodydouble.body.anny import load_anny
-from bodydouble.capture.video import VideoWriter
-from bodydouble.core.cameras import video_camera
-from bodydouble.core.errors import ConfigError
-from bodydouble.core.events import Event, Progress
-from bodydouble.core.files import atomic_path, read_tensors, write_tensors
-from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.synth.film import Film
+from bodydouble.body.anny import AnnyBody, load_anny
+from bodydouble.core.errors import ConfigError, OutputError
+from bodydouble.core.events import Event
+from bodydouble.synth.actor import Actor
+from bodydouble.synth.cameras import CAMERA_HEIGHT_M, CAMERA_KINDS, CameraKind, CameraPath, Framing, camera_path
+from bodydouble.synth.choreography import DEFAULT_MOTION, Choreography, choreograph
+from bodydouble.synth.film import Film, Sensor
 from bodydouble.synth.looks import draw_look
-from bodydouble.synth.motion import perform
+from bodydouble.synth.outfit import read_wardrobe
 from bodydouble.synth.performer import make_performer
-from bodydouble.synth.room import draw_lights, draw_room
+from bodydouble.synth.places import PLACE_KINDS, PlaceKind, Plan, Rectangle, draw_scene
 
-VIDEO_NAME = "video.mp4"
-TRUTH_NAME = "truth.safetensors"
-MASKS_NAME = "truth_masks"
-_CAMERA_HEIGHT_M = 1.05
 _PERSON_HEIGHT_SHARE = 0.71
 """Of the picture's height, for a person of 1.75 m: raised hands stay inside."""
 _FOCAL_PER_HEIGHT = 1.25
+_FLESH_M = 0.2
+"""How far the body may reach beyond its joints."""
+_BITS_PER_PIXEL = 0.25
+"""Default bit rate, for each pixel of each frame: about what phones choose."""
+_MAX_FRAMES, _MAX_SIDE_PX = 20_000, 4096
 
 
-@tensor_struct
-class SynthTruth(TensorStruct):
-    """What is true about a synthetic video, in the world of its camera (at the origin, looking along -Z)."""
+@dataclass(frozen=True, kw_only=True)
+class SynthConfig:
+    """What to film, and how."""
 
-    shape: Float[Tensor, " shape"]
-    rotvecs: Float[Tensor, "frames bones 3"]
-    translation_world_m: Float[Tensor, "frames 3"]
-    expression: Float[Tensor, "frames actions"]
-    focal_px: Float[Tensor, ""]
-    width_px: int
-    height_px: int
-    fps_hz: float
-    seed: int
+    seed: int = 0
+    """Chooses body, clothes, scene, light and the details of motion and camera."""
+    motion: str = DEFAULT_MOTION
+    """`performance`, a built-in motion, or a .bvh or .npz file."""
+    camera: CameraKind = "static"
+    orbit_deg: float = 90.0
+    """How far an orbiting camera goes around."""
+    scene: PlaceKind = "auto"
+    seconds: float = 10.0
+    fps: float = 24.0
+    size: tuple[int, int] = (1280, 720)
+    """Width and height, pixels; even, as H.264 wants."""
+    bitrate_mbps: float | None = None
+    """Of the video, megabits per second; by default 0.25 bit for each pixel of each frame."""
+    wardrobe: Path | None = None
+    """A folder of MakeHuman clothes and hair to dress from."""
+    truth_every: int = 8
+    """Depth, normals, parts and meshes are written for the last of every so many frames."""
+    extra_views: int = 0
+    """Views from elsewhere, of up to six of those frames."""
+    sensor: Sensor = field(default_factory=Sensor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Everything that is needed to film, and what is known about it."""
+
+    config: SynthConfig
+    body: AnnyBody
+    film: Film
+    choreography: Choreography
 
     @property
-    def times_s(self) -> Float[Tensor, " frames"]:
-        return torch.arange(len(self.rotvecs)) / self.fps_hz
+    def bitrate_bps(self) -> int:
+        """Of the video."""
+        width, height = self.config.size
+        wanted = self.config.bitrate_mbps
+        return round(1e6 * wanted) if wanted else round(_BITS_PER_PIXEL * width * height * self.config.fps)
 
 
 def synthesise(
-    out_dir: Path,
-    *,
-    seed: int = 0,
-    seconds: float = 7.0,
-    fps: float = 24.0,
-    size: tuple[int, int] = (720, 960),
-    emit: Callable[[Event], None] = lambda event: None,
-) -> SynthTruth:
-    """Film a seeded performer: greets, turns around once, moves arms, hands and face.
+    out_dir: Path, config: SynthConfig | None = None, emit: Callable[[Event], None] = lambda event: None
+) -> Path:
+    """Film a seeded performer and write the video with the truth about it (docs/synth-format.md).
 
-    Writes `video.mp4`, `truth.safetensors` and `truth_masks/frame_%06d.png` (coverage, 0 to 255) into `out_dir`. The
-    truth describes the body under the clothes; the masks include clothes and hair.
+    The truth describes the body under the clothes as well as the clothes; masks include clothes and hair.
 
     Args:
-        out_dir: Made if missing.
-        seed: Chooses body, clothes, room, light and details of the motion.
-        seconds, fps: Length and rate.
-        size: Width and height of the video, pixels.
+        out_dir: New or empty; appears only when everything is written.
+        config: What to film.
         emit: Is told about the progress.
     Returns:
-        The truth, as written.
+        `out_dir`.
     Raises:
-        ConfigError: When the length, the rate or the size makes no video.
-        OutputError: When `out_dir` cannot be written.
+        ConfigError: When the length, the rate, the size or another choice makes no sense.
+        InputError: When a motion or a wardrobe cannot be read.
+        OutputError: When `out_dir` holds something already, or cannot be written.
     """
-    from PIL import Image
+    from bodydouble.synth.record import record
 
-    num_frames = round(seconds * fps)
-    width_px, height_px = size
-    if num_frames < 2 or fps <= 0:
-        raise ConfigError(f"synthesise: {seconds} s at {fps} frames/s are {num_frames} frames; at least 2 are needed.")
-    if min(size) < 64:
-        raise ConfigError(f"synthesise: size must be at least 64 x 64 pixels, got {width_px} x {height_px}.")
-    film, truth = stage(seed, num_frames, fps, width_px, height_px)
-    with (
-        atomic_path(out_dir / MASKS_NAME) as masks,
-        VideoWriter(out_dir / VIDEO_NAME, fps, width_px, height_px) as video,
-    ):
-        masks.mkdir()
-        for frame, shot in enumerate(film.shots()):
-            video.write(shot.rgb)
-            Image.fromarray(shot.mask).save(masks / f"frame_{frame:06d}.png", compress_level=1)
-            emit(Progress(stage="synthesise", done=frame + 1, total=num_frames, unit="frames"))
-    write_truth(out_dir / TRUTH_NAME, truth)
-    return truth
+    config = config or SynthConfig()
+    check(config)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise OutputError(f"{out_dir} exists and is not an empty folder. Choose a new folder with -o.")
+    record(out_dir, set_stage(config, emit), emit)
+    return out_dir
 
 
-def stage(seed: int, num_frames: int, fps: float, width_px: int, height_px: int) -> tuple[Film, SynthTruth]:
-    """Performer, performance, room and camera of a seed, ready to be filmed."""
+def check(config: SynthConfig) -> None:
+    """Refuse what cannot be filmed.
+
+    Raises:
+        ConfigError: With what is wrong.
+    """
+    width, height = config.size
+    if not (math.isfinite(config.seconds) and math.isfinite(config.fps)) or not 1 <= config.fps <= 240:
+        raise ConfigError(f"synth: {config.seconds} s at {config.fps} frames/s; a rate from 1 to 240 is needed.")
+    frames = num_frames(config)
+    if not 2 <= frames <= _MAX_FRAMES:
+        raise ConfigError(
+            f"synth: {config.seconds} s at {config.fps} frames/s are {frames} frames; at least 2 and at most "
+            f"{_MAX_FRAMES} are needed."
+        )
+    if min(width, height) < 64 or max(width, height) > _MAX_SIDE_PX or width % 2 or height % 2:
+        raise ConfigError(
+            f"synth: size must be even, at least 64 x 64 and at most {_MAX_SIDE_PX} x {_MAX_SIDE_PX} pixels, got "
+            f"{width} x {height}."
+        )
+    if config.camera not in CAMERA_KINDS or config.scene not in PLACE_KINDS:
+        raise ConfigError(
+            f"synth: the camera is one of {', '.join(CAMERA_KINDS)} and the scene one of {', '.join(PLACE_KINDS)}, got "
+            f"{config.camera!r} and {config.scene!r}."
+        )
+    if not 1.0 <= abs(config.orbit_deg) <= 720.0:
+        raise ConfigError(f"synth: an orbit goes around by 1 to 720 degrees, got {config.orbit_deg}.")
+    if config.truth_every < 1 or not 0 <= config.extra_views <= 32:
+        raise ConfigError(
+            f"synth: truth-every must be at least 1 and extra-views 0 to 32, got {config.truth_every} and "
+            f"{config.extra_views}."
+        )
+    if config.bitrate_mbps is not None and not 0.05 <= config.bitrate_mbps <= 500:
+        raise ConfigError(f"synth: bitrate must be 0.05 to 500 Mbit/s, got {config.bitrate_mbps}.")
+
+
+def num_frames(config: SynthConfig) -> int:
+    """Frames of the video."""
+    return round(config.seconds * config.fps)
+
+
+def set_stage(config: SynthConfig, emit: Callable[[Event], None] = lambda event: None) -> Stage:
+    """Performer, motion, scene and camera of a choice, ready to be filmed."""
     body = load_anny()
-    look = draw_look(seed)
-    performer = make_performer(body, look)
-    performance = perform(body, performer.shaped.joints_rest, seed=seed, num_frames=num_frames, fps_hz=fps)
+    wardrobe = None if config.wardrobe is None else read_wardrobe(config.wardrobe)
+    performer = make_performer(body, draw_look(config.seed), wardrobe)
+    choreography = choreograph(
+        config.motion,
+        body,
+        performer,
+        seed=config.seed,
+        num_frames=num_frames(config),
+        fps_hz=config.fps,
+        emit=emit,
+    )
+    framing = _framing(config, performer.shaped.joints_rest, choreography)
+    place = torch.tensor([0.0, -CAMERA_HEIGHT_M, -framing.distance_m])
+    actor = Actor(performer, choreography.performance, choreography.translations_m + place, fps_hz=float(config.fps))
+    roots = actor.translations_world_m + performer.shaped.joints_rest[0]
+    path = camera_path(
+        config.camera,
+        framing,
+        roots,
+        seed=config.seed,
+        fps_hz=config.fps,
+        orbit_rad=math.radians(config.orbit_deg),
+    )
+    plan = Plan(
+        floor_m=-CAMERA_HEIGHT_M,
+        performer=Rectangle.of(roots.double().numpy()),
+        camera=Rectangle.of(path.eyes_world().double().numpy()),
+    )
+    scene = draw_scene(config.scene, config.seed, plan, _some_cameras(path))
+    return Stage(config=config, body=body, film=Film(actor, scene, path, config.sensor), choreography=choreography)
+
+
+def _some_cameras(path: CameraPath) -> list:
+    count = len(path.T_camera_world)
+    rows = np.unique(np.linspace(0, count - 1, 25 if path.moves else 1).round().astype(int))
+    return [path.camera(int(row)) for row in rows]
+
+
+def _framing(config: SynthConfig, joints_rest_m: Float[Tensor, "bones 3"], choreography: Choreography) -> Framing:
+    """A distance from which everything that the performer does is seen."""
+    width, height = config.size
     # A landscape picture must hold the spread arms as well.
-    reference_px = min(height_px, 1.34 * width_px)
-    focal_px = _FOCAL_PER_HEIGHT * reference_px
-    person_m = -focal_px * 1.75 / (_PERSON_HEIGHT_SHARE * reference_px)
-    lights = draw_lights(seed)
-    room = draw_room(
-        seed,
-        lights,
-        width_px=width_px,
-        height_px=height_px,
-        focal_px=focal_px,
-        floor_m=-_CAMERA_HEIGHT_M,
-        person_m=person_m,
-    )
-    camera = video_camera(width_px, height_px, focal_px)
-    film = Film(performer, performance, lights, room, camera, floor_m=-_CAMERA_HEIGHT_M, person_m=person_m, fps_hz=fps)
-    truth = SynthTruth(
-        shape=performer.body_shape,
-        rotvecs=performance.rotvecs,
-        translation_world_m=film.translations_world_m,
-        expression=performance.expression,
-        focal_px=torch.tensor(float(focal_px)),
-        width_px=width_px,
-        height_px=height_px,
-        fps_hz=float(fps),
-        seed=seed,
-    )
-    return film, truth
+    reference_px = min(height, 1.34 * width)
+    focal = _FOCAL_PER_HEIGHT * reference_px
+    distance = focal * 1.75 / (_PERSON_HEIGHT_SHARE * reference_px)
+    if choreography.name != DEFAULT_MOTION:
+        distance = max(distance, _needed_distance_m(config, focal, joints_rest_m, choreography))
+    if config.camera == "handheld":
+        distance *= 1.06
+    return Framing(width_px=width, height_px=height, focal_px=focal, distance_m=distance)
 
 
-def write_truth(path: Path, truth: SynthTruth) -> None:
-    """Write the truth as one .safetensors file."""
-    tensors = {name: value for name, value in vars(truth).items() if isinstance(value, Tensor)}
-    numbers = {name: repr(value) for name, value in vars(truth).items() if not isinstance(value, Tensor)}
-    write_tensors(path, tensors, numbers)
+def _needed_distance_m(config: SynthConfig, focal: float, joints_rest_m: Tensor, choreography: Choreography) -> float:
+    from bodydouble.core.skinning import bone_transforms
 
-
-def read_truth(path: Path) -> SynthTruth:
-    """Read what `synthesise` wrote.
-
-    Raises:
-        InputError: When the file is missing or damaged.
-    """
-    tensors, numbers = read_tensors(path)
-    return SynthTruth(
-        **tensors,
-        width_px=int(numbers["width_px"]),
-        height_px=int(numbers["height_px"]),
-        fps_hz=float(numbers["fps_hz"]),
-        seed=int(numbers["seed"]),
-    )
-
-
-def read_masks(folder: Path) -> Float[ndarray, "frames height width"]:
-    """The performer's true coverage of each frame's pixels, in [0, 1].
-
-    Args:
-        folder: The `truth_masks` folder.
-    """
-    from PIL import Image
-
-    return np.stack([np.asarray(Image.open(path), np.float32) / 255 for path in sorted(folder.glob("frame_*.png"))])
+    performance = choreography.performance
+    parents = load_anny().bone_parents
+    R, t = bone_transforms(performance.rotvecs, joints_rest_m, choreography.translations_m, parents)
+    p = (R @ joints_rest_m[..., None])[..., 0] + t
+    if config.camera != "static":  # the camera follows, from any side
+        p = p - p[:, :1] * torch.tensor([1.0, 0.0, 1.0])
+        across = nearer = p[..., [0, 2]].norm(dim=-1)
+    else:
+        across, nearer = p[..., 0].abs(), p[..., 2]
+    slope_x, slope_y = config.size[0] / 2 / focal, config.size[1] / 2 / focal
+    vertical = (p[..., 1] - CAMERA_HEIGHT_M).abs()
+    wide = nearer + (across + _FLESH_M) / slope_x
+    tall = nearer + (vertical + _FLESH_M / 2) / slope_y
+    return float(torch.maximum(wide, tall).max())
