@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, mask_name
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.files import remove_tree
 from bodydouble.pipeline.layout import CAPTURE
+from bodydouble.synth.synthesise import TRUTH_NAME, read_truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +58,29 @@ def conditioned(capture: Capture, track: BodyTrack, masks: Path, folder: Path, c
         copy.save_track(track)
     if condition.true_masks:
         for index in capture.observations().frame_indices.tolist():
-            shutil.copyfile(masks / f"frame_{index:06d}.png", copy.masks_folder / f"frame_{index:06d}.png")
+            shutil.copyfile(masks / f"frame_{index:06d}.png", copy.masks_folder / mask_name(index))
     return copy
 
 
-def true_track(estimated: BodyTrack, **truth: torch.Tensor) -> BodyTrack:
-    """The frames of an estimated track with true shape, poses, expression and focal length."""
-    frames = len(estimated.frame_indices)
+def true_poses(performer: Path, estimated: BodyTrack) -> BodyTrack:
+    """The frames of an estimated track with the true shape, poses, expressions and focal length.
+
+    Args:
+        performer: Folder that `synth.synthesise` wrote.
+        estimated: Tells which frames, and everything else.
+    """
+    truth = read_truth(performer / TRUTH_NAME)
+    at = estimated.frame_indices.long()
     return estimated.replace(
-        **truth,
+        shape=truth.shape,
+        rotvecs=truth.rotvecs[at],
+        translation_world_m=truth.translation_world_m[at],
+        expression=truth.expression[at],
+        focal_px=truth.focal_px,
         focal_source="given",
         height_source="given",
-        valid=torch.ones(frames, dtype=torch.bool),
-        frame_quality=torch.ones(frames),
+        valid=torch.ones(len(at), dtype=torch.bool),
+        frame_quality=torch.ones(len(at)),
         limb_error_px=torch.zeros_like(estimated.limb_error_px),
     )
 

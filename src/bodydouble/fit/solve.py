@@ -18,7 +18,17 @@ from bodydouble.fit.banded import Stencil, solve_bordered
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.state import State
-from bodydouble.fit.terms import Normal, Problem, Shared, Weights, add_group, add_priors, moved_rest, pose_state
+from bodydouble.fit.terms import (
+    Normal,
+    Problem,
+    Shared,
+    Weights,
+    add_group,
+    add_lines,
+    add_priors,
+    moved_rest,
+    pose_state,
+)
 
 _MAX_TURN_RAD = 0.6
 _MAX_MOVE_M = 0.6
@@ -140,6 +150,7 @@ def _iterate(
         group = next((g for g in problem.evidence.groups if g.name == name), None)
         if group is not None:
             add_group(normal, problem, state, posed, moved, group, stage.weights, active, shared)
+    add_lines(normal, problem, state, posed, active)
     add_priors(normal, problem, state, stage.weights, active)
     if anchor is not None:
         _add_anchor(normal, state, anchor, active)

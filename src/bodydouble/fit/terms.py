@@ -28,6 +28,7 @@ from bodydouble.fit.state import State
 _LIMIT_SIGMA = 0.08
 _MIN_DEPTH_M = 0.2
 _DIRECTION_ROBUST = 0.7
+_LINE_ROBUST_M = 0.04
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,27 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Points of the body that the image wants on lines: only their distance across the line counts."""
+
+    nodes: Int[np.ndarray, " points"]
+    levers: Float[np.ndarray, "points 3"]
+    """From the node's joint, in its rest frame, metres."""
+    target_px: Float[np.ndarray, "frames points 2"]
+    normal: Float[np.ndarray, "frames points 2"]
+    """Unit vectors across the lines, in the image."""
+    precision: Float[np.ndarray, "frames points"]
+    """1 / sigma^2 per square metre at the person's distance; 0 where nothing is known."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """What stays the same during the fit."""
 
     controls: Controls
     landmarks: LandmarkModel
     evidence: Evidence
+    lines: Lines | None = None
 
     def nodes_of(self, group: Group) -> Int[np.ndarray, " points"]:
         """The node that carries each point of a group."""
@@ -172,7 +188,7 @@ def add_group(
     columns = np.concatenate([np.arange(6), 6 + np.searchsorted(active, dofs)])
     J_world = point_derivatives(node_screws(problem.controls, posed, unique, dofs), slots, res.world)
 
-    J_image = _image_rows(J_world, res, state.focal_px)
+    J_image = _image_rows(J_world, res.world, res.depth, res.metres_per_px, state.focal_px)
     frames, points, _, size = J_image.shape
     root = np.sqrt(res.image_weight)[..., None]
     rows = (J_image * root[..., None]).reshape(frames, 2 * points, size)
@@ -189,10 +205,34 @@ def add_group(
         _add_shared(normal, problem, state, posed, rest, group, res, rows, values, columns, shared)
 
 
-def _image_rows(J_world: np.ndarray, res: Residuals, focal_px: float) -> np.ndarray:
+def add_lines(normal: Normal, problem: Problem, state: State, posed: Posed, active: Int[np.ndarray, " active"]) -> None:
+    """Add the pull of points onto their lines."""
+    lines = problem.lines
+    if lines is None:
+        return
+    world = posed.joints[:, lines.nodes] + np.einsum("fpij,pj->fpi", posed.R[:, lines.nodes], lines.levers)
+    pixels, depth = project(world, state.focal_px, problem.evidence.size_px)
+    metres_per_px = np.maximum(-posed.joints[:, 0, 2], _MIN_DEPTH_M) / state.focal_px
+    across = (lines.normal * (lines.target_px - pixels)).sum(-1) * metres_per_px[:, None]
+    rho_sq = _LINE_ROBUST_M**2
+    weight = lines.precision * problem.evidence.frame_weight[:, None] * (rho_sq / (rho_sq + across**2)) ** 2
+    unique, slots = np.unique(lines.nodes, return_inverse=True)
+    dofs = controls_above(problem.controls, unique, active)
+    columns = np.concatenate([np.arange(6), 6 + np.searchsorted(active, dofs)])
+    J_world = point_derivatives(node_screws(problem.controls, posed, unique, dofs), slots, world)
+    J_image = _image_rows(J_world, world, depth, metres_per_px, state.focal_px)
+    root = np.sqrt(weight)
+    rows = (lines.normal[..., None] * J_image).sum(2) * root[..., None]
+    normal.blocks[:, columns[:, None], columns] += np.swapaxes(rows, 1, 2) @ rows
+    normal.gradient[:, columns] += ((across * root)[:, None] @ rows)[:, 0]
+
+
+def _image_rows(
+    J_world: np.ndarray, world: np.ndarray, depth: np.ndarray, metres_per_px: np.ndarray, focal_px: float
+) -> np.ndarray:
     """Derivatives of the image residuals' prediction, metres: [frames, points, 2, unknowns]."""
-    gain = (focal_px * res.metres_per_px[:, None] / res.depth)[..., None]
-    x, y = (res.world[..., i, None] / res.depth[..., None] for i in range(2))
+    gain = (focal_px * metres_per_px[:, None] / depth)[..., None]
+    x, y = (world[..., i, None] / depth[..., None] for i in range(2))
     u = gain * (J_world[:, :, 0] + x * J_world[:, :, 2])
     v = -gain * (J_world[:, :, 1] + y * J_world[:, :, 2])
     return np.stack([u, v], 2)
@@ -228,12 +268,12 @@ def _add_shared(
     count = len(shared.shape)
     if count:
         J_shape = shape_derivatives(problem.controls, posed, rest, nodes, group.points)[..., shared.shape]
-        extra[..., :count] = _image_rows(J_shape, res, state.focal_px)
+        extra[..., :count] = _image_rows(J_shape, res.world, res.depth, res.metres_per_px, state.focal_px)
     if shared.focal:
         seen = res.world[..., :2] * np.array([1.0, -1.0]) / res.depth[..., None]
         extra[..., count] = seen * (state.focal_px * res.metres_per_px)[:, None, None]
     moved = {int(p): i for i, p in enumerate(shared.offset_points)}
-    J_offset = _image_rows(posed.R[:, nodes], res, state.focal_px)
+    J_offset = _image_rows(posed.R[:, nodes], res.world, res.depth, res.metres_per_px, state.focal_px)
     for i, point in enumerate(group.points):
         if int(point) in moved:
             start = shared.offset_start + 3 * moved[int(point)]

@@ -26,6 +26,7 @@ from bodydouble.fit.face import fit_expression
 from bodydouble.fit.initial import initial_state
 from bodydouble.fit.kinematics import place_points
 from bodydouble.fit.landmarks import build_landmarks, rest_geometry
+from bodydouble.fit.limb_axes import limb_lines
 from bodydouble.fit.quality import LIMBS, measure
 from bodydouble.fit.silhouette import refine_girth
 from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
@@ -50,6 +51,8 @@ FINE = (
     Stage("closer", _GROUPS, _PARTS, 3, Weights(robust_m=0.25, direction_sigma=0.35)),
     Stage("final", _GROUPS, _PARTS, 3, Weights(robust_m=0.12, direction_sigma=0.40)),
 )
+
+OUTLINE = Stage("outline", _GROUPS, _PARTS, 2, Weights(robust_m=0.12, direction_sigma=0.40))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,8 @@ def fit_observations(
     started = time.monotonic()
     if not bool(observations.present.any()):
         raise NoSubjectError("The observations hold no frame with a person; observe the video again.")
-    meter = _Meter(emit, FINE if initial is not None else (*COARSE, *FINE))
+    outlines = (OUTLINE,) if config.silhouettes and mask is not None else ()
+    meter = _Meter(emit, (*(() if initial is not None else COARSE), *FINE, *outlines))
     controls, landmarks = build_controls(body), build_landmarks(body)
     targets, sources = _targets(observations, body, config, focal_metadata_px, initial, emit)
     evidence = gather(observations, landmarks, targets.focal_px)
@@ -138,6 +142,8 @@ def fit_observations(
         state = replace(state, offsets=offsets_m.double().numpy())
     for stage in FINE:
         state, _ = run_stage(problem, body, state, stage, targets, meter.tick)
+    if outlines and mask is not None:
+        state = _between_outlines(problem, body, state, targets, observations, mask, meter.tick)
     if config.expressions:
         expression = fit_expression(problem, body, state)
     else:
@@ -250,6 +256,22 @@ def _with_girth(
     numbers = observations.frame_indices.numpy()[keys]
     places = np.arange(len(keys))
     return refine_girth(body, problem.controls, state, places, numbers, mask, size, precision, weight)
+
+
+def _between_outlines(
+    problem: Problem,
+    body: BodyModel,
+    state: State,
+    targets: Targets,
+    observations: Observations,
+    mask: Callable[[int], np.ndarray | None],
+    tick: Callable[[], None],
+) -> State:
+    """Arms and legs to the middle of what the masks show of them."""
+    rest = moved_rest(rest_geometry(body, problem.landmarks, problem.controls, state.shape), state)
+    posed = pose_state(problem, state, rest)
+    lines = limb_lines(problem, body, state, posed, rest, mask, observations.frame_indices.numpy())
+    return run_stage(replace(problem, lines=lines), body, state, OUTLINE, targets, tick)[0]
 
 
 def spread_frames(present: np.ndarray, count: int) -> np.ndarray:
