@@ -11,8 +11,10 @@ import torch
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
+from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ConfigError, InputError, OutputError
 from bodydouble.core.events import Progress
+from bodydouble.synth.cameras import Framing, camera_path
 from bodydouble.synth.film import Sensor
 from bodydouble.synth.points import body_points
 from bodydouble.synth.synthesise import Stage, SynthConfig, set_stage, synthesise
@@ -134,6 +136,28 @@ def test_landmarks_are_the_projected_body(clip):
     assert values.landmarks_px[0, left, 0] > values.landmarks_px[0, right, 0]  # facing the camera
     seen = values.landmarks_visible
     assert seen[0, names.index("face/1")] and seen[0, left] and 0.5 < float(seen.float().mean()) < 1.0
+
+
+@pytest.mark.parametrize("camera", ["static", "orbit"])
+def test_pose_in_the_camera_projects_to_the_same_landmarks(clip, camera):
+    """A body posed by `pose_in_camera` before a camera at the origin is seen where the truth says."""
+    truth, _ = clip
+    body, values = load_anny(), truth.values
+    if camera == "orbit":
+        hips = values.joints_world_m[:, 0]
+        framing = Framing(width_px=320, height_px=240, focal_px=float(values.focal_px[0, 0]), distance_m=3.2)
+        path = camera_path("orbit", framing, hips, seed=0, fps_hz=6.0, orbit_rad=2.0)
+        pixels = torch.stack([path.camera(f).project(values.landmarks_world_m[f])[0] for f in range(6)])
+        assert not torch.equal(values.T_camera_world, path.T_camera_world)
+        truth = Truth(
+            truth.folder, truth.index, values.replace(T_camera_world=path.T_camera_world, landmarks_px=pixels)
+        )
+    rotvecs, translations = truth.pose_in_camera()
+    posed = body.with_shape(values.shape).with_pose(Pose(rotvecs=rotvecs, translation_world_m=translations))
+    joints = posed.joints_world[:, [body.bone_names.index(b) for b in body.humanoid.values()]]
+    seen, depth = video_camera(320, 240, values.focal_px[0, 0]).project(joints)
+    assert bool((depth > 1.0).all())
+    torch.testing.assert_close(seen, truth.values.landmarks_px[:, : joints.shape[1]], atol=0.02, rtol=0)
 
 
 def test_finger_tips_are_beyond_the_last_joint():

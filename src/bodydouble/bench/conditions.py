@@ -12,7 +12,7 @@ from bodydouble.capture.folder import Capture, mask_name
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.files import remove_tree
 from bodydouble.pipeline.layout import CAPTURE
-from bodydouble.synth.synthesise import TRUTH_NAME, read_truth
+from bodydouble.synth.truth import read_truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,15 @@ def true_poses(performer: Path, estimated: BodyTrack) -> BodyTrack:
         performer: Folder that `synth.synthesise` wrote.
         estimated: Tells which frames, and everything else.
     """
-    truth = read_truth(performer / TRUTH_NAME)
+    truth = read_truth(performer)
+    values, (rotvecs, translations) = truth.values, truth.pose_in_camera()
     at = estimated.frame_indices.long()
     return estimated.replace(
-        shape=truth.shape,
-        rotvecs=truth.rotvecs[at],
-        translation_world_m=truth.translation_world_m[at],
-        expression=truth.expression[at],
-        focal_px=truth.focal_px,
+        shape=values.shape,
+        rotvecs=rotvecs[at],
+        translation_world_m=translations[at],
+        expression=values.expression[at],
+        focal_px=values.focal_px[0, 0],
         focal_source="given",
         height_source="given",
         valid=torch.ones(len(at), dtype=torch.bool),

@@ -23,7 +23,8 @@ from bodydouble.pipeline.truth import score_against_truth
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.trainer import load_result, reconstruct
 from bodydouble.render.select import make_rasterizer
-from bodydouble.synth.synthesise import MASKS_NAME, VIDEO_NAME, synthesise
+from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.truth import MASKS_NAME, VIDEO_NAME
 
 Emit = Callable[[Event], None]
 _TRUTH_TOLERANCES = {
@@ -101,14 +102,13 @@ def _performed(performer: Standing, folder: Path, emit: Emit) -> Path:
     video = home / VIDEO_NAME
     if not (home / "done").exists():
         remove_tree(home)
-        synthesise(
-            home,
+        config = SynthConfig(
             seed=performer.seed,
             seconds=performer.seconds,
             fps=performer.fps_hz,
             size=(performer.width_px, performer.height_px),
-            emit=emit,
         )
+        synthesise(home, config, emit)
         (home / "done").touch()
     return video
 

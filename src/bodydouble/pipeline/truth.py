@@ -100,10 +100,10 @@ def _joints(track: BodyTrack, body: BodyModel) -> Float[np.ndarray, "frames bone
 
 
 def _true_joints(truth: Truth, body: BodyModel, frame_indices: torch.Tensor) -> Float[np.ndarray, "frames bones 3"]:
-    at, values = frame_indices.long(), truth.values
+    at, (rotvecs, translations) = frame_indices.long(), truth.pose_in_camera()
     with torch.no_grad():
-        pose = Pose(rotvecs=values.rotvecs[at], translation_world_m=values.translation_world_m[at])
-        return body.with_shape(values.shape).with_pose(pose).joints_world.numpy()
+        pose = Pose(rotvecs=rotvecs[at], translation_world_m=translations[at])
+        return body.with_shape(truth.values.shape).with_pose(pose).joints_world.numpy()
 
 
 def _finger_error_mm(joints: np.ndarray, true_joints: np.ndarray, fingers: list[tuple[int, list[int]]]) -> float:
@@ -126,7 +126,9 @@ def _joint_error_px(
     here, _ = video_camera(track.width_px, track.height_px, track.focal_px).project(
         torch.from_numpy(joints[rows][:, main])
     )
-    there, _ = truth.camera(0).project(torch.from_numpy(true_joints[rows][:, main]))
+    there, _ = video_camera(track.width_px, track.height_px, truth.values.focal_px[0, 0]).project(
+        torch.from_numpy(true_joints[rows][:, main])
+    )
     return float((here - there).norm(dim=-1).mean())
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.files import read_json, read_tensors, write_json, write_tensors
+from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_wxyz_to_rotvec, rotvec_to_matrix
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.synth.cameras import CameraPath
 
@@ -155,6 +156,19 @@ class Truth:
         """The camera of a frame."""
         self._check(frame, range(self.index.num_frames), "a frame")
         return self.cameras.camera(frame)
+
+    def pose_in_camera(self) -> tuple[Float[Tensor, "frames bones 3"], Float[Tensor, "frames 3"]]:
+        """Rotations and translations of the same body in the world of a fit: each frame's camera at the origin, looking
+        along -Z (`core.cameras.video_camera`). For a static camera these are the stored ones."""
+        v = self.values
+        T = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])) @ v.T_camera_world
+        R = T[:, :3, :3]
+        root = R @ rotvec_to_matrix(v.rotvecs[:, 0])
+        rotvecs = v.rotvecs.clone()
+        rotvecs[:, 0] = quat_wxyz_to_rotvec(matrix_to_quat_wxyz(root.double())).float()
+        joint = v.joints_world_m[:, 0]
+        rest = joint - v.translation_world_m
+        return rotvecs, (R @ joint[..., None])[..., 0] + T[:, :3, 3] - rest
 
     def mask(self, frame: int) -> UInt8[ndarray, "height width"]:
         """How much of each pixel the performer covers while the frame is exposed, 0 to 255."""
