@@ -69,20 +69,10 @@ def retarget(
     bones = humanoid_bones(rig)
     performer = read_performer(source, up_axis)
     joints = rig.joints_rest_m.double()
-    directions, hinges = rest_anatomy(rig, bones, joints)
-    C = calibrate(performer, directions, hinges)
+    C = calibrate(performer, *rest_anatomy(rig, bones, joints))
     frames = len(performer.R_world_joint)
     R_heading = _start_heading(performer, C)
-    wanted: dict[int, Tensor] = {}
-    for human, joint in performer.humanoid.items():
-        if human in bones and human not in ("spine", "chest", "upperChest", "neck"):
-            wanted[bones[human]] = R_heading @ performer.R_world_joint[:, joint] @ C[human]
-    _point_limbs(wanted, performer, R_heading, bones, directions)
-    _spread_spine(wanted, performer, C, R_heading, rig, bones)
-    move_toes_together(wanted, rig, bones)
-    relaxed = relaxed_hands(rig) if relaxed_rotvecs is None else relaxed_rotvecs
-    rotvecs = local_rotations(wanted, rig, relaxed, frames)
-    rotvecs = spread_twists(rotvecs, rig, bones, directions)
+    rotvecs = _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs)
     translation = _place_on_floor(performer, R_heading, rotvecs, rig, bones, floor_rest_m)
     motion = Motion(
         name=source.name,
@@ -92,6 +82,27 @@ def retarget(
         expression=torch.zeros(frames, len(ARKIT_ACTIONS)),
     )
     return motion.resampled(fps_hz)
+
+
+def retarget_in_place(
+    source: SourceMotion, rig: Rig, *, relaxed_rotvecs: Float[Tensor, "bones 3"] | None = None
+) -> tuple[Float[Tensor, "frames bones 3"], Float[Tensor, "frames joints 3"]]:
+    """Pose a rig as a source is posed, in the source's own world: nothing is turned, scaled or set on a floor.
+
+    Args:
+        source: Its zero pose stands upright along +Y; its world may lie anyhow.
+        rig: With a humanoid map.
+        relaxed_rotvecs: As in `retarget`.
+    Returns:
+        Local rotations of the rig (float64), and the world positions of the source's joints, by which to place it.
+    Raises:
+        InputError: When the source's or the rig's bones are not those of a human.
+    """
+    bones = humanoid_bones(rig)
+    performer = read_performer(source, "y")
+    C = calibrate(performer, *rest_anatomy(rig, bones, rig.joints_rest_m.double()))
+    R_heading = torch.eye(3, dtype=torch.float64)
+    return _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs), performer.joints_world
 
 
 def rest_floor(avatar: Avatar) -> float | None:
@@ -106,6 +117,28 @@ def _start_heading(performer: Performer, C: dict[str, Tensor]) -> Float[Tensor, 
         forward = -(performer.R_world_joint[0, performer.humanoid["hips"]] @ C["hips"])[:, 1] * forward[1].sign()
     angle = -math.atan2(float(forward[0]), float(forward[2]))
     return rotvec_to_matrix(torch.tensor([0.0, angle, 0.0], dtype=torch.float64))
+
+
+def _posed_like(
+    performer: Performer,
+    C: dict[str, Tensor],
+    R_heading: Tensor,
+    rig: Rig,
+    bones: dict[str, int],
+    relaxed_rotvecs: Tensor | None,
+) -> Float[Tensor, "frames bones 3"]:
+    """Local rotations of a rig whose bones turn as the performer's do, after `R_heading`."""
+    directions, _ = rest_anatomy(rig, bones, rig.joints_rest_m.double())
+    wanted: dict[int, Tensor] = {}
+    for human, joint in performer.humanoid.items():
+        if human in bones and human not in ("spine", "chest", "upperChest", "neck"):
+            wanted[bones[human]] = R_heading @ performer.R_world_joint[:, joint] @ C[human]
+    _point_limbs(wanted, performer, R_heading, bones, directions)
+    _spread_spine(wanted, performer, C, R_heading, rig, bones)
+    move_toes_together(wanted, rig, bones)
+    relaxed = relaxed_hands(rig) if relaxed_rotvecs is None else relaxed_rotvecs
+    rotvecs = local_rotations(wanted, rig, relaxed, len(performer.R_world_joint))
+    return spread_twists(rotvecs, rig, bones, directions)
 
 
 def _point_limbs(

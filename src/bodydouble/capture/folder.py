@@ -161,7 +161,7 @@ class Capture:
 
     def save_observations(self, observations: Observations) -> None:
         """Write the observations; the last thing the perceive stage does."""
-        _save(self.folder / _OBSERVATIONS, observations)
+        save_struct(self.folder / _OBSERVATIONS, observations)
 
     def has_track(self) -> bool:
         return (self.folder / _TRACK).exists()
@@ -172,7 +172,7 @@ class Capture:
 
     def save_track(self, track: BodyTrack) -> None:
         """Write the fitted body."""
-        _save(self.folder / _TRACK, track)
+        save_struct(self.folder / _TRACK, track)
 
     @property
     def masks_folder(self) -> Path:
@@ -258,7 +258,7 @@ class Capture:
         path = self.folder / name
         if not path.exists():
             raise InputError(f"{self.folder} holds no {what.removeprefix('a ')} yet ({name} is missing): {advice}.")
-        return _load(kind, path)
+        return load_struct(kind, path)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -306,8 +306,8 @@ def decode_png(data: bytes) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
 
 
-def _save(path: Path, struct: TensorStruct) -> None:
-    """Tensors as tensors, everything else as JSON in the file's metadata."""
+def save_struct(path: Path, struct: TensorStruct) -> None:
+    """Write a flat struct: tensors as tensors, everything else as JSON in the file's metadata."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(struct):  # type: ignore[arg-type]
@@ -323,7 +323,12 @@ def _save(path: Path, struct: TensorStruct) -> None:
     )
 
 
-def _load(kind: type[_S], path: Path) -> _S:
+def load_struct(kind: type[_S], path: Path) -> _S:
+    """What `save_struct` wrote.
+
+    Raises:
+        InputError: When the file is missing, damaged or holds another kind.
+    """
     tensors, metadata = read_tensors(path)
     if metadata.get("kind") != kind.__name__ or metadata.get("schema_version") != str(SCHEMA_VERSION):
         raise InputError(

@@ -47,6 +47,35 @@ def capture(command: options.Capture) -> int:
     return 0
 
 
+def import_(command: options.Import) -> int:
+    """`bodydouble import`."""
+    import dataclasses
+
+    from bodydouble.pipeline.import_ import IMPORT_STAGES, ImportChoices, import_capture
+
+    out = command.out if command.out is not None else Path(f"{command.folder.resolve().name}-import")
+    choices = ImportChoices(
+        layout=command.layout, sequence=command.sequence, fps_hz=command.fps, with_body=not command.without_body
+    )
+    with ProgressPrinter(IMPORT_STAGES) as emit:
+        result = import_capture(command.folder, out, choices, emit, resume=command.resume)
+    folder = out / "capture"
+    figures = None if result.coverage is None else result.coverage.figures
+    if command.json:
+        facts = {"layout": result.layout, "sequence": result.sequence, "frames": result.frames}
+        measured = {"coverage": figures, "outline_support": result.outline_support, "focal_px": result.focal_px}
+        warnings = [dataclasses.asdict(warning) for warning in result.warnings]
+        _print_json({"folder": str(out), "capture": str(folder), **facts, **measured, "warnings": warnings})
+        return 0
+    print(f"{result.frames} frames of layout {result.layout} are in {folder}.")
+    if figures is not None:
+        print(
+            f"The body covers {100 * figures['mask_covered']:.0f} % of the masks and is inside them by "
+            f"{100 * figures['body_inside']:.0f} % ({figures['frames']} frames, stand-in of {figures['height_m']:.2f} m)."
+        )
+    return 0
+
+
 def demo(command: options.Demo) -> int:
     """`bodydouble demo`."""
     from bodydouble.pipeline.demo import DEMO_STAGES, Performance

@@ -69,6 +69,7 @@ def _run(command: Any) -> int:
     table = {
         options.Create: commands.create,
         options.Capture: commands.capture,
+        options.Import: commands.import_,
         options.Demo: commands.demo,
         options.Render: commands.render,
         options.Evaluate: commands.evaluate,

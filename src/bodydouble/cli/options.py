@@ -69,6 +69,26 @@ class Capture(FromVideo):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import(Common):
+    """Read a capture in somebody else's layout: frames, masks, cameras, body. Checked, then written as a capture folder."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Of one subject or sequence."""
+    layout: Literal["auto", "peoplesnapshot", "neuman", "xhumans", "zju", "wildavatar", "synwild", "plain"] = "auto"
+    """Whose layout it is; `auto` finds out."""
+    sequence: str = ""
+    """Which take (X-Humans: train/Take1) or camera (ZJU-MoCap: Camera_B1), where the folder has several."""
+    out: Annotated[Path | None, _Out] = None
+    """Folder for the results; new or empty. By default FOLDER's name with `-import`, in the current folder."""
+    resume: bool = False
+    """Continue an interrupted import in the folder."""
+    fps: Annotated[float | None, tyro.conf.arg(metavar="HZ")] = None
+    """Frame rate, if you know it; most layouts do not say. Otherwise 30."""
+    without_body: bool = False
+    """Leave the source's body out: frames, masks and cameras only."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Compute):
     """Make an avatar of a synthetic performer, and score it against the known truth. Needs no input."""
 
@@ -190,6 +210,7 @@ class Doctor(Common):
 Command = (
     Annotated[Create, tyro.conf.subcommand("create")]
     | Annotated[Capture, tyro.conf.subcommand("capture")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

@@ -16,6 +16,8 @@ _WORDS = {
     "extra views": "rendering extra views",
     "compile kernels": "compiling kernels (slow only the first time)",
     "body": "preparing the body model (only the first time)",
+    "import": "importing frames and masks",
+    "overlap": "laying the body over the masks",
     "perceive": "looking at every frame",
     "fit": "fitting the body",
     "reconstruct": "building the avatar",

@@ -1,0 +1,158 @@
+"""NumPy's files (.npy, .npz) without pickles: shapes and types are checked against the bytes before memory is taken."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from bodydouble.core.errors import InputError
+
+MAX_ARRAY_BYTES = 1 << 30
+_MAX_MEMBERS = 400_000
+
+
+def npy_shape(path: Path) -> tuple[int, ...]:
+    """Shape of the array in a .npy file, from its header.
+
+    Raises:
+        InputError: When the file is none, or holds Python objects.
+    """
+    with _opened(path) as file:
+        return _header(file, str(path), path.stat().st_size)[0]
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """A plain array from a .npy file.
+
+    Raises:
+        InputError: When the file is missing, damaged, too large or holds Python objects.
+    """
+    with _opened(path) as file:
+        return _array(file, str(path), path.stat().st_size)
+
+
+class Npz(Mapping[str, np.ndarray]):
+    """A .npz file; each array is read, and checked, when it is asked for.
+
+    Raises:
+        InputError: When the file is missing or damaged; on reading, when an array is too large or holds Python objects.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing. Copy it from the source of the capture.") from error
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a readable .npz file ({error}). Copy it again from the source.") from error
+        if len(infos) > _MAX_MEMBERS:
+            raise InputError(f"{path} holds {len(infos)} arrays; at most {_MAX_MEMBERS} are read.")
+        self._members = {i.filename.removesuffix(".npy"): i for i in infos if i.filename.endswith(".npy")}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        info = self._members[name]
+        if info.file_size > MAX_ARRAY_BYTES:
+            raise InputError(f"{self.path}: array {name!r} has {info.file_size >> 20} MiB; too large for a capture.")
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
+                return _array(file, f"{self.path} ({name})", info.file_size)  # type: ignore[arg-type]
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
+
+    def __iter__(self):
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def first_of(self, *names: str) -> np.ndarray:
+        """The first of these arrays that is there.
+
+        Raises:
+            InputError: When none is.
+        """
+        for name in names:
+            if name in self._members:
+                return self[name]
+        raise InputError(
+            f"{self.path} has no {' or '.join(names)} (found: {', '.join(sorted(self._members)[:12]) or 'nothing'}). "
+            "Is it the right file of this layout?"
+        )
+
+
+def numbers(values: object, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+    """Values as finite float64 of a shape; None stands for any length.
+
+    Raises:
+        InputError: When they are not.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} must be numbers, found {type(values).__name__}.") from error
+    expected = " x ".join("n" if n is None else str(n) for n in shape)
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+        raise InputError(
+            f"{what} must have shape {expected}, found {' x '.join(map(str, array.shape)) or 'one value'}."
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} holds values that are not finite (NaN or infinite). The source's fit failed there.")
+    return array
+
+
+def rows(values: object, width: int, what: str) -> np.ndarray:
+    """Values as n x width finite float64; a single row may come flat, and axes of length 1 in between are dropped.
+
+    Raises:
+        InputError: When they do not go into rows of this width.
+    """
+    array = np.asarray(values)
+    if array.ndim >= 1 and array.size and array.size % width == 0 and array.shape[-1] in (width, 3, 1):
+        lead = array.shape[0] if array.ndim > 1 else 1
+        if lead * width == array.size:
+            array = array.reshape(lead, width)
+    return numbers(array, (None, width), what)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing. Copy it from the source of the capture.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _header(file: BinaryIO, name: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
+        raise InputError(f"{name} is not a readable NumPy array ({error}). Copy it again from the source.") from error
+    if dtype.hasobject:
+        raise InputError(
+            f"{name} holds Python objects (a pickle), not numbers: it is not opened. Save it as plain arrays."
+        )
+    bytes_wanted = math.prod(shape) * dtype.itemsize
+    if bytes_wanted > MAX_ARRAY_BYTES or bytes_wanted > size:
+        raise InputError(
+            f"{name} announces {shape} values of {dtype} ({bytes_wanted} bytes) but the file has {size}: damaged or hostile."
+        )
+    return shape, fortran, dtype
+
+
+def _array(file: BinaryIO, name: str, size: int) -> np.ndarray:
+    shape, fortran, dtype = _header(file, name, size)
+    data = file.read(math.prod(shape) * dtype.itemsize)
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise InputError(f"{name} ends too early; the file is truncated. Copy it again from the source.")
+    return np.frombuffer(io.BytesIO(data).getbuffer(), dtype).reshape(shape, order="F" if fortran else "C")
