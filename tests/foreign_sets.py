@@ -336,7 +336,7 @@ def write_wildavatar(folder: Path, *, image_scale: int = 1) -> Truth:
     to_smpl = np.tile(np.eye(4), (FRAMES, 1, 1))
     to_smpl[:, :3, 3] = OFFSETS[0] - truth.pelvis
     tilt = np.eye(4)
-    tilt[:3, :3] = Rotation.from_euler("xz", [12, 8], degrees=True).as_matrix()
+    tilt[:3, :3] = Rotation.from_euler("xz", [25, 14], degrees=True).as_matrix()
     tilt[:3, 3] = OFFSETS[0] - tilt[:3, :3] @ OFFSETS[0]
     poses, _, T = turned(truth, tilt @ to_smpl)
     table: dict[str, Any] = {}

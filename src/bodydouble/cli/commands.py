@@ -68,10 +68,10 @@ def import_(command: options.Import) -> int:
         _print_json({"folder": str(out), "capture": str(folder), **facts, **measured, "warnings": warnings})
         return 0
     print(f"{result.frames} frames of layout {result.layout} are in {folder}.")
-    if figures is not None:
+    if result.coverage is not None and figures is not None:
         print(
             f"The body covers {100 * figures['mask_covered']:.0f} % of the masks and is inside them by "
-            f"{100 * figures['body_inside']:.0f} % ({figures['frames']} frames, stand-in of {figures['height_m']:.2f} m)."
+            f"{100 * figures['body_inside']:.0f} % ({len(result.coverage.frames)} frames, stand-in of {figures['height_m']:.2f} m)."
         )
     return 0
 

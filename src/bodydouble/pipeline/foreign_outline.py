@@ -1,4 +1,4 @@
-"""Do masks belong to their pictures? Their outlines must lie where the pictures change.
+"""Do masks belong to their pictures, and mark the person? Their outlines must lie where the pictures change.
 
 A body can lie perfectly on masks that belong to other frames, or to another download of a clip. Then the outline crosses
 the picture where nothing in particular is.
@@ -47,6 +47,28 @@ def check_outlines(capture: ForeignCapture) -> float:
             "cut or another download. Extract the frames by time, at the frame rate that was annotated."
         )
     return support
+
+
+def check_polarity(capture: ForeignCapture) -> None:
+    """Refuse masks that mark everything but the person.
+
+    Raises:
+        InputError: When most of the pictures' edge is marked in most frames.
+    """
+    usable = [i for i, frame in enumerate(capture.frames) if frame.mask is not None]
+    shares = []
+    for place in (
+        np.unique(np.linspace(0, max(len(usable) - 1, 0), SAMPLED_FRAMES).round().astype(int)) if usable else ()
+    ):
+        mask = capture.mask(usable[place])
+        assert mask is not None
+        edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        shares.append(float((edge > 127).mean()))
+    if shares and np.median(shares) > 0.6:
+        raise InputError(
+            f"{capture.folder} ({capture.layout}): {100 * np.median(shares):.0f} % of the pictures' edge is marked as the person, "
+            f"so the masks look inverted ({capture.mask_meaning} values were taken for the person). Invert them."
+        )
 
 
 def outline_support(rgb: UInt8[np.ndarray, "height width 3"], mask: UInt8[np.ndarray, "height width"]) -> float:

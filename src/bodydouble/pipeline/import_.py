@@ -29,7 +29,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.events import Progress, Warned
 from bodydouble.core.files import remove_tree
 from bodydouble.pipeline.foreign_check import Coverage, check_body
-from bodydouble.pipeline.foreign_outline import LOW_SUPPORT, check_outlines
+from bodydouble.pipeline.foreign_outline import LOW_SUPPORT, check_outlines, check_polarity
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.stages import Emit, Stage, open_run
 
@@ -109,6 +109,7 @@ def _import(foreign: ForeignCapture, out: Path, choices: ImportChoices, emit: Em
     for note in foreign.notes:
         emit(Warned(code="foreign_note", message=note))
     rectifier = Rectifier(foreign) if foreign.cameras is not None else None
+    check_polarity(foreign)
     support = check_outlines(foreign)
     if 0 < support < LOW_SUPPORT:
         emit(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 import zipfile
-from collections.abc import Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -37,7 +35,7 @@ def read_npy(path: Path) -> np.ndarray:
         return _array(file, str(path), path.stat().st_size)
 
 
-class Npz(Mapping[str, np.ndarray]):
+class Npz:
     """A .npz file; each array is read, and checked, when it is asked for.
 
     Raises:
@@ -67,11 +65,8 @@ class Npz(Mapping[str, np.ndarray]):
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
-    def __iter__(self):
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
 
     def first_of(self, *names: str) -> np.ndarray:
         """The first of these arrays that is there.
@@ -122,7 +117,7 @@ def rows(values: object, width: int, what: str) -> np.ndarray:
     return numbers(array, (None, width), what)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedIOBase:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
@@ -131,7 +126,7 @@ def _opened(path: Path) -> BinaryIO:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _header(file: BinaryIO, name: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: BufferedIOBase, name: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -150,9 +145,9 @@ def _header(file: BinaryIO, name: str, size: int) -> tuple[tuple[int, ...], bool
     return shape, fortran, dtype
 
 
-def _array(file: BinaryIO, name: str, size: int) -> np.ndarray:
+def _array(file: BufferedIOBase, name: str, size: int) -> np.ndarray:
     shape, fortran, dtype = _header(file, name, size)
     data = file.read(math.prod(shape) * dtype.itemsize)
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise InputError(f"{name} ends too early; the file is truncated. Copy it again from the source.")
-    return np.frombuffer(io.BytesIO(data).getbuffer(), dtype).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")

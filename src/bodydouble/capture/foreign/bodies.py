@@ -18,7 +18,7 @@ _MAX_ANGLE_RAD = 4.0 * np.pi
 def smpl_body(
     poses: Float[ndarray, "frames 72"],
     betas: Float[ndarray, "given betas"],
-    translation: Float[ndarray, "frames 3"],
+    translation: Float[ndarray, "places 3"],
     *,
     where: str,
     pivot: str = "pelvis",
@@ -39,8 +39,8 @@ def smpl_body(
 def smplx_body(
     poses: Float[ndarray, "frames 165"],
     betas: Float[ndarray, "given betas"],
-    expression: Float[ndarray, "frames expressions"],
-    translation: Float[ndarray, "frames 3"],
+    expression: Float[ndarray, "faces expressions"],
+    translation: Float[ndarray, "places 3"],
     *,
     where: str,
     gender: str = "unknown",
