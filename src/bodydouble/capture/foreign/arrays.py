@@ -109,7 +109,10 @@ def rows(values: object, width: int, what: str) -> np.ndarray:
     Raises:
         InputError: When they do not go into rows of this width.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{what} must be rows of {width} numbers; the rows have different lengths.") from error
     if array.ndim >= 1 and array.size and array.size % width == 0 and array.shape[-1] in (width, 3, 1):
         lead = array.shape[0] if array.ndim > 1 else 1
         if lead * width == array.size:

@@ -72,7 +72,7 @@ def loads(data: bytes, name: str) -> Any:
 
 class _Numbers(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        place = module.replace("numpy._core", "numpy.core")
+        place = module.replace("numpy._core", "numpy.core").replace("builtins", "__builtin__")
         found = _STAND_INS.get((place, name))
         if found is None:
             raise InputError(
@@ -158,6 +158,11 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How Python 3 writes empty bytes for Python 2."""
+    return b""
+
+
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
     """How arrays describe themselves since protocol 5."""
     array = _Array()
@@ -193,6 +198,8 @@ _STAND_INS = {
     ("numpy", "dtype"): _StandIn(_Dtype),
     ("_codecs", "encode"): _StandIn(_encode),
     ("collections", "OrderedDict"): _StandIn(dict),
+    ("__builtin__", "bytes"): _StandIn(_no_bytes),
+    ("__builtin__", "set"): _StandIn(set),
 }
 
 
