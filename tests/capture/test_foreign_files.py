@@ -269,7 +269,7 @@ def test_masks_of_another_size_are_resized_only_in_proportion(tmp_path: Path) ->
         read_mask(tmp_path / "m.png", 20, 20, "bright")
     assert same_shape((202, 360), (406, 720)) and not same_shape((202, 360), (720, 406))
     (tmp_path / "m.png").write_bytes((tmp_path / "m.png").read_bytes()[:40])
-    with pytest.raises(InputError, match="damaged|not a readable picture"):
+    with pytest.raises(InputError, match=r"damaged|not a readable picture"):
         read_mask(tmp_path / "m.png", 30, 20, "bright")
 
 

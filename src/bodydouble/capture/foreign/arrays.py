@@ -90,7 +90,7 @@ def numbers(values: object, shape: tuple[int | None, ...], what: str) -> np.ndar
         InputError: When they are not.
     """
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.array(values, dtype=np.float64)  # a copy: what comes from files cannot be written to
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} must be numbers, found {type(values).__name__}.") from error
     expected = " x ".join("n" if n is None else str(n) for n in shape)

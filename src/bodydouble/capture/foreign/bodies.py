@@ -72,7 +72,7 @@ def _body(
     frames = len(poses)
     poses = rows(poses, 3 * len(names), f"{where}: poses")
     translation = rows(translation, 3, f"{where}: translation")
-    betas = np.asarray(betas, dtype=np.float64)
+    betas = np.array(betas, dtype=np.float64)
     if len(betas) == 1:
         betas = np.repeat(betas, frames, 0)
     for what, values in (("translations", translation), ("shapes", betas), ("expressions", expression)):
@@ -93,7 +93,7 @@ def _body(
         joint_names=names,
         rotvecs=torch.from_numpy(rotvecs),
         betas=torch.from_numpy(betas),
-        expression=torch.from_numpy(np.asarray(expression, dtype=np.float64)),
+        expression=torch.from_numpy(np.array(expression, dtype=np.float64)),
         translation=torch.from_numpy(translation),
         scale=torch.ones(frames, dtype=torch.float64) if scale is None else torch.from_numpy(scale),
         pivot=pivot,

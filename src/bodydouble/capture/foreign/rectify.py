@@ -61,7 +61,7 @@ class Rectifier:
         if not self.resamples:
             return picture
         x, y = self._map_of(index)
-        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
     def _map_of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         import cv2
