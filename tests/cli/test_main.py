@@ -140,6 +140,7 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]):
     names = [finding["name"] for finding in result["findings"]]
     assert names == [
         "python", "processor", "memory", "disk", "torch", "numba", "mediapipe", "anny", "video codecs", "cuda",
+        "wardrobe",
     ]  # fmt: skip
     assert code == (0 if result["healthy"] else 1)
     for finding in result["findings"]:

@@ -74,6 +74,9 @@ def test_dressed_body(wardrobe):
     weights = performer.shaped.rig.skin_weights
     torch.testing.assert_close(weights.sum(1), torch.ones(len(weights)))
     assert performer.loose is None
+    # A vest alone, or leggings alone, are not all that is worn.
+    added = Material.TROUSERS if choose(wardrobe, look)[Slot.CLOTHES].name == "vest" else Material.SHIRT
+    assert (performer.face_material == int(added)).any()
     assert int(performer.face_material.max()) < len(performer.palette)
     assert int(performer.face_material.max()) >= len(Material)  # rows of its own
     # What the fitting files delete is not drawn, though it is there; the rest of the skin is.

@@ -45,6 +45,7 @@ def examine() -> tuple[Finding, ...]:
         ("anny", _anny),
         ("video codecs", _codecs),
         ("cuda", _cuda),
+        ("wardrobe", _wardrobe),
     )
     return tuple(_looked_at(name, check) for name, check in checks)
 
@@ -194,6 +195,16 @@ def _anny() -> Finding:
     else:
         found = f"{version}, cache not built yet (the first run builds it at {path}, some ten seconds)"
     return Finding(name="anny", state="ok", found=found)
+
+
+def _wardrobe() -> Finding:
+    return Finding(
+        name="wardrobe",
+        state="ok",
+        found="synthetic performers make their own clothes",
+        advice="For MakeHuman's, get the CC0 assets at https://github.com/makehumancommunity/makehuman-assets and point "
+        "--wardrobe at the folder `base` (it holds `clothes` and `hair`).",
+    )
 
 
 def _codecs() -> Finding:

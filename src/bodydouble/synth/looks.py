@@ -59,6 +59,8 @@ class HairStyle(IntEnum):
     CROP = 0
     BUN = 1
     BOB = 2
+    SHAVED = 3
+    CURLS = 4
 
 
 class Silhouette(IntEnum):
@@ -160,7 +162,7 @@ def draw_look(seed: int) -> Look:
         iris=_pick(rng, _LIGHT_IRISES if tone < 0.45 and rng.random() < 0.7 else _DARK_IRISES),
         hair=_draw_hair(rng, tone, age),
         hair_volume_m=float(rng.uniform(0.012, 0.024)),
-        hair_style=HairStyle(int(rng.integers(1, 3))) if female and rng.random() < 0.85 else HairStyle.CROP,
+        hair_style=_draw_hair_style(numpy_rng(seed, "synth/look/hair"), female),
         hairline_m=_draw_hairline(rng, female, age),
         stubble=0.0 if female else float(rng.choice([0.0, 0.25, 0.6])),
         silhouette=silhouette,
@@ -231,6 +233,15 @@ def _draw_hair(rng: np.random.Generator, tone: float, age: float) -> Rgb:
     hair = np.array(_pick(rng, _LIGHT_HAIRS if tone < 0.40 and rng.random() < 0.75 else _DARK_HAIRS))
     grey = np.clip((age - 0.80) / 0.15, 0.0, 1.0) * rng.uniform(0.2, 1.0)
     return _rgb(hair + (np.array([0.62, 0.61, 0.60]) - hair) * grey)
+
+
+def _draw_hair_style(rng: np.random.Generator, female: bool) -> HairStyle:
+    styles = (
+        (HairStyle.BUN, HairStyle.BUN, HairStyle.BOB, HairStyle.BOB, HairStyle.CROP, HairStyle.CURLS)
+        if female
+        else (HairStyle.CROP, HairStyle.CROP, HairStyle.SHAVED, HairStyle.CURLS)
+    )
+    return styles[rng.integers(len(styles))]
 
 
 def _draw_hairline(rng: np.random.Generator, female: bool, age: float) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from bodydouble.synth.looks import Fabric, Look, Material, Rgb, Silhouette
+from bodydouble.synth.looks import Fabric, HairStyle, Look, Material, Rgb, Silhouette
 
 BASE, SECOND, THIRD, FLAGS, KIND, WEAVE, PHASE, BUTTONS = 0, 3, 6, 9, 12, 13, 14, 15
 """Columns of a palette row: three colours (linear light), three numbers that the kind defines, the `Material` whose
@@ -30,7 +30,7 @@ def draw_palette(look: Look, *, eye_height_m: float, side_seam_m: float) -> Floa
     palette[:, KIND] = np.arange(len(Material))
     hair = linear(look.hair)
     palette[Material.SKIN, :9] = [*linear(look.skin), *linear(look.lips), *hair]
-    palette[Material.SKIN, FLAGS] = look.stubble
+    palette[Material.SKIN, FLAGS : FLAGS + 2] = look.stubble, float(look.hair_style == HairStyle.SHAVED)
     palette[Material.EYE, :3] = linear(look.iris)
     palette[Material.MOUTH, :3] = linear((0.42, 0.14, 0.14))
     print_height = eye_height_m - 0.40
@@ -43,6 +43,7 @@ def draw_palette(look: Look, *, eye_height_m: float, side_seam_m: float) -> Floa
     palette[Material.TROUSERS, FLAGS + 1] = side_seam_m
     palette[Material.SHOE, :6] = [*linear(look.shoe), *linear(look.sole)]
     palette[Material.SOLE, :3] = linear(look.sole)
+    palette[Material.HAIR, FLAGS] = float(look.hair_style == HairStyle.CURLS)
     palette[Material.HAIR, :6] = [*hair, *(min(2.2 * c + 0.02, 1.0) for c in hair)]
     return palette
 

@@ -127,8 +127,18 @@ def choose(wardrobe: Wardrobe, look: Look) -> dict[Slot, Fitting]:
     return outfit
 
 
-def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: Look) -> tuple[list[Piece], set[Slot]]:
-    """The chosen pieces, fitted to the performer's shape, and which slots they fill."""
+@dataclass(frozen=True, kw_only=True)
+class Worn:
+    """What a wardrobe gave, and what of a performer is dressed by it."""
+
+    pieces: tuple[Piece, ...] = ()
+    slots: frozenset[Slot] = frozenset()
+    chest: bool = False
+    legs: bool = False
+
+
+def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: Look) -> Worn:
+    """The chosen pieces, fitted to the performer's shape."""
     base = wardrobe.base
     shape_m = base.vertices_rest(torch.tensor(look.shape)).double().numpy()
     bones = np.zeros((len(shape_m), len(body.bone_names)))
@@ -149,7 +159,13 @@ def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: L
             flat = _under_hat(piece.surface.points, hat_m, mannequin)
             piece = replace(piece, surface=replace(piece.surface, points=flat))
         pieces.append(piece)
-    return pieces, set(outfit)
+    heights = outfit[Slot.CLOTHES].points(shape_m)[:, 1] if Slot.CLOTHES in outfit else np.zeros(0)
+    return Worn(
+        pieces=tuple(pieces),
+        slots=frozenset(outfit),
+        chest=bool((heights > mannequin.joints["upperChest"][1]).any()),
+        legs=bool((heights < mannequin.crotch_m - 0.05).any()),
+    )
 
 
 def _without(piece: Piece, gone: Bool[ndarray, " n"]) -> Piece:

@@ -13,13 +13,13 @@ from bodydouble.body.anny_cache import restrict_faces
 from bodydouble.body.anny_regions import skin_region
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.synth.looks import Look, Material
+from bodydouble.synth.looks import HairStyle, Look, Material, Silhouette
 from bodydouble.synth.loose import Panel, loose_panel
 from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
 from bodydouble.synth.materials import draw_palette
-from bodydouble.synth.outfit import Slot, Wardrobe, dress_from
+from bodydouble.synth.outfit import Slot, Wardrobe, Worn, dress_from
 from bodydouble.synth.surface import vertex_normals
-from bodydouble.synth.wardrobe import clothes, hairdo, shoes
+from bodydouble.synth.wardrobe import hairdo, shirt, shoes, trousers
 
 _COVERED_M = 0.02
 """Skin this deep under a garment is left out: it can only poke through."""
@@ -80,15 +80,19 @@ def make_performer(body: AnnyBody, look: Look, wardrobe: Wardrobe | None = None)
     shaped = body.with_shape(shape)
     mannequin = _mannequin(body, shaped)
     scalp, *hair = hairdo(mannequin, look)
-    worn, filled = dress_from(wardrobe, body, mannequin, look) if wardrobe else ([], set())
-    pieces = list(worn)
-    pieces += [] if Slot.HAIR in filled else [scalp, *hair]
-    pieces += [] if Slot.SHOES in filled else shoes(mannequin, look)
-    panel = None
-    if Slot.CLOTHES not in filled:
-        pieces += clothes(mannequin, look)
-        panel = loose_panel(mannequin, look)
-        pieces += [panel.piece] if panel else []  # last, so that its vertices are
+    worn = dress_from(wardrobe, body, mannequin, look) if wardrobe else Worn()
+    pieces = list(worn.pieces)
+    if Slot.HAIR not in worn.slots:
+        pieces += hair if look.hair_style == HairStyle.SHAVED else [scalp, *hair]
+    if Slot.SHOES not in worn.slots:
+        pieces += shoes(mannequin, look)
+    bare = Slot.CLOTHES not in worn.slots
+    panel = loose_panel(mannequin, look) if bare else None
+    pieces += [] if worn.chest else [shirt(mannequin, look, tucked=panel is not None)]
+    # A coat is worn over trousers, a skirt instead of them.
+    skirted = panel is not None and look.silhouette != Silhouette.COAT
+    pieces += [] if worn.legs or skirted else [trousers(mannequin, look)]
+    pieces += [panel.piece] if panel else []  # last, so that its vertices are
     faces, material = _visible_skin(body, mannequin, pieces)
     # Under a wardrobe's hair the scalp is painted.
     coordinates = _skin_coordinates(body, mannequin, scalp.covers)

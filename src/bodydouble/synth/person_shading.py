@@ -71,7 +71,10 @@ def _skin(p, c, row, eyes, out):
     out[1] += (row[1] * 0.98 - out[1]) * nail
     gloss += 0.25 * nail
     streak = noise3(x * 300, y * 40, z * 300) + 0.6 * noise3(x * 700, y * 90, z * 700)
-    mix(out, row, _THIRD, 0.9 * step(-0.030, -0.014, c[2] + 0.004 * streak))
+    scalp = step(-0.030, -0.014, c[2] + 0.004 * streak)
+    if row[_FLAGS + 1] > 0:  # shaved: the skin shines through its stubble
+        scalp = step(-0.004, 0.012, c[2] + 0.003 * streak) * (0.62 + 0.25 * noise3(x * 800, y * 800, z * 800))
+    mix(out, row, _THIRD, 0.9 * scalp)
     return gloss
 
 
@@ -167,7 +170,10 @@ def _shoe(p, c, row, is_sole, out):
 @kernel(cached=False)
 def _hair(p, c, row, out):
     """Strands that run from the crown. Returns the gloss."""
-    strand = noise3(c[0] * 38, c[1] * 38, c[2] * 9) + 0.7 * noise3(c[0] * 95, c[1] * 95, c[2] * 16)
+    if row[_FLAGS] > 0:  # curls
+        strand = noise3(p[0] * 120, p[1] * 120, p[2] * 120) + 0.7 * noise3(p[0] * 300, p[1] * 300, p[2] * 300)
+    else:
+        strand = noise3(c[0] * 38, c[1] * 38, c[2] * 9) + 0.7 * noise3(c[0] * 95, c[1] * 95, c[2] * 16)
     tone = 1.0 + 0.38 * strand + 0.12 * noise3(p[0] * 14, p[1] * 14, p[2] * 14)
     for k in range(3):
         out[k] = row[k] * max(tone, 0.25)

@@ -27,21 +27,13 @@ from bodydouble.synth.surface import (
 )
 
 
-def clothes(body: Mannequin, look: Look) -> list[Piece]:
-    """What lies close to trunk and limbs; skirts and coats get their loose part from `loose`."""
-    worn = [_shirt(body, look)]
-    if look.silhouette not in (Silhouette.SKIRT, Silhouette.DRESS):
-        worn.append(_trousers(body, look))
-    return worn
-
-
 def shoes(body: Mannequin, look: Look) -> list[Piece]:
     """A pair of sneakers."""
     return [_shoe(body, look, side) for side in ("left", "right")]
 
 
 def hairdo(body: Mannequin, look: Look) -> list[Piece]:
-    """Hair of the look's style; the first piece covers the scalp."""
+    """Hair of the look's style; the first piece covers the scalp, and is left off a shaved head."""
     pieces = [_hair(body, look)]
     if look.hair_style == HairStyle.BUN:
         pieces.append(_bun(body))
@@ -109,7 +101,12 @@ def _finish(surface: Surface, thickness_m: float) -> Surface:
     return with_hems(surface, vertex_normals(surface.points, surface.faces), thickness_m)
 
 
-def _shirt(body: Mannequin, look: Look) -> Piece:
+def shirt(body: Mannequin, look: Look, *, tucked: bool) -> Piece:
+    """A shirt, or the upper part of a dress or a coat.
+
+    Args:
+        tucked: It ends at the waist, where something else begins.
+    """
     p = body.points
     neck, hip = body.joints["neck"], body.joints["leftUpperLeg"]
     along = _along_arm(body, p)
@@ -119,7 +116,6 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
     on_arm = body.arm_share > 0.5
     collar_normal = np.array([0.0, 0.88, 0.47])
     below_collar = -(p - (neck + np.array([0.0, -0.012, 0.03]))) @ collar_normal
-    tucked = look.silhouette in (Silhouette.SKIRT, Silhouette.DRESS, Silhouette.COAT)
     hem = hip[1] + 0.040 if tucked else body.crotch_m + 0.030
     above_hem = p[:, 1] - hem
     field = np.minimum(below_collar, np.where(on_arm, sleeve_end - along, above_hem))
@@ -151,7 +147,8 @@ def _shirt(body: Mannequin, look: Look) -> Piece:
     return Piece(surface=done, material=np.full(len(done.faces), Material.SHIRT), covers=field)
 
 
-def _trousers(body: Mannequin, look: Look) -> Piece:
+def trousers(body: Mannequin, look: Look) -> Piece:
+    """Long trousers, or shorts."""
     p = body.points
     hip, ankle, knee = body.joints["leftUpperLeg"], body.joints["leftFoot"], body.joints["leftLowerLeg"]
     waist = hip[1] + 0.055
@@ -198,12 +195,15 @@ def _hair(body: Mannequin, look: Look) -> Piece:
     surface, normals = _refined(surface, normals)
     q, c = surface.points, surface.attributes[:, -NUM_COORDINATES:]
     top = smoothstep(eye[1], eye[1] + 0.12, q[:, 1])
-    volume = look.hair_volume_m * (0.45 + 0.55 * top)
+    curls = look.hair_style == HairStyle.CURLS
+    volume = 2.4 * look.hair_volume_m * (0.8 + 0.2 * top) if curls else look.hair_volume_m * (0.45 + 0.55 * top)
     offset = 0.002 + volume * smoothstep(-0.002, 0.035, c[:, 6])
     strands = noise_at(np.stack([c[:, 3] * 9, c[:, 4] * 9, c[:, 5] * 14], 1)) + 0.5 * noise_at(q * 70)
-    folds = 0.0028 * strands * smoothstep(0.0, 0.02, c[:, 6])
+    if curls:
+        strands = noise_at(q * 55) + 0.6 * noise_at(q * 130)
+    folds = (0.0045 if curls else 0.0028) * strands * smoothstep(0.0, 0.02, c[:, 6])
     hung = _hang(surface, normals, offset_m=offset, clearance_m=0.002, rounds=6, folds_m=folds)
-    done = _finish(hung, 0.003)
+    done = _finish(hung, 0.0015)
     return Piece(surface=done, material=np.full(len(done.faces), Material.HAIR), covers=field - 0.02)
 
 
@@ -253,16 +253,19 @@ def _bob(body: Mannequin, look: Look) -> Piece:
     head = p[(p[:, 1] > neck[1] + 0.03) & (body.ears[body.skin] < 0.3)]
     middle = np.array([0.0, 0.0, (head[:, 2].min() + eye[2]) / 2])
     azimuth = np.radians(np.linspace(68, 292, 57))
-    heights = np.linspace(eye[1] + 0.112, neck[1] + 0.020, 26)
+    heights = np.linspace(eye[1] + 0.088, neck[1] + 0.020, 26)
     out = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], 1)
     grid, radius = [], np.zeros(len(azimuth))
     edge = smoothstep(0.0, 0.3, azimuth - azimuth[0]) * smoothstep(0.0, 0.3, azimuth[-1] - azimuth)
     depths = smoothstep(0.0, 0.09, heights[0] - heights)
     for height, depth in zip(heights, depths, strict=True):
         near = np.abs(head[:, 1] - height) < 0.012
-        here = reach_around((head[near] - middle)[:, [0, 2]], azimuth) if near.sum() > 8 else radius
+        # Below the ears it hangs freely: neck and shoulders do not shape it.
+        free = height < eye[1] - 0.03 or near.sum() < 8
+        here = radius if free else reach_around((head[near] - middle)[:, [0, 2]], azimuth)
         radius = np.maximum(here, 0.99 * radius)  # hair hangs from where the head is widest
-        away = radius + 0.003 + (0.004 + look.hair_volume_m) * depth * (0.35 + 0.65 * edge)
+        # It emerges from the hair on the crown.
+        away = radius - 0.008 + (0.015 + look.hair_volume_m) * depth * (0.35 + 0.65 * edge)
         grid.append(middle + out * away[:, None] + [0.0, height, 0.0])
     points = np.stack(grid)
     for _ in range(3):
@@ -276,7 +279,7 @@ def _bob(body: Mannequin, look: Look) -> Piece:
     attributes = _rigid_attributes(body, flat, "head")
     attributes[:, -NUM_COORDINATES:][:, 3:5] = strands
     attributes[:, -NUM_COORDINATES:][:, 5] = heights[0] - flat[:, 1]
-    faces = _grid_faces(len(heights), len(azimuth), flip=False)
+    faces = _grid_faces(len(heights), len(azimuth), flip=True)
     surface = Surface(points=flat, faces=faces, attributes=attributes)
     done = _finish(surface, 0.012)
     return Piece(surface=done, material=np.full(len(done.faces), Material.HAIR), covers=np.full(len(body.points), -1.0))
