@@ -154,11 +154,10 @@ def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: L
         gone = np.any(over, axis=0)[fitting.anchors].all(1) if over else np.zeros(len(fitting.anchors), bool)
         if slot == Slot.SHOES and Slot.CLOTHES not in outfit and look.silhouette in _LONG_LEGS:
             gone |= piece.surface.points[:, 1] > mannequin.joints["leftFoot"][1] + _SOCK_M
-        piece = _without(piece, gone)
         if slot == Slot.HAIR and hat_m is not None:
-            flat = _under_hat(piece.surface.points, hat_m, mannequin)
-            piece = replace(piece, surface=replace(piece.surface, points=flat))
-        pieces.append(piece)
+            flat, under = _under_hat(piece.surface.points, hat_m, mannequin)
+            piece, gone = replace(piece, surface=replace(piece.surface, points=flat)), gone | under
+        pieces.append(_without(piece, gone))
     heights = outfit[Slot.CLOTHES].points(shape_m)[:, 1] if Slot.CLOTHES in outfit else np.zeros(0)
     return Worn(
         pieces=tuple(pieces),
@@ -175,16 +174,17 @@ def _without(piece: Piece, gone: Bool[ndarray, " n"]) -> Piece:
     return replace(piece, surface=surface, material=piece.material[kept])
 
 
-def _under_hat(hair_m: ndarray, hat_m: ndarray, body: Mannequin) -> Float[ndarray, "n 3"]:
-    """Hair pressed flat where a hat is: seen from the middle of the head it stays nearer than the hat."""
+def _under_hat(hair_m: ndarray, hat_m: ndarray, body: Mannequin) -> tuple[Float[ndarray, "n 3"], Bool[ndarray, " n"]]:
+    """Hair pressed flat where a hat is: seen from the middle of the head it stays nearer than the hat. And what was."""
     from scipy.spatial import cKDTree
 
-    middle = np.array([0.0, body.joints["leftEye"][1] + 0.03, (body.joints["leftEye"][2] + body.joints["head"][2]) / 2])
+    eye, head = body.joints["leftEye"], body.joints["head"]
+    middle = np.array([0.0, eye[1] + 0.03, (eye[2] + head[2]) / 2])
     hat, hair = hat_m - middle, hair_m - middle
     hat_r, hair_r = np.linalg.norm(hat, axis=1), np.linalg.norm(hair, axis=1)
     near, which = cKDTree(hat / hat_r[:, None]).query(hair / hair_r[:, None], k=6)
     most = np.where(near < _HAT_REACH_RAD, hat_r[which], np.inf).min(1) - _UNDER_HAT_M
-    return middle + hair * (np.minimum(hair_r, most) / hair_r)[:, None]
+    return middle + hair * (np.minimum(hair_r, most) / hair_r)[:, None], hair_r > most
 
 
 def _piece(
