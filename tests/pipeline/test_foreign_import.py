@@ -45,6 +45,12 @@ def checked(folder: Path, layout: str) -> dict[str, float]:
     return check_body(capture, load_anny(), Rectifier(capture)).figures
 
 
+@pytest.fixture(autouse=True)
+def fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of the six frames are enough here."""
+    monkeypatch.setattr(foreign_check, "SAMPLED_FRAMES", 3)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("foreign")
@@ -159,9 +165,7 @@ def test_wrong_conventions_are_refused_and_named(
     text: str,
     folders: dict[str, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(foreign_check, "SAMPLED_FRAMES", 4)
     folder = tmp_path / layout
     shutil.copytree(folders[layout], folder)
     mistake(folder)

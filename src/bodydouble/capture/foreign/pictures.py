@@ -89,7 +89,10 @@ def read_mask(
             "Masks and images come from different downloads; get the images in the masks' size."
         )
     values = read_npy(path) if path.suffix == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED)
-    mask = _person(values[..., 0] if values.ndim == 3 else values, meaning)
+    values = values[..., 0] if values.ndim == 3 else values
+    if meaning == "nonzero" and path.suffix.lower() != ".png" and path.suffix != ".npy":
+        values = values > values.max(initial=0) / 2  # JPEG's noise is not 0
+    mask = _person(values, meaning)
     if (width, height) != (width_px, height_px):
         shrink = width_px < width
         mask = cv2.resize(mask, (width_px, height_px), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
