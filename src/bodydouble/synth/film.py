@@ -7,6 +7,7 @@ what is blurred in the picture is blurred in the mask too.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,8 +42,12 @@ _EXPOSURE = 1.12
 _WORKERS = 2
 _SUBPIXELS = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Column and row of the four samples of a pixel."""
-_STILL_PX, _FAST_PX = 0.6, 7.0
+_STILL_PX, _FAST_PX = 0.8, 12.0
 """Motion during the exposure from which the samples are taken at different times, and at twice as many."""
+_GHOSTS_PX = 4.5
+"""Motion of far things during the exposure from which four samples would show as four."""
+_SHADOW_STILL_M = 0.008
+"""A performer that moves less during the exposure keeps one shadow map; otherwise every two samples share one."""
 _T = TypeVar("_T")
 
 
@@ -97,7 +102,7 @@ class Film:
         self._smoother = Smoother(self._faces, len(self.performer.coordinates))
         joints = self.performer.shaped.joints_rest[0]
         self.roots_world = actor.translations_world_m + joints
-        self._still: Layers | None = None if path.moves else self._layers(0, 1)
+        self._still: Layers | None = None if path.moves else self._layers(0)
         self._vertices: dict[int, Tensor] = {}
 
     @property
@@ -188,15 +193,31 @@ class Film:
         root = self.roots_world[frame]
         return torch.stack([root[0], torch.tensor(self.scene.floor_m + 0.95), root[2]]).float()
 
-    def _lit(self, frame: int, later: float) -> _Lit:
+    def _lit(self, frame: int, later: float, under: _Lit | None = None) -> _Lit:
+        """The performer at a moment; `under` gives the shadow map of another moment close by."""
         from bodydouble.synth import shading
 
         world = self.vertices_at(frame, later)
         points = world.double().numpy()
         normals = np.empty(points.shape)
         shading.posed_normals(points, self._faces, normals)
+        if under is not None:
+            return dataclasses.replace(under, points=points, normals=normals)
         image, camera = self._seen_from(world, self._middle(frame), self.scene.lights.to_lamp, _LAMP_MAP_PX, 9.0)
         return _Lit(points=points, normals=normals, lamp_image=image, lamp_camera=camera)
+
+    def _moments(self, frame: int, times: int, still: _Lit) -> Iterator[tuple[float, _Lit]]:
+        """When the samples of a frame are taken, and the performer then."""
+        half = self.sensor.shutter / 2
+        ends = self.vertices_at(frame, half) - self.vertices_at(frame, -half)
+        shadow = still if float(torch.quantile(ends.norm(dim=-1), 0.995)) < _SHADOW_STILL_M else None
+        latest = shadow
+        for k in range(times):
+            later = self.sensor.shutter * ((k + 0.5) / times - 0.5)
+            if shadow is None and k % 2 == 0:
+                latest = None
+            latest = self._lit(frame, later, latest)
+            yield later, latest
 
     def _openness_between(self, frame: int) -> tuple[ndarray, ndarray]:
         before = frame - frame % _SKY_EVERY
@@ -250,10 +271,19 @@ class Film:
 
     # --- pictures ---
 
-    def _layers(self, frame: int, times: int) -> Layers:
+    def _layers(self, frame: int) -> Layers:
+        """The empty scene: four samples of each pixel, more where the camera turns so fast that they would be seen."""
+        half = self.sensor.shutter / 2
+        times = 4
+        if self.path.moves and half:
+            ends = [self.path.camera_at(frame, t) for t in (-half, half)]
+            far = ends[0].T_camera_world.inverse() @ torch.tensor([0.0, 0.0, 50.0, 1.0])
+            moved = float((ends[1].project(far[:3])[0] - ends[0].project(far[:3])[0]).norm())
+            times = 4 if moved < _GHOSTS_PX else 8 if moved < 2.5 * _GHOSTS_PX else 16
         samples = []
-        for k, (column, row) in enumerate(_SUBPIXELS):
-            later = 0.0 if times == 1 else self.sensor.shutter * ((k + 0.5) / 4 - 0.5)
+        for k in range(times):
+            column, row = _SUBPIXELS[k % 4]
+            later = self.sensor.shutter * ((k + 0.5) / times - 0.5) if self.path.moves else 0.0
             samples.append((self.path.camera_at(frame, later), (0.5 * column - 0.25, 0.5 * row - 0.25)))
         return self.scene.layers(samples)
 
@@ -276,12 +306,11 @@ class Film:
         if times == 1:
             self._add_person(lit, openness[0], self.path.camera(frame), None, person, box)
         else:
-            for k in range(times):
-                later = self.sensor.shutter * ((k + 0.5) / times - 0.5)
-                moment = self._lit(frame, later)
-                self._add_person(moment, openness[0], self.path.camera_at(frame, later), _SUBPIXELS[k % 4], person, box)
+            for k, (later, moment) in enumerate(self._moments(frame, times, lit)):
+                camera = self.path.camera_at(frame, later)
+                self._add_person(moment, openness[0], camera, _SUBPIXELS[k % 4], person, box)
             person *= 4.0 / times
-        layers = self._still or self._layers(frame, times)
+        layers = self._still or self._layers(frame)
         rgb = self._compose(frame, layers, person, box, lit, openness[1])
         mask = np.zeros(rgb.shape[:2], np.uint8)
         mask[y0 : y0 + height, x0 : x0 + width] = np.rint(person[..., 3] * 255)
