@@ -347,6 +347,19 @@ class TestWriter:
         assert_colors(corners(next(iter(read_frames(path))).rgb), [RED, GREEN, BLUE, WHITE])
         assert [p.name for p in tmp_path.iterdir()] == ["w.mp4"]
 
+    def test_a_bit_rate_is_kept(self, tmp_path: Path):
+        rng = np.random.default_rng(0)
+        frames = [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(12)]
+        sizes = {}
+        for rate in (400_000, 1_600_000):
+            path = tmp_path / f"{rate}.mp4"
+            with VideoWriter(path, 24, 160, 120, bitrate_bps=rate) as video:
+                for frame in frames * 6:
+                    video.write(frame)
+            sizes[rate] = path.stat().st_size * 8 / 3.0
+        for rate, found in sizes.items():
+            assert 0.6 * rate < found < 1.6 * rate
+
     def test_an_error_leaves_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "w.mp4", 30, 64, 48) as video:
             video.write(quadrants(64, 48))

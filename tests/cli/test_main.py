@@ -22,11 +22,11 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("create", "capture", "demo", "render", "evaluate", "doctor"):
+    for command in ("create", "capture", "demo", "render", "evaluate", "synth", "doctor"):
         assert command in text
 
 
-@pytest.mark.parametrize("command", ["create", "capture", "demo", "render", "evaluate", "doctor"])
+@pytest.mark.parametrize("command", ["create", "capture", "demo", "render", "evaluate", "synth", "doctor"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
     assert main([command, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
@@ -152,6 +152,32 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]):
 def test_doctor_in_words(capsys: pytest.CaptureFixture[str]):
     main(["doctor"])
     assert "mediapipe" in capsys.readouterr().out
+
+
+def test_synth_films_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["synth", "--seconds", "0.5", "--fps", "4", "--size", "96x128", "--scene", "room", "--json", "-o"]
+    assert main([*words, str(tmp_path / "p")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["frames"] == 2 and answer["scene"] == "room" and Path(answer["video"]).is_file()
+    assert main([*words, str(tmp_path / "p")]) == 1
+    assert "not an empty folder" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--size", "321x240"], "size must be even"),
+        (["--size", "large"], "--size is 'large'; expected width x height"),
+        (["--motion", "fly"], "neither a file nor the name of a motion"),
+        (["--wardrobe", "nowhere"], "nowhere"),
+    ],
+)
+def test_synth_options_that_make_no_sense(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["synth", "--seconds", "1", "-o", str(tmp_path / "p"), *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and expected in error and not (tmp_path / "p").exists()
 
 
 def test_evaluate_wants_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
