@@ -24,7 +24,7 @@ _REST_HEIGHT_M = 1.78
 _PELVIS_REST_M = {"smpl": (0.0, -0.23, 0.03), "smplx": (0.0, -0.36, 0.01)}
 """The pelvis in the model's own frame, about which smplx turns a body; a few centimetres vary with sex and shape."""
 _OFFSETS_M: dict[str, tuple[float, float, float]] = {
-    "hip": (0.10, -0.08, -0.01), "knee": (0.0, -0.39, 0.0), "ankle": (-0.015, -0.42, -0.04), "foot": (0.04, -0.06, 0.12),
+    "hip": (0.115, -0.08, -0.01), "knee": (-0.015, -0.39, 0.0), "ankle": (-0.015, -0.42, -0.04), "foot": (0.04, -0.06, 0.12),
     "spine1": (0.0, 0.12, -0.04), "spine2": (0.0, 0.14, 0.02), "spine3": (0.0, 0.05, 0.0), "neck": (0.0, 0.21, -0.03),
     "head": (0.0, 0.09, 0.05), "collar": (0.08, 0.12, -0.02), "shoulder": (0.12, 0.04, -0.01), "elbow": (0.26, -0.01, -0.02),
     "wrist": (0.25, 0.01, 0.0),
