@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bodydouble.core.errors import ConfigError
-from bodydouble.evaluate.psnr import check_same_shape
+from bodydouble.evaluate.psnr import check_same_shape, differing_box
 
 FLIP_PIXELS_PER_DEGREE = 67.0
 """The paper's default: a 4K screen 0.7 m wide, seen from 0.7 m."""
@@ -58,10 +58,16 @@ def flip_map(
     check_same_shape("flip_map", image, truth)
     if not pixels_per_degree > 0.0:
         raise ConfigError(f"flip_map: pixels_per_degree must be positive, got {pixels_per_degree}; 67 is usual.")
-    opponent_a, opponent_b = _opponent(image), _opponent(truth)
-    color = _color_difference(opponent_a, opponent_b, pixels_per_degree)
-    feature = _feature_difference(opponent_a[..., 0], opponent_b[..., 0], pixels_per_degree)
-    return color ** (1.0 - feature)  # eq. 17
+    # Nothing is seen where the images are equal for as far as the filters reach: twice, as in ssim.
+    reach = max(_blur_radius(pixels_per_degree), math.ceil(1.5 * _FEATURE_WIDTH_DEG * pixels_per_degree))
+    values = np.zeros(image.shape[:2], dtype=np.float32)
+    at = differing_box(image, truth, 2 * reach)
+    if values[at].size:
+        opponent_a, opponent_b = _opponent(image[at]), _opponent(truth[at])
+        color = _color_difference(opponent_a, opponent_b, pixels_per_degree)
+        feature = _feature_difference(opponent_a[..., 0], opponent_b[..., 0], pixels_per_degree)
+        values[at] = color ** (1.0 - feature)  # eq. 17
+    return values
 
 
 def flip(
@@ -95,7 +101,7 @@ def _color_difference(a: np.ndarray, b: np.ndarray, pixels_per_degree: float) ->
 def _seen_lab(opponent: np.ndarray, pixels_per_degree: float) -> np.ndarray:
     import cv2
 
-    radius = math.ceil(3.0 * math.sqrt(_LARGEST_WIDTH / (2.0 * math.pi**2)) * pixels_per_degree)
+    radius = _blur_radius(pixels_per_degree)
     degrees = np.arange(-radius, radius + 1) / pixels_per_degree
     channels = []
     for channel, gaussians in zip(np.moveaxis(opponent, -1, 0), _CSF.values(), strict=True):
@@ -113,6 +119,10 @@ def _seen_lab(opponent: np.ndarray, pixels_per_degree: float) -> np.ndarray:
     yn = (y + 16.0) / 116.0
     xyz = np.stack([yn + cx / 500.0, yn, yn - cz / 200.0], axis=-1) * _WHITE_XYZ.astype(np.float32)
     return _hunt(_lab(np.clip(xyz @ _LINEAR_RGB_OF_XYZ.T.astype(np.float32), 0.0, 1.0)))
+
+
+def _blur_radius(pixels_per_degree: float) -> int:
+    return math.ceil(3.0 * math.sqrt(_LARGEST_WIDTH / (2.0 * math.pi**2)) * pixels_per_degree)
 
 
 def _lab(linear_rgb: np.ndarray) -> np.ndarray:

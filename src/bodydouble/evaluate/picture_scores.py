@@ -54,20 +54,21 @@ def score_pair(pair: Pair, protocol: PictureProtocol, lpips: Lpips | None) -> tu
         pair: Of one size; the mask must not be empty.
         lpips: The protocol's network, if its weights are here.
     """
-    found = _full_figures(pair, protocol, lpips)
+    image, truth = predicted_picture(pair.rgba, pair.frame, protocol), truth_picture(pair.frame, protocol)
+    found = _full_figures(image, truth, protocol, lpips)
     if any(name.split("_")[-1] in CROP_REGIONS for name in protocol.metrics):
-        found |= _crop_figures(pair, protocol, lpips)
+        found |= _crop_figures(image, truth, pair, protocol, lpips)
     if protocol.has("mask") or protocol.has("boundary"):
         found |= _mask_figures(pair, protocol)
     if protocol.has("flicker"):
-        found["flicker_box"] = _flicker(pair, protocol)
+        found["flicker_box"] = _flicker(image, truth, pair, protocol)
     return tuple(float(found.get(name, float("nan"))) for name in protocol.metrics)
 
 
 def truth_picture(frame: FilmedFrame, protocol: PictureProtocol) -> Float[np.ndarray, "rows columns 3"]:
     """The truth as the protocol compares it: sRGB in [0, 1], at the protocol's scale."""
     rule = protocol.picture
-    rgb = _resampled(frame.rgb.astype(np.float32) / 255.0, rule)
+    rgb = _resampled(frame.rgb.astype(np.float32) / np.float32(255.0), rule)
     return _finished(_over(rgb, _truth_mask(frame, protocol), rule), rule)
 
 
@@ -76,7 +77,7 @@ def predicted_picture(
 ) -> Float[np.ndarray, "rows columns 3"]:
     """The prediction as the protocol compares it with a frame: sRGB in [0, 1], at the protocol's scale."""
     rule = protocol.picture
-    values = rgba.astype(np.float32) / 255.0
+    values = rgba.astype(np.float32) / np.float32(255.0)
     picture = _over(values[..., :3], values[..., 3], rule)
     if rule.prediction_box:
         inside = np.zeros(frame.mask.shape, dtype=np.float32)
@@ -88,11 +89,10 @@ def predicted_picture(
     return _finished(picture, rule)
 
 
-def _full_figures(pair: Pair, protocol: PictureProtocol, lpips: Lpips | None) -> dict[str, float]:
+def _full_figures(
+    image: np.ndarray, truth: np.ndarray, protocol: PictureProtocol, lpips: Lpips | None
+) -> dict[str, float]:
     wanted = {name for name in protocol.metrics if name.endswith("_full")}
-    if not wanted:
-        return {}
-    image, truth = predicted_picture(pair.rgba, pair.frame, protocol), truth_picture(pair.frame, protocol)
     found = {}
     if "psnr_full" in wanted:
         found["psnr_full"] = psnr_db(image, truth, channels=protocol.psnr)
@@ -103,14 +103,13 @@ def _full_figures(pair: Pair, protocol: PictureProtocol, lpips: Lpips | None) ->
     return found
 
 
-def _crop_figures(pair: Pair, protocol: PictureProtocol, lpips: Lpips | None) -> dict[str, float]:
+def _crop_figures(
+    image: np.ndarray, truth: np.ndarray, pair: Pair, protocol: PictureProtocol, lpips: Lpips | None
+) -> dict[str, float]:
     """All figures of regions, from the two pictures cut and resampled alike."""
     square = crop_square(pair.frame.mask, protocol.base.box_growth)
     assert square is not None, "score_run leaves frames with empty masks out"
-    image, truth = (
-        _cut(picture, square, protocol)
-        for picture in (predicted_picture(pair.rgba, pair.frame, protocol), truth_picture(pair.frame, protocol))
-    )
+    image, truth = _cut(image, square, protocol), _cut(truth, square, protocol)
     regions = _regions(pair, square, protocol)
     wanted = set(protocol.metrics)
     maps = {}
@@ -171,19 +170,13 @@ def _mask_figures(pair: Pair, protocol: PictureProtocol) -> dict[str, float]:
     }
 
 
-def _flicker(pair: Pair, protocol: PictureProtocol) -> float:
+def _flicker(image: np.ndarray, truth: np.ndarray, pair: Pair, protocol: PictureProtocol) -> float:
     if pair.before is None:
         return float("nan")
     earlier, earlier_rgba = pair.before
-    region = np.zeros(pair.frame.mask.shape, dtype=bool)
-    region[_person_box(pair.frame, protocol).rows_and_columns] = True
-    return flicker(
-        predicted_picture(earlier_rgba, earlier, protocol),
-        predicted_picture(pair.rgba, pair.frame, protocol),
-        truth_picture(earlier, protocol),
-        truth_picture(pair.frame, protocol),
-        region,
-    )
+    at = _person_box(pair.frame, protocol).rows_and_columns
+    before, truth_before = predicted_picture(earlier_rgba, earlier, protocol), truth_picture(earlier, protocol)
+    return flicker(before[at], image[at], truth_before[at], truth[at])
 
 
 def _person_box(frame: FilmedFrame, protocol: PictureProtocol) -> Box:
@@ -203,7 +196,10 @@ def _truth_mask(frame: FilmedFrame, protocol: PictureProtocol) -> np.ndarray:
 
 def _over(rgb: np.ndarray, alpha: np.ndarray, rule: PictureRule) -> np.ndarray:
     a = alpha[..., None]
-    return rgb * a + (1.0 - a) * np.asarray(rule.background, dtype=np.float32)
+    if rule.background == (0.0, 0.0, 0.0):
+        return rgb * a
+    background = np.asarray(rule.background, dtype=np.float32)
+    return (rgb - background) * a + background
 
 
 def _resampled(image: np.ndarray, rule: PictureRule) -> np.ndarray:
@@ -217,15 +213,15 @@ def _resampled(image: np.ndarray, rule: PictureRule) -> np.ndarray:
 
 
 def _finished(image: np.ndarray, rule: PictureRule) -> np.ndarray:
-    image = np.clip(image, 0.0, 1.0).astype(np.float32)
-    return (np.round(image * 255.0) / 255.0).astype(np.float32) if rule.eight_bit else image
+    image = np.clip(image, 0.0, 1.0, out=image)
+    return np.round(image * np.float32(255.0)) / np.float32(255.0) if rule.eight_bit else image
 
 
 def _cut(picture: np.ndarray, square: tuple[int, int, int], protocol: PictureProtocol) -> np.ndarray:
     """The square, padded with the background where it leaves the picture."""
     background = np.asarray(protocol.picture.background, dtype=np.float32)
-    cut = cut_square(picture - background, *square, protocol.base.crop_px) + background
-    return np.clip(cut, 0.0, 1.0).astype(np.float32)
+    shifted = picture - background if background.any() else picture
+    return np.clip(cut_square(shifted, *square, protocol.base.crop_px) + background, 0.0, 1.0)
 
 
 def _lpips(image: np.ndarray, truth: np.ndarray, protocol: PictureProtocol, lpips: Lpips) -> float:

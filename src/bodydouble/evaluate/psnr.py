@@ -51,6 +51,22 @@ def mse_to_psnr_db(mse: float) -> float:
     return float(-10.0 * np.log10(max(mse, 10.0 ** (-PSNR_CEILING_DB / 10.0))))
 
 
+def differing_box(
+    image: Float[np.ndarray, "height width channels"], truth: Float[np.ndarray, "height width channels"], margin_px: int
+) -> tuple[slice, slice]:
+    """Rows and columns of the box around all pixels that differ, wider by a margin on each side; empty where none does.
+
+    Metrics of neighbourhoods know their value where two images are equal for as far as they look. Pictures of a person
+    on a plain colour are equal nearly everywhere.
+    """
+    different = (image != truth).any(axis=-1)
+    rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
+    if rows.size == 0:
+        return slice(0, 0), slice(0, 0)
+    (y0, y1), (x0, x1) = ((int(v[0]) - margin_px, int(v[-1]) + 1 + margin_px) for v in (rows, columns))
+    return slice(max(y0, 0), min(y1, len(image))), slice(max(x0, 0), min(x1, image.shape[1]))
+
+
 def check_same_shape(name: str, a: np.ndarray, b: np.ndarray) -> None:
     """Raise ShapeError unless both arrays have the same shape."""
     if a.shape != b.shape:

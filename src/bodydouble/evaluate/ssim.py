@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from bodydouble.core.errors import ShapeError
-from bodydouble.evaluate.psnr import check_same_shape
+from bodydouble.evaluate.psnr import check_same_shape, differing_box
 
 _K1, _K2 = 0.01, 0.03
 _MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -142,16 +142,28 @@ def _comparison_maps(image: np.ndarray, truth: np.ndarray, variant: SsimVariant)
             f"ssim: a window of {variant.window_px} px does not fit into {image.shape[0]} x {image.shape[1]} px; "
             "use a variant with a mirrored border."
         )
-    x, y = np.clip(image, 0.0, 1.0).astype(np.float64), truth.astype(np.float64)
+    image = np.clip(image, 0.0, 1.0)
+    half = variant.window_px // 2
+    cut = 2 * half if variant.border == "inside" else 0
+    luminance = np.ones((image.shape[0] - cut, image.shape[1] - cut, image.shape[2]))
+    structure = luminance.copy()
+    # Windows without any difference compare as 1, whatever they hold. One margin is for the windows that see a
+    # difference, one for the windows' own size: what is assumed beyond the cut then meets equal pixels only.
+    rows, columns = differing_box(image, truth, 2 * half)
+    if rows.start == rows.stop:
+        return luminance, structure
+    x, y = image[rows, columns].astype(np.float64), truth[rows, columns].astype(np.float64)
     mu_x, mu_y = _window_mean(x, variant), _window_mean(y, variant)
     count = variant.window_px**2
     unbias = count / (count - 1) if variant.covariance == "sample" else 1.0
-    var_x = unbias * (_window_mean(x * x, variant) - mu_x * mu_x)
-    var_y = unbias * (_window_mean(y * y, variant) - mu_y * mu_y)
-    cov = unbias * (_window_mean(x * y, variant) - mu_x * mu_y)
+    mu_2, mu_xy = mu_x * mu_x + mu_y * mu_y, mu_x * mu_y
+    variances = unbias * (_window_mean(x * x + y * y, variant) - mu_2)
+    cov = unbias * (_window_mean(x * y, variant) - mu_xy)
     c1, c2 = (_K1 * variant.value_range) ** 2, (_K2 * variant.value_range) ** 2
-    luminance = (2.0 * mu_x * mu_y + c1) / (mu_x * mu_x + mu_y * mu_y + c1)
-    return luminance, (2.0 * cov + c2) / (var_x + var_y + c2)
+    at = slice(rows.start, rows.stop - cut), slice(columns.start, columns.stop - cut)
+    luminance[at] = (2.0 * mu_xy + c1) / (mu_2 + c1)
+    structure[at] = (2.0 * cov + c2) / (variances + c2)
+    return luminance, structure
 
 
 def _window_mean(image: np.ndarray, variant: SsimVariant) -> np.ndarray:
