@@ -107,21 +107,29 @@ def render(command: options.Render) -> int:
 def evaluate(command: options.Evaluate) -> int:
     """`bodydouble evaluate`."""
     from bodydouble.evaluate.picture_results import PictureScores, format_picture_scores
-    from bodydouble.evaluate.results import format_table
+    from bodydouble.evaluate.results import HeldoutResult, format_table
+    from bodydouble.evaluate.truth_results import format_truth_scores
     from bodydouble.pipeline.create import use_threads
-    from bodydouble.pipeline.evaluate import evaluate_predictions, evaluate_run
+    from bodydouble.pipeline.evaluate import evaluate_against_truth, evaluate_predictions, evaluate_run
 
+    if command.truth is not None and command.predictions is not None:
+        raise ConfigError("--truth scores a run and --predictions scores pictures; name one of the two.")
     use_threads(command.threads)
+    protocol = command.protocol or "bodydouble-v1"
     chosen: dict[str, Any] = {"frames": command.frames, "lpips_folder": command.lpips}
     with ProgressPrinter(()) as emit:
-        if command.predictions is not None:
-            result = evaluate_predictions(command.folder, command.predictions, command.protocol, emit, **chosen)
+        if command.truth is not None:
+            result = evaluate_against_truth(command.folder, command.truth, command.protocol, command.device, emit)
+        elif command.predictions is not None:
+            result = evaluate_predictions(command.folder, command.predictions, protocol, emit, **chosen)
         else:
-            result = evaluate_run(command.folder, command.protocol, command.device, emit, **chosen)
+            result = evaluate_run(command.folder, protocol, command.device, emit, **chosen)
     if command.json:
         _print_json(result.to_json())
+    elif isinstance(result, PictureScores):
+        print(format_picture_scores(result))
     else:
-        print(format_picture_scores(result) if isinstance(result, PictureScores) else format_table(result))
+        print(format_table(result) if isinstance(result, HeldoutResult) else format_truth_scores(result))
     return 0
 
 

@@ -140,12 +140,15 @@ class Evaluate(Compute):
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """The folder of a run; with --predictions a capture folder will do."""
-    protocol: str = "bodydouble-v1"
-    """bodydouble-v1, heldout-v1, eva, wildavatar, neuman, peoplesnapshot-instantavatar or vid2avatar-geometry."""
+    protocol: str = ""
+    """bodydouble-v1 (the default), heldout-v1, eva, wildavatar, neuman or peoplesnapshot-instantavatar; with --truth
+    vid2avatar-geometry."""
     predictions: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Score these RGBA pictures frame_%06d.png (as `render --like` writes them) instead of the run's avatar."""
     frames: Literal["heldout", "protocol"] = "heldout"
     """Which frames: the capture's held-out ones, or the protocol's own test frames."""
+    truth: Annotated[Path | None, tyro.conf.arg(metavar="PERFORMER")] = None
+    """Score the run against this synthetic performer, whose video it was made from: pose, face, masks, surface, views."""
     lpips: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder with LPIPS weights, if you have them; else the one that BODYDOUBLE_LPIPS_DIR names, else no LPIPS."""
 

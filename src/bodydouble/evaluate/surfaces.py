@@ -103,7 +103,14 @@ def _volume_iou(tree: TriangleTree, true_tree: TriangleTree, grid_m: float) -> f
     both, either = 0, 0
     for y in axes[1]:  # one slice at a time: a fine grid does not have to fit into memory
         points = np.stack(np.meshgrid(axes[0], [y], axes[2], indexing="ij"), axis=-1).reshape(-1, 3)
-        inside, truly = winding_numbers(tree, points) > 0.5, winding_numbers(true_tree, points) > 0.5
+        inside, truly = _inside(tree, points), _inside(true_tree, points)
         both += int((inside & truly).sum())
         either += int((inside | truly).sum())
     return both / either if either else float("nan")
+
+
+def _inside(tree: TriangleTree, points: np.ndarray) -> np.ndarray:
+    """Whether points are inside: never beyond the surface's box, where it covers less than half of the view."""
+    inside = ((points > tree.low_m[0]) & (points < tree.high_m[0])).all(axis=1)
+    inside[inside] = winding_numbers(tree, points[inside]) > 0.5
+    return inside

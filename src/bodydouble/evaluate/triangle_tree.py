@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from bodydouble.core.errors import ShapeError
 
 _PER_LEAF = 4
-_FAR = 3.0
+_FAR = 2.5
 """A part of the tree counts as far from a point this many of its radii away; winding numbers err by about 0.01 then."""
 
 

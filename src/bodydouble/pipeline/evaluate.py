@@ -28,6 +28,7 @@ from bodydouble.pipeline.stages import LEDGER_NAME, Emit
 
 if TYPE_CHECKING:
     from bodydouble.evaluate.lpips import Lpips
+    from bodydouble.evaluate.truth_results import TruthScores
 
 
 def evaluate_run(
@@ -110,6 +111,22 @@ def evaluate_predictions(
         allowed={*empty, *(frame - 1 for frame in indices)},
     )
     return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(chosen, frames))
+
+
+def evaluate_against_truth(folder: Path, performer: Path, protocol: str, device: str, emit: Emit) -> TruthScores:
+    """Score a run against the synthetic performer whose video it was made from.
+
+    Args:
+        folder: Of a reconstructed run.
+        performer: What `bodydouble synth` wrote (or the `performer` folder of a demo).
+        protocol: Of the surfaces; empty for the default.
+        device: Where the avatar is rendered.
+        emit: Told about progress.
+    """
+    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.truth_sections import score_truth
+
+    return score_truth(performer, folder, load_body("anny"), device, emit, protocol=protocol)
 
 
 def open_capture(folder: Path) -> Capture:
