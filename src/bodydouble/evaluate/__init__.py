@@ -1,1 +1,1 @@
-"""Metrics, named protocols and held-out evaluation of an avatar."""
+"""Metrics, named protocols, and scores of avatars and of anybody's pictures."""

@@ -78,8 +78,14 @@ def open_known_run(performer: Path, run_folder: Path, body: BodyModel) -> KnownR
         raise InputError(
             f"{performer} has another body ({index.body}) than the run ({body.name}); they do not compare."
         )
-    track = capture.track()
     avatar, refined = trained_result(run_folder, capture)
+    return known_run(truth, capture, body, avatar, capture.track(), refined)
+
+
+def known_run(
+    truth: Truth, capture: Capture, body: BodyModel, avatar: Avatar, track: BodyTrack, refined: BodyTrack
+) -> KnownRun:
+    """Lay the truth beside a run, frame by frame, in the world of the run's camera."""
     rows = torch.nonzero(track.valid)[:, 0]
     open_to_training = set(capture.train_indices())
     trained = torch.tensor([r for r in rows.tolist() if int(track.frame_indices[r]) in open_to_training]).long()

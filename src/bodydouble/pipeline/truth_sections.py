@@ -64,8 +64,11 @@ def score_truth(
             f"{protocol} compares pictures; with --truth the surfaces need {VID2AVATAR_GEOMETRY.name}. Leave --protocol "
             "out, or score the pictures without --truth."
         )
-    known = open_known_run(performer, run_folder, body)
-    rasterizer = make_rasterizer(device)
+    return scores_of(open_known_run(performer, run_folder, body), geometry, make_rasterizer(device), emit)
+
+
+def scores_of(known: KnownRun, geometry: GeometryProtocol, rasterizer: Rasterizer, emit: Emit) -> TruthScores:
+    """All sections of a run whose truth is known."""
     sections = [*_pose_sections(known), _face_section(known), _estimator_masks(known)]
     sections.append(_avatar_masks(known, rasterizer, emit))
     sections += _surface_sections(known, geometry, emit)
