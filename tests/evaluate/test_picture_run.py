@@ -17,9 +17,16 @@ from tiny import HEIGHT, WIDTH, TinyCapture, film
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.evaluate import picture_run
 from bodydouble.evaluate.picture_results import PictureScores, format_picture_scores
-from bodydouble.evaluate.picture_run import avatar_pictures, frames_to_score, score_pictures, with_poses
+from bodydouble.evaluate.picture_run import avatar_pictures, frames_rule, frames_to_score, score_pictures, with_poses
 from bodydouble.evaluate.predictions import AvatarPictures, FolderPictures
-from bodydouble.evaluate.protocols import BODYDOUBLE_V1, EVA, NEUMAN, PICTURE_PROTOCOLS, WILDAVATAR
+from bodydouble.evaluate.protocols import (
+    BODYDOUBLE_V1,
+    EVA,
+    NEUMAN,
+    PEOPLESNAPSHOT_INSTANTAVATAR,
+    PICTURE_PROTOCOLS,
+    WILDAVATAR,
+)
 
 SMALL = dataclasses.replace(BODYDOUBLE_V1, base=dataclasses.replace(BODYDOUBLE_V1.base, crop_px=192))
 HELD = [7, 15, 23]
@@ -121,6 +128,21 @@ def test_without_the_frames_before_there_is_no_flicker(
 def test_frames_are_the_held_out_ones_or_the_protocols(tiny: TinyCapture) -> None:
     assert frames_to_score(tiny.capture, EVA, "heldout") == [7, 15, 23, 31]
     assert frames_to_score(tiny.capture, WILDAVATAR, "protocol") == list(range(1, 32, 2))
+
+
+def test_an_imported_data_set_names_its_test_frames_and_its_subject(tiny: TinyCapture) -> None:
+    split = ["test" if frame in (4, 5, 31) else "train" for frame in range(32)]
+    try:
+        tiny.capture.record_stage("import", {"sequence": "seattle", "split": split})
+        assert frames_to_score(tiny.capture, NEUMAN, "protocol") == [4, 5, 31]
+        assert frames_rule(tiny.capture, NEUMAN, "protocol") == "the test frames that the imported data set names"
+        tiny.capture.record_stage("import", {"sequence": "female-3-casual", "split": [""] * 32})
+        with pytest.raises(ConfigError, match="female-3-casual is tested on frames 446 to 647, this capture has 32"):
+            frames_to_score(tiny.capture, PEOPLESNAPSHOT_INSTANTAVATAR, "protocol")
+    finally:
+        tiny.capture.record_stage("import", {})
+    assert "places 1, 3, 5" in frames_rule(tiny.capture, WILDAVATAR, "protocol")
+    assert "index % 8 == 7" in frames_rule(tiny.capture, WILDAVATAR, "heldout")
 
 
 def test_frames_open_to_training_are_refused_for_our_own_avatar(tiny: TinyCapture) -> None:

@@ -34,8 +34,8 @@ def frames_to_score(capture: Capture, protocol: PictureProtocol, choice: FrameCh
     """Source indices of the frames that a protocol is scored on.
 
     Args:
-        choice: `heldout`: the capture's own held-out frames, whatever the protocol; `protocol`: the protocol's test
-            frames among those in which the person was seen.
+        choice: `heldout`: the capture's own held-out frames, whatever the protocol; `protocol`: the test frames that an
+            imported data set names, else those that the protocol picks from the frames in which the person was seen.
     Raises:
         InputError: When there are none.
         ConfigError: When the protocol does not say which frames of this capture it tests on.
@@ -48,8 +48,11 @@ def frames_to_score(capture: Capture, protocol: PictureProtocol, choice: FrameCh
     if choice == "heldout":
         held = set(capture.heldout_indices())
         frames = [frame for frame in seen if frame in held]
+    elif declared := _declared_test_frames(capture):
+        frames = [frame for frame in seen if frame in declared]
     else:
-        frames = protocol.split.test_frames(seen, str(capture.info.path))
+        sequence = (capture.stage("import") or {}).get("sequence", "")
+        frames = protocol.split.test_frames(seen, f"{sequence} {capture.info.path}".strip())
     if not frames:
         raise InputError(
             f"{capture.folder} has no {choice} test frames with the person in view; nothing can be scored."
@@ -57,10 +60,12 @@ def frames_to_score(capture: Capture, protocol: PictureProtocol, choice: FrameCh
     return frames
 
 
-def frames_rule(protocol: PictureProtocol, choice: FrameChoice) -> str:
+def frames_rule(capture: Capture, protocol: PictureProtocol, choice: FrameChoice) -> str:
     """Which frames `frames_to_score` picks, in words."""
     if choice == "heldout":
-        return "the capture's own held-out frames (index % 8 == 7), not the protocol's split"
+        return "the capture's own held-out frames (index % 8 == 7), whatever the protocol's split"
+    if _declared_test_frames(capture):
+        return "the test frames that the imported data set names"
     return f"the protocol's test frames ({protocol.split.describe()})"
 
 
@@ -185,6 +190,12 @@ def with_poses(track: BodyTrack, other: BodyTrack, frames: Sequence[int]) -> Bod
         translation_world_m=track.translation_world_m.index_copy(0, at, other.translation_world_m[there]),
         expression=track.expression.index_copy(0, at, other.expression[there]),
     )
+
+
+def _declared_test_frames(capture: Capture) -> set[int]:
+    """Frames that the files of an imported data set call test frames; empty where they say nothing."""
+    split = (capture.stage("import") or {}).get("split", [])
+    return {frame for frame, name in enumerate(split) if name == "test"}
 
 
 def _filmed(

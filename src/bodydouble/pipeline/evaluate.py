@@ -70,7 +70,7 @@ def evaluate_run(
     indices = frames_to_score(capture, chosen, frames)
     rasterizer = make_rasterizer(device)
     source = avatar_pictures(capture, body, avatar, refined_track, rasterizer, indices, chosen, emit)
-    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(chosen, frames))
+    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(capture, chosen, frames))
 
 
 def evaluate_predictions(
@@ -110,7 +110,7 @@ def evaluate_predictions(
         required=[frame for frame in indices if frame not in empty],
         allowed={*empty, *(frame - 1 for frame in indices)},
     )
-    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(chosen, frames))
+    return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(capture, chosen, frames))
 
 
 def evaluate_against_truth(folder: Path, performer: Path, protocol: str, device: str, emit: Emit) -> TruthScores:
