@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +35,8 @@ from bodydouble.render.protocol import Rasterizer
 
 DEFAULT_REGISTER = RegisterConfig(rounds=0, photometric_steps=24, full_size_steps=6, photometric_rate=8e-3)
 """Photometric steps alone: held-out poses start close, and a round of flow would move still frames away again."""
+_JUDGED_BEHIND = 2
+"""Frames whose pictures may wait for their figures."""
 _SSIM_MARGIN_PX = 5
 """Half the SSIM window: the map inside a box needs this much around it."""
 
@@ -110,35 +114,47 @@ def evaluate_heldout(
     speeds = frame_speeds(observations, asked, protocol)
     scores: list[FrameScore] = []
     shelf = ExampleShelf()
-    for done, frame in enumerate(capture.frames(asked) if asked else ()):
-        truth = _truth(capture, frame, observations, protocol)
-        if truth is not None:
-            row, speed = rows[frame.index], speeds[frame.index]
-            fit = _predict(avatar, fit_track, row, truth, rasterizer, protocol, full=True)
-            mid = _predict(avatar, between, row, truth, rasterizer, protocol, full=False)
-            reg = (
-                None
-                if registered is None
-                else _predict(avatar, registered, row, truth, rasterizer, protocol, full=True)
+
+    def judge(frame: Frame, truth: _Truth, fit: _Prediction, mid: _Prediction, reg: _Prediction | None) -> None:
+        speed = speeds[frame.index]
+        scores.append(
+            FrameScore(
+                frame_index=frame.index,
+                time_s=float(fit_track.times_s[rows[frame.index]]),
+                speed_heights_per_s=speed,
+                moving=None if np.isnan(speed) else bool(speed >= protocol.still_speed_heights_per_s),
+                native_crop_px=truth.square[2],
+                figures=_figures(truth, fit, mid, reg, protocol),
             )
-            scores.append(
-                FrameScore(
-                    frame_index=frame.index,
-                    time_s=float(fit_track.times_s[row]),
-                    speed_heights_per_s=speed,
-                    moving=None if np.isnan(speed) else bool(speed >= protocol.still_speed_heights_per_s),
-                    native_crop_px=truth.square[2],
-                    figures=_figures(truth, fit, mid, reg, protocol),
+        )
+        shelf.offer(
+            scores[-1],
+            frame=cut_square(frame.rgb, *truth.square, protocol.crop_px),
+            truth=truth.crop,
+            fit=fit.crop,
+            registered=(reg or mid).crop,
+        )
+
+    # One thread renders while another compares, in the same order: the figures' arrays keep a core busy, too.
+    with ThreadPoolExecutor(1, "judge") as beside:
+        judged: deque[Future[None]] = deque()
+        for done, frame in enumerate(capture.frames(asked) if asked else ()):
+            truth = _truth(capture, frame, observations, protocol)
+            if truth is not None:
+                row = rows[frame.index]
+                fit = _predict(avatar, fit_track, row, truth, rasterizer, protocol, full=True)
+                mid = _predict(avatar, between, row, truth, rasterizer, protocol, full=False)
+                reg = (
+                    None
+                    if registered is None
+                    else _predict(avatar, registered, row, truth, rasterizer, protocol, full=True)
                 )
-            )
-            shelf.offer(
-                scores[-1],
-                frame=cut_square(frame.rgb, *truth.square, protocol.crop_px),
-                truth=truth.crop,
-                fit=fit.crop,
-                registered=(reg or mid).crop,
-            )
-        emit(Progress(stage="evaluate", done=done + 1, total=len(asked), unit="frames"))
+                judged.append(beside.submit(judge, frame, truth, fit, mid, reg))
+            while len(judged) > _JUDGED_BEHIND:
+                judged.popleft().result()
+            emit(Progress(stage="evaluate", done=done + 1, total=len(asked), unit="frames"))
+        for rest in judged:
+            rest.result()
     scored = {s.frame_index for s in scores}
     return HeldoutResult(
         protocol=protocol,
