@@ -18,7 +18,7 @@ from bodydouble.evaluate.heldout import evaluate_heldout
 from bodydouble.evaluate.results import HeldoutResult
 from bodydouble.pipeline.create import capture, create, load_body
 from bodydouble.pipeline.layout import REPORT_JSON
-from bodydouble.pipeline.presets import DRAFT, STANDARD
+from bodydouble.pipeline.presets import DRAFT, CreateConfig
 from bodydouble.pipeline.truth import score_against_truth
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.trainer import load_result, reconstruct
@@ -51,23 +51,25 @@ class Standing:
 
     name: str
     seed: int
-    seconds: float = 7.0
+    camera: Literal["static", "orbit", "handheld"] = "static"
+    scene: Literal["room", "outdoors"] = "room"
+    seconds: float = 6.0
     fps_hz: float = 24.0
     width_px: int = 720
     height_px: int = 960
 
 
 STANDING = (
-    Standing(name="static a", seed=11),
-    Standing(name="static b", seed=23),
-    Standing(name="orbit", seed=35),
-    Standing(name="handheld", seed=47),
+    Standing(name="room", seed=11),
+    Standing(name="outdoors", seed=23, scene="outdoors"),
+    Standing(name="orbit", seed=35, camera="orbit"),
+    Standing(name="handheld", seed=47, camera="handheld", scene="outdoors"),
 )
 QUICK = (Standing(name="quick", seed=11, seconds=2.5, fps_hz=12.0, width_px=360, height_px=480),)
 
 
 def run(
-    suite: Literal["fit", "create", "quality"], folder: Path, emit: Emit, *, quick: bool
+    suite: Literal["fit", "create", "quality"], folder: Path, emit: Emit, *, quick: bool, preset: CreateConfig = DRAFT
 ) -> tuple[list[Row], list[str]]:
     """Run one suite.
 
@@ -77,18 +79,19 @@ def run(
         folder: Performers lie here from run to run; everything else is made anew.
         emit: Told about progress.
         quick: One small, short performer.
+        preset: How much time avatars may take.
     Returns:
         The rows, and remarks.
     """
     performers = QUICK if quick else STANDING
     if suite == "quality":
-        return _quality(performers, folder, emit, DRAFT.splats if quick else STANDARD.splats), []
+        return _quality(performers, folder, emit, preset), []
     performer = performers[0]
     video = _performed(performer, folder, emit)
-    run_folder = folder / "draft" / performer.name
+    run_folder = folder / "create" / performer.name
     remove_tree(run_folder)
     step_ms = _calibration_ms()
-    result = create(video, run_folder, DRAFT, emit)
+    result = create(video, run_folder, preset, emit)
     step_ms = 0.5 * (step_ms + _calibration_ms())
     report = read_json(run_folder / REPORT_JSON)
     truth = score_against_truth(video.parent, run_folder, load_body("anny"), "auto", emit)
@@ -100,16 +103,16 @@ def _performed(performer: Standing, folder: Path, emit: Emit) -> Path:
     """The performer's video, filmed unless it is there."""
     home = folder / "performers" / performer.name
     video = home / VIDEO_NAME
-    if not (home / "done").exists():
-        remove_tree(home)
+    if not video.exists():
         config = SynthConfig(
             seed=performer.seed,
+            camera=performer.camera,
+            scene=performer.scene,
             seconds=performer.seconds,
             fps=performer.fps_hz,
             size=(performer.width_px, performer.height_px),
         )
         synthesise(home, config, emit)
-        (home / "done").touch()
     return video
 
 
@@ -189,14 +192,14 @@ def _create_rows(truth: dict[str, float], report: dict, step_ms: float, peak_mb:
     return rows
 
 
-def _quality(performers: Sequence[Standing], folder: Path, emit: Emit, splats: SplatsConfig) -> list[Row]:
+def _quality(performers: Sequence[Standing], folder: Path, emit: Emit, preset: CreateConfig) -> list[Row]:
     scores: dict[tuple[str, Condition], HeldoutResult] = {}
     for place, performer in enumerate(performers):
         video = _performed(performer, folder, emit)
         home = folder / "quality" / performer.name
-        capture(video, home, STANDARD, emit, resume=(home / "run.json").exists())
+        capture(video, home, preset, emit, resume=(home / "run.json").exists())
         for n, condition in enumerate(CONDITIONS):
-            scores[performer.name, condition] = _score(video.parent, home, condition, splats, emit)
+            scores[performer.name, condition] = _score(video.parent, home, condition, preset.splats, emit)
             done = place * len(CONDITIONS) + n + 1
             emit(Progress(stage="quality", done=done, total=len(performers) * len(CONDITIONS), unit="avatars"))
     rows = []

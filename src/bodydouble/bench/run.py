@@ -33,6 +33,7 @@ def run_suites(
     emit: Callable[[Event], None],
     *,
     quick: bool = False,
+    preset: str = "draft",
     gate: bool = False,
     baseline: Path = BASELINE,
 ) -> BenchResult:
@@ -44,6 +45,7 @@ def run_suites(
         emit: Told about progress.
         quick: The smallest scenes that still mean something. Their rows bear `quick` in the suite's name, so that they
             are compared with their like.
+        preset: How much time the avatars of `create` and `quality` may take. Rows of others than drafts bear its name, too.
         gate: Compare with the baseline.
         baseline: Rows to compare with.
     """
@@ -51,8 +53,9 @@ def run_suites(
     rows: list[Row] = []
     remarks: list[str] = []
     for suite in suites:
-        found, said = _run(suite, folder, emit, quick)
-        rows += [replace(row, suite=f"{row.suite} quick") for row in found] if quick else found
+        found, said = _run(suite, folder, emit, quick, preset)
+        label = " ".join([suite, *(["quick"] if quick else []), *([preset] if preset != "draft" else [])])
+        rows += [replace(row, suite=label) for row in found]
         remarks += said
     return BenchResult(
         rows=tuple(rows), remarks=tuple(remarks), problems=tuple(judge(rows, known)) if gate else (), about=about()
@@ -80,14 +83,17 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     return [row for row in old if row.suite not in replaced] + list(new)
 
 
-def _run(suite: SuiteName, folder: Path, emit: Callable[[Event], None], quick: bool) -> tuple[list[Row], list[str]]:
+def _run(
+    suite: SuiteName, folder: Path, emit: Callable[[Event], None], quick: bool, preset: str
+) -> tuple[list[Row], list[str]]:
     if suite == "kernels":
         from bodydouble.bench import kernels
 
         return kernels.run(quick=quick)
     from bodydouble.bench import performers
+    from bodydouble.pipeline.presets import preset as preset_named
 
-    return performers.run(suite, folder, emit, quick=quick)
+    return performers.run(suite, folder, emit, quick=quick, preset=preset_named(preset))
 
 
 def _processor() -> str:

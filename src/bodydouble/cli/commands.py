@@ -143,7 +143,13 @@ def bench(command: options.Bench) -> int:
     baseline = command.baseline or BASELINE
     with ProgressPrinter(()) as emit:
         result = run_suites(
-            command.suites, command.out, emit, quick=command.quick, gate=command.gate, baseline=baseline
+            command.suites,
+            command.out,
+            emit,
+            quick=command.quick,
+            preset=command.preset,
+            gate=command.gate,
+            baseline=baseline,
         )
     if command.update:
         write_rows(baseline, merged(read_rows(baseline) if baseline.exists() else (), result.rows), result.about)

@@ -158,7 +158,10 @@ class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
     suites: tyro.conf.Positional[tuple[Literal["kernels", "fit", "create", "quality"], ...]] = ("kernels",)
-    """Which suites: kernels (a minute), fit, create (minutes), quality (an hour; four performers, four conditions)."""
+    """Which suites: kernels (a minute), fit, create (minutes), quality (half an hour: four performers, each with truth in
+    place of estimates and without)."""
+    preset: Literal["draft", "standard", "fine"] = "draft"
+    """How much time the avatars of create and quality may take."""
     out: Annotated[Path, _Out] = Path("bench")
     """Folder for performers, captures and avatars; what is there already is not made again."""
     quick: bool = False
