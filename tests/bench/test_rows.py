@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bodydouble.bench.page import page
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows, table, write_rows
 from bodydouble.bench.run import SUITES, merged
 from bodydouble.core.errors import InputError
@@ -89,3 +91,17 @@ def test_the_committed_baseline_is_readable_and_of_known_suites():
     assert {row.suite.split()[0] for row in rows} <= set(SUITES)
     assert any(row.tolerance is not None for row in rows)
     assert judge(rows, rows) == []
+
+
+def test_the_page_crosses_conditions_with_figures():
+    rows = [
+        Row(suite="quality", name=f"{c}: {f}, {p}", value=20.0 + k, unit="dB", better="higher")
+        for k, (p, c, f) in enumerate(itertools.product(("mean", "room"), ("true", "estimated"), ("psnr", "ssim")))
+    ]
+    about = {"version": "1", "processor": "p", "threads": "2", "torch": "t"}
+    text = page([*rows, TOLD], ["a remark"], about, "bodydouble bench quality")
+    assert "| mean | psnr | ssim |" in text
+    assert "| estimated | 26.00 | 27.00 |" in text
+    assert f"| {TOLD.name} | 8.00 | ms | 6.00 |" in text
+    assert "`bodydouble bench quality`" in text
+    assert "a remark" in text

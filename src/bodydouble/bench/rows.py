@@ -59,14 +59,14 @@ def judge(rows: Sequence[Row], baseline: Sequence[Row]) -> list[str]:
             continue
         row = found.get(old.key)
         if row is None:
-            problems.append(f"{old.key}: not measured any more; the baseline has {_shown(old.value)} {old.unit}")
+            problems.append(f"{old.key}: not measured any more; the baseline has {shown(old.value)} {old.unit}")
             continue
         limit = old.worst_accepted(old.value)
         worse = row.value > limit if old.better == "lower" else row.value < limit
         if worse or not math.isfinite(row.value):
             problems.append(
-                f"{row.key}: {_shown(row.value)} {row.unit}; the baseline has {_shown(old.value)} and accepts "
-                f"{_shown(limit)}"
+                f"{row.key}: {shown(row.value)} {row.unit}; the baseline has {shown(old.value)} and accepts "
+                f"{shown(limit)}"
             )
     return problems
 
@@ -80,8 +80,8 @@ def table(rows: Sequence[Row]) -> str:
             verdict = ""
             if row.budget is not None:
                 met = row.value <= row.budget if row.better == "lower" else row.value >= row.budget
-                verdict = f"   budget {_shown(row.budget)}: {'kept' if met else 'MISSED'}"
-            lines.append(f"  {row.name:64}{_shown(row.value):>10} {row.unit:<8}{verdict}")
+                verdict = f"   budget {shown(row.budget)}: {'kept' if met else 'MISSED'}"
+            lines.append(f"  {row.name:64}{shown(row.value):>10} {row.unit:<8}{verdict}")
     return "\n".join(lines[1:])
 
 
@@ -117,7 +117,8 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """A figure with as many digits as it deserves."""
     if math.isnan(value):
         return "-"
     digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 1

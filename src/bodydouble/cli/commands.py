@@ -135,8 +135,10 @@ def evaluate(command: options.Evaluate) -> int:
 
 def bench(command: options.Bench) -> int:
     """`bodydouble bench`."""
+    from bodydouble.bench.page import page
     from bodydouble.bench.rows import BASELINE, read_rows, rows_json, table, write_rows
     from bodydouble.bench.run import merged, run_suites
+    from bodydouble.core.files import write_text
     from bodydouble.pipeline.create import use_threads
 
     use_threads(command.threads)
@@ -153,6 +155,11 @@ def bench(command: options.Bench) -> int:
         )
     if command.update:
         write_rows(baseline, merged(read_rows(baseline) if baseline.exists() else (), result.rows), result.about)
+    if command.page is not None:
+        words = ["bodydouble bench", *command.suites, *(["--quick"] if command.quick else [])]
+        words += [f"--preset {command.preset}"] if command.preset != "draft" else []
+        words.append(f"--page {command.page.name}")
+        write_text(command.page, page(result.rows, result.remarks, result.about, " ".join(words)))
     if command.json:
         rows = rows_json(result.rows)
         _print_json({"about": result.about, "rows": rows, "remarks": result.remarks, "problems": result.problems})

@@ -170,6 +170,8 @@ class Bench(Compute):
     """End with 1 if a figure is worse than the baseline allows."""
     update: bool = False
     """Write the figures into the baseline."""
+    page: Annotated[Path | None, tyro.conf.arg(metavar="FILE.md")] = None
+    """Write the figures as a page, too."""
     baseline: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The baseline; by default the one that belongs to this version."""
 

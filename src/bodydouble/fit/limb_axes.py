@@ -26,7 +26,8 @@ _LIMBS = (
     ("LowerLeg", "Foot", 0.20),
 )
 """From joint, to joint, and how far an edge may be from the axis, metres."""
-_TRUNK = (("hips", "chest", 0.35), ("chest", "neck", 0.35), ("neck", "head", 0.15))
+_TRUNK = (("hips", "chest", 0.35), ("chest", "neck", 0.35))
+"""Not the head: its many landmarks are surer than the outline of hair."""
 _SHORTEST_M = 0.03
 _ALONG = (0.25, 0.4, 0.55, 0.7, 0.85)
 _STEP_M = 0.002
