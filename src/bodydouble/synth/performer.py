@@ -17,7 +17,7 @@ from bodydouble.synth.looks import HairStyle, Look, Material, Silhouette
 from bodydouble.synth.loose import Panel, loose_panel
 from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
 from bodydouble.synth.materials import draw_palette
-from bodydouble.synth.outfit import Slot, Wardrobe, Worn, dress_from
+from bodydouble.synth.outfit import Slot, Wardrobe, Worn, dress_from, under_hat
 from bodydouble.synth.surface import vertex_normals
 from bodydouble.synth.wardrobe import hairdo, shirt, shoes, trousers
 
@@ -83,7 +83,8 @@ def make_performer(body: AnnyBody, look: Look, wardrobe: Wardrobe | None = None)
     worn = dress_from(wardrobe, body, mannequin, look) if wardrobe else Worn()
     pieces = list(worn.pieces)
     if Slot.HAIR not in worn.slots:
-        pieces += hair if look.hair_style == HairStyle.SHAVED else [scalp, *hair]
+        seen = hair if look.hair_style == HairStyle.SHAVED else [scalp, *hair]
+        pieces += seen if worn.hat_m is None else [under_hat(piece, worn.hat_m, mannequin) for piece in seen]
     if Slot.SHOES not in worn.slots:
         pieces += shoes(mannequin, look)
     bare = Slot.CLOTHES not in worn.slots
