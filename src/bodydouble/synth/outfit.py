@@ -187,7 +187,9 @@ def under_hat(hair: Piece, hat_m: Float[ndarray, "hat 3"], body: Mannequin) -> P
     near, which = cKDTree(hat / hat_r[:, None]).query(strands / hair_r[:, None], k=6)
     most = np.where(near < _HAT_REACH_RAD, hat_r[which], np.inf).min(1) - _UNDER_HAT_M
     flat = middle + strands * (np.minimum(hair_r, most) / hair_r)[:, None]
-    return _without(replace(hair, surface=replace(hair.surface, points=flat)), hair_r > most)
+    pressed, faces = hair_r > most, hair.surface.faces
+    pressed[faces[pressed[faces].any(1)]] = True  # with its fringe, which would peep out
+    return _without(replace(hair, surface=replace(hair.surface, points=flat)), pressed)
 
 
 def _piece(
