@@ -178,14 +178,33 @@ def test_a_video_of_the_avatar(finished: RunResult, tmp_path: Path, capsys: pyte
 
 
 def test_evaluate_repeats_the_report(finished: RunResult, capsys: pytest.CaptureFixture[str]):
-    assert main(["evaluate", str(finished.folder), "--threads", "1", "--json"]) == 0
+    words = ["evaluate", str(finished.folder), "--protocol", "heldout-v1", "--threads", "1"]
+    assert main([*words, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     report = json.loads((finished.folder / "report.json").read_text())
     assert figures["psnr_box"] == pytest.approx(report["heldout"]["psnr_box"], abs=1e-3)
-    assert main(["evaluate", str(finished.folder), "--threads", "1"]) == 0
+    assert main(words) == 0
     text = capsys.readouterr().out
     assert "psnr_box_registered" in text
     assert "never masked by the truth" in text
+
+
+def test_an_avatar_and_its_own_pictures_get_the_same_figures(
+    finished: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, pictures = str(finished.folder), str(tmp_path / "pictures")
+    like = ["--like", f"{run}/capture", "--frames", "heldout-pairs", "--threads", "1"]
+    assert main(["render", run, *like, "-o", pictures]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--threads", "1", "--json"]) == 0
+    direct = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", run, "--predictions", pictures, "--threads", "1", "--json"]) == 0
+    through = json.loads(capsys.readouterr().out)
+    assert direct["protocol"] == through["protocol"] == "bodydouble-v1"
+    assert direct["psnr_box"] is not None and direct["flicker_box"] is not None
+    assert through["columns"]["predictions"]["all"] == direct["columns"]["fit"]["all"]
+    assert main(["evaluate", run, "--predictions", pictures, "--threads", "1"]) == 0
+    assert "Protocol bodydouble-v1" in capsys.readouterr().out
 
 
 def test_capture_then_create(finished: RunResult, clip: Path, tmp_path: Path):
