@@ -30,7 +30,7 @@ def _turn_rad(T: torch.Tensor, other: torch.Tensor) -> float:
     return float(quat_wxyz_to_rotvec(matrix_to_quat_wxyz((other[:3, :3] @ T[:3, :3].T).double())).norm())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(kind=st.sampled_from(["orbit", "handheld"]), seed=st.integers(0, 10**6), fps=st.sampled_from([12.0, 24.0, 60.0]))
 def test_camera_paths_are_smooth_rigid_and_hold_the_performer(kind, seed, fps):
     hips = _hips(round(4 * fps))
@@ -165,7 +165,7 @@ def test_scenes_are_repeatable_differ_and_are_chosen_by_seed():
         camera=Rectangle(x0=0.0, x1=0.0, z0=0.0, z1=0.0),
     )
     small = dataclasses.replace(path.camera(0), width_px=32, height_px=24)
-    kinds = {draw_scene("auto", seed, plan, [small]).kind for seed in range(4)}
+    kinds = {draw_scene("auto", seed, plan, [small]).kind for seed in (0, 1)}
     assert kinds == {"room", "outdoors"}
 
 

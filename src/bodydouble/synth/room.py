@@ -194,6 +194,7 @@ def _piece(
         foot = wall.at(middle, 0.0, 0.27)
         out = [tube(foot, [(0, 0.11), (0.26, 0.16), (0.30, 0.16), (0.30, 0.14), (0.27, 0.0)], pot)]
         leaf = paints.leaves(np.array([0.30, 0.46, 0.22]) * rng.uniform(0.8, 1.2))
+        out.append(tube(foot, [(0.22, 0.018), (0.95, 0.010)], paints.bark([0.34, 0.28, 0.18]), around=8))
         for _ in range(int(rng.integers(4, 7))):
             away = rng.uniform(-0.10, 0.10, 2)
             up = rng.uniform(0.45, 1.05)

@@ -118,14 +118,14 @@ class Scene:
     ) -> None:
         from bodydouble.synth import scene_kernels
 
-        face_index, edges, det = self._faces_seen(camera, offset)
+        face_index, shown, edges, det = self._faces_seen(camera, offset)
         scene_kernels.shade_scene(
             face_index,
             edges,
             det,
-            self.face_uv,
-            self.face_light,
-            self.face_texture,
+            self.face_uv[shown],
+            self.face_light[shown],
+            self.face_texture[shown],
             self.table,
             self.texels,
             self.lights.lamp,
@@ -136,21 +136,28 @@ class Scene:
             depth,
         )
 
-    def _faces_seen(self, camera: Camera, offset: tuple[float, float]) -> tuple[ndarray, ndarray, ndarray]:
-        """Which face each pixel shows, the faces' edge functions, and their determinants."""
+    def _faces_seen(self, camera: Camera, offset: tuple[float, float]) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+        """Which face each pixel shows, as a place in the second result, which lists the faces that may be seen; their
+        edge functions and determinants."""
         from bodydouble.render import mesh_kernels
 
         T = camera.T_camera_world.double().numpy()
         points = self.points @ T[:3, :3].T + T[:3, 3]
         fx, fy = (float(v) for v in camera.focal_px)
         cx, cy = (float(v) - d for v, d in zip(camera.center_px, offset, strict=True))
+        beyond = _sides_beyond(points, camera, 1.02)[self.faces]
+        faces = np.flatnonzero((beyond[:, 0] & beyond[:, 1] & beyond[:, 2]) == 0)
+        edges, det = _edge_functions(points[self.faces[faces]], fx, fy, cx, cy)
+        front = det < 0
+        shown, edges, det = faces[front], edges[front], det[front]
         face_index = np.full((camera.height_px, camera.width_px), -1, np.int32)
         inverse_depth = np.zeros(face_index.shape)
         bands = np.array([0, camera.height_px])
+        chosen = self.faces[shown]
         mesh_kernels.rasterize_band(
-            0, 1, bands, points, self.faces, fx, fy, cx, cy, _NEAR_M, False, face_index, inverse_depth
+            0, 1, bands, points, chosen, fx, fy, cx, cy, _NEAR_M, True, face_index, inverse_depth
         )
-        return face_index, *_edge_functions(points[self.faces], fx, fy, cx, cy)
+        return face_index, shown, edges, det
 
 
 def _edge_functions(corners: ndarray, fx: float, fy: float, cx: float, cy: float) -> tuple[ndarray, ndarray]:
@@ -216,13 +223,24 @@ def build_scene(
 def _in_view(points: ndarray, camera: Camera) -> bool:
     """Whether a surface may be seen: not all of its points lie beyond the same side of the view."""
     T = camera.T_camera_world.double().numpy()
-    p = points @ T[:3, :3].T + T[:3, 3]
-    half = [camera.width_px / 2 * 1.1, camera.height_px / 2 * 1.1]
-    slope = [half[k] / float(camera.focal_px[k]) for k in (0, 1)]
-    outside = [p[:, 2] < _NEAR_M]
-    for k in (0, 1):
-        outside += [p[:, k] > slope[k] * p[:, 2], -p[:, k] > slope[k] * p[:, 2]]
-    return not any(side.all() for side in outside)
+    return not np.bitwise_and.reduce(_sides_beyond(points @ T[:3, :3].T + T[:3, 3], camera, 1.1))
+
+
+def _sides_beyond(points_camera: ndarray, camera: Camera, margin: float) -> Int[ndarray, " points"]:
+    """For each point a bit for each of the five sides of the view (scaled by `margin`) beyond which it lies."""
+    x, y, z = points_camera.T
+    slope_x = (
+        margin
+        * max(float(camera.center_px[0]), camera.width_px - float(camera.center_px[0]))
+        / float(camera.focal_px[0])
+    )
+    slope_y = (
+        margin
+        * max(float(camera.center_px[1]), camera.height_px - float(camera.center_px[1]))
+        / float(camera.focal_px[1])
+    )
+    sides = (z < _NEAR_M, x > slope_x * z, -x > slope_x * z, y > slope_y * z, -y > slope_y * z)
+    return sum(side.astype(np.int64) << k for k, side in enumerate(sides))  # type: ignore[return-value]
 
 
 def _footprint_m(points: ndarray, camera: Camera) -> float:

@@ -12,6 +12,9 @@ import numpy as np
 
 from bodydouble.core.jit import kernel
 
+_LEVEL_EVERY = 6
+"""The level of detail is found anew after so many pixels of one face."""
+
 
 @kernel(fastmath={"contract"})
 def shade_scene(face_index, edges, det, uv, light, texture, table, texels, lamp_rgb, dither, weight, lamp, sky, depth):
@@ -33,51 +36,55 @@ def shade_scene(face_index, edges, det, uv, light, texture, table, texels, lamp_
     """
     height, width = face_index.shape
     scale = weight / (255.0 * 255.0)
+    last, level, since = -1, 0, 0
+    e, t, g = edges[0], uv[0], light[0]
+    ax, ay, log_w, log_h, start, wide, high = 0.0, 0.0, 0, 0, 0, 1, 1
+    shrink_u, shrink_v = 1.0, 1.0
     for y in range(height):
         for x in range(width):
             f = face_index[y, x]
             if f < 0:
                 depth[y, x] = np.inf
                 continue
+            if f != last:
+                e, t, g = edges[f], uv[f], light[f]
+                ax, ay = e[0, 0] + e[1, 0] + e[2, 0], e[0, 1] + e[1, 1] + e[2, 1]
+                log_w, log_h = table[texture[f], 0], table[texture[f], 1]
             px, py = x + 0.5, y + 0.5
-            e = edges[f]
             w0 = e[0, 0] * px + e[0, 1] * py + e[0, 2]
             w1 = e[1, 0] * px + e[1, 1] * py + e[1, 2]
             w2 = e[2, 0] * px + e[2, 1] * py + e[2, 2]
             inv = 1.0 / (w0 + w1 + w2)
             depth[y, x] = det[f] * inv
             w0, w1, w2 = w0 * inv, w1 * inv, w2 * inv
-            t = uv[f]
             u = w0 * t[0, 0] + w1 * t[1, 0] + w2 * t[2, 0]
             v = w0 * t[0, 1] + w1 * t[1, 1] + w2 * t[2, 1]
-            ax, ay = e[0, 0] + e[1, 0] + e[2, 0], e[0, 1] + e[1, 1] + e[2, 1]
-            ux = (e[0, 0] * t[0, 0] + e[1, 0] * t[1, 0] + e[2, 0] * t[2, 0] - u * ax) * inv
-            vx = (e[0, 0] * t[0, 1] + e[1, 0] * t[1, 1] + e[2, 0] * t[2, 1] - v * ax) * inv
-            uy = (e[0, 1] * t[0, 0] + e[1, 1] * t[1, 0] + e[2, 1] * t[2, 0] - u * ay) * inv
-            vy = (e[0, 1] * t[0, 1] + e[1, 1] * t[1, 1] + e[2, 1] * t[2, 1] - v * ay) * inv
-            along, across = ux * ux + vx * vx, uy * uy + vy * vy
-            # Grazing surfaces: the finer direction counts, unless the other would be much too coarse for it.
-            footprint = max(min(along, across), max(along, across) / 7.0)
-            k = texture[f]
-            log_w, log_h = table[k, 0], table[k, 1]
-            level = int(max(0.5 * math.log2(footprint + 1e-12) - 1.0 + dither, 0.0))
-            level = min(level, max(log_w, log_h))
-            wide, high = 1 << max(log_w - level, 0), 1 << max(log_h - level, 0)
-            shrink = 1.0 / (1 << level)
-            su = u * (shrink if log_w >= level else 1.0 / (1 << log_w)) - 0.5
-            sv = v * (shrink if log_h >= level else 1.0 / (1 << log_h)) - 0.5
+            since += 1
+            if f != last or since > _LEVEL_EVERY:
+                last, since = f, 0
+                ux = (e[0, 0] * t[0, 0] + e[1, 0] * t[1, 0] + e[2, 0] * t[2, 0] - u * ax) * inv
+                vx = (e[0, 0] * t[0, 1] + e[1, 0] * t[1, 1] + e[2, 0] * t[2, 1] - v * ax) * inv
+                uy = (e[0, 1] * t[0, 0] + e[1, 1] * t[1, 0] + e[2, 1] * t[2, 0] - u * ay) * inv
+                vy = (e[0, 1] * t[0, 1] + e[1, 1] * t[1, 1] + e[2, 1] * t[2, 1] - v * ay) * inv
+                along, across = ux * ux + vx * vx, uy * uy + vy * vy
+                # Grazing surfaces: the finer direction counts, unless the other would be much too coarse for it.
+                footprint = max(min(along, across), max(along, across) / 7.0)
+                level = int(max(0.5 * math.log2(footprint + 1e-12) - 1.0 + dither, 0.0))
+                level = min(level, max(log_w, log_h))
+                wide, high = 1 << max(log_w - level, 0), 1 << max(log_h - level, 0)
+                shrink_u, shrink_v = 1.0 / (1 << min(level, log_w)), 1.0 / (1 << min(level, log_h))
+                start = table[texture[f], 2 + level]
+            su, sv = u * shrink_u - 0.5, v * shrink_v - 0.5
             iu, iv = math.floor(su), math.floor(sv)
             fu, fv = su - iu, sv - iv
             i0, i1 = int(iu) & (wide - 1), (int(iu) + 1) & (wide - 1)
-            start = table[k, 2 + level]
             r0 = start + (int(iv) & (high - 1)) * wide
             r1 = start + ((int(iv) + 1) & (high - 1)) * wide
-            g = light[f]
+            w00, w01, w10, w11 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
             direct = w0 * g[0, 0] + w1 * g[1, 0] + w2 * g[2, 0]
             for c in range(3):
-                top = texels[r0 + i0, c] * (1 - fu) + texels[r0 + i1, c] * fu
-                low = texels[r1 + i0, c] * (1 - fu) + texels[r1 + i1, c] * fu
-                root = top * (1 - fv) + low * fv
+                root = texels[r0 + i0, c] * w00 + texels[r0 + i1, c] * w01
+                root += texels[r1 + i0, c] * w10 + texels[r1 + i1, c] * w11
                 color = root * root * scale
                 lamp[y, x, c] += color * direct * lamp_rgb[c]
                 sky[y, x, c] += color * (w0 * g[0, 1 + c] + w1 * g[1, 1 + c] + w2 * g[2, 1 + c])
