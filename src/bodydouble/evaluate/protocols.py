@@ -89,7 +89,7 @@ WILDAVATAR = PictureProtocol(
     base=HELDOUT_V1,
     picture=PictureRule(
         background=(0.0, 0.0, 0.0),
-        truth_mask="any",
+        truth_mask="binary",
         prediction_mask="none",
         prediction_box=False,
         scale=1.0,
@@ -110,6 +110,7 @@ WILDAVATAR = PictureProtocol(
             "SSIM is called on floats without their range: scikit-image up to 0.19 assumed 2, newer versions refuse. The "
             "HumanNeRF baseline is scored otherwise (8 bits, range 255): do not mix."
         ),
+        "Its masks are binary files, taken wherever they are not zero; soft masks are cut in the middle here.",
         "The source blackens the truth outside the projected box of the body; the mask does the same here.",
     ),
 )
