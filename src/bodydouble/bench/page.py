@@ -17,15 +17,23 @@ on, its figures are taken against the true masks.
 """
 
 
+_ORDER = ("quality", "create", "fit", "kernels")
+
+
 def page(rows: Sequence[Row], remarks: Sequence[str], about: Mapping[str, str], command: str) -> str:
-    """Markdown with one table for each suite."""
+    """Markdown with one table for each suite; quick ones are for machines and left out."""
     parts = [_INTRODUCTION.format(command=command, **about)]
-    for suite in dict.fromkeys(row.suite for row in rows):
+    suites = sorted({row.suite for row in rows if "quick" not in row.suite.split()}, key=_place)
+    for suite in suites:
         chosen = [row for row in rows if row.suite == suite]
         parts.append(f"## {suite}\n\n{_crossed(chosen) if suite.startswith('quality') else _listed(chosen)}\n")
     if remarks:
         parts.append("\n".join(remarks) + "\n")
     return "\n".join(parts)
+
+
+def _place(suite: str) -> tuple[int, str]:
+    return _ORDER.index(suite.split()[0]), suite
 
 
 def _listed(rows: Sequence[Row]) -> str:

@@ -153,13 +153,15 @@ def bench(command: options.Bench) -> int:
             gate=command.gate,
             baseline=baseline,
         )
+    told = result.rows
     if command.update:
-        write_rows(baseline, merged(read_rows(baseline) if baseline.exists() else (), result.rows), result.about)
+        told = merged(read_rows(baseline) if baseline.exists() else (), result.rows)
+        write_rows(baseline, told, result.about)
     if command.page is not None:
         words = ["bodydouble bench", *command.suites, *(["--quick"] if command.quick else [])]
         words += [f"--preset {command.preset}"] if command.preset != "draft" else []
-        words.append(f"--page {command.page.name}")
-        write_text(command.page, page(result.rows, result.remarks, result.about, " ".join(words)))
+        words += [*(["--update"] if command.update else []), f"--page {command.page}"]
+        write_text(command.page, page(told, result.remarks, result.about, " ".join(words)))
     if command.json:
         rows = rows_json(result.rows)
         _print_json({"about": result.about, "rows": rows, "remarks": result.remarks, "problems": result.problems})

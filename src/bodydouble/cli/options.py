@@ -171,7 +171,7 @@ class Bench(Compute):
     update: bool = False
     """Write the figures into the baseline."""
     page: Annotated[Path | None, tyro.conf.arg(metavar="FILE.md")] = None
-    """Write the figures as a page, too."""
+    """Write the figures as a page, too; with --update those of all suites that the baseline has."""
     baseline: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The baseline; by default the one that belongs to this version."""
 
