@@ -11,7 +11,6 @@ import torch
 from bodydouble.capture.folder import Capture, mask_name
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.files import remove_tree
-from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.synth.truth import read_truth
 
 
@@ -84,8 +83,3 @@ def true_poses(performer: Path, estimated: BodyTrack) -> BodyTrack:
         frame_quality=torch.ones(len(at)),
         limb_error_px=torch.zeros_like(estimated.limb_error_px),
     )
-
-
-def capture_of(run_folder: Path) -> Capture:
-    """The capture of a run."""
-    return Capture.open(run_folder / CAPTURE)

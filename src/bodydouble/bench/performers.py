@@ -9,15 +9,16 @@ from typing import Literal
 
 import numpy as np
 
-from bodydouble.bench.conditions import CONDITIONS, Condition, capture_of, conditioned, true_poses
+from bodydouble.bench.conditions import CONDITIONS, Condition, conditioned, true_poses
 from bodydouble.bench.measure import timing
 from bodydouble.bench.rows import Row
+from bodydouble.capture.folder import Capture
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import read_json, remove_tree
 from bodydouble.evaluate.heldout import evaluate_heldout
 from bodydouble.evaluate.results import HeldoutResult
 from bodydouble.pipeline.create import capture, create, load_body
-from bodydouble.pipeline.layout import REPORT_JSON
+from bodydouble.pipeline.layout import CAPTURE, REPORT_JSON
 from bodydouble.pipeline.presets import DRAFT, CreateConfig
 from bodydouble.pipeline.truth import score_against_truth
 from bodydouble.reconstruct.splats.config import SplatsConfig
@@ -227,7 +228,7 @@ def _mean(values) -> float:
 def _score(performer: Path, home: Path, condition: Condition, splats: SplatsConfig, emit: Emit) -> HeldoutResult:
     """Train under a condition; score on held-out frames against the true masks, whatever it was trained on."""
     body = load_body("anny")
-    estimated = capture_of(home)
+    estimated = Capture.open(home / CAPTURE)
     masks = performer / MASKS_NAME
     track = true_poses(performer, estimated.track())
     folder = home / condition.folder_name

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny_cache import AnnyData, cache_file, load_anny_data, restrict_faces
+from bodydouble.body.height import shape_of_height
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.body.parts import PART_NAMES, anny_humanoid, relaxed_hands
 from bodydouble.body.phenotypes import PHENOTYPES, blend_weights
@@ -192,20 +193,6 @@ def _from_data(data: AnnyData) -> AnnyBody:
         template_extremes_y_m=data.template_vertices_m[data.height_vertices, 1],
         basis_extremes_y_m=data.basis_vertices_m[:, data.height_vertices, 1].contiguous(),
     )
-    body = body.replace(shape_default=_shape_of_height(body, _PRIOR_HEIGHT_M))
+    body = body.replace(shape_default=shape_of_height(body, _PRIOR_HEIGHT_M))
     joints = _blend(body.template_joints_m, body._coefficients(body.shape_default), body.basis_joints_m)
     return body.replace(relaxed_rotvecs=relaxed_hands(body.bone_names, body.humanoid, joints))
-
-
-def _shape_of_height(body: AnnyBody, height_m: float) -> Float[Tensor, " shape"]:
-    """The default shape with its `height` value moved so that the body is this tall (bisection)."""
-    shape = body.shape_default.clone()
-    place = body.shape_names.index("height")
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        shape[place] = (low + high) / 2
-        if float(body.height_m(shape)) < height_m:
-            low = float(shape[place])
-        else:
-            high = float(shape[place])
-    return shape

@@ -14,6 +14,7 @@ from torch import Tensor
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.retarget import retarget_in_place
 from bodydouble.avatar.values import Rig
+from bodydouble.body.height import shape_of_height
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.foreign.values import ForeignBody, smpl_joint_names, smpl_joint_parents
 from bodydouble.core.geometry import rotvec_to_matrix
@@ -95,20 +96,6 @@ def placed(
     theirs = standing.joints_source[:, [names.index(name) for name in _PLACED_BY]] * (height_m / _REST_HEIGHT_M)
     ours = posed.joints_world[:, [body.bone_names.index(body.humanoid[name]) for name in _PLACED_BY.values()]]
     return shape, (theirs - ours).mean(1)
-
-
-def shape_of_height(body: BodyModel, height_m: float) -> Float[Tensor, " shape"]:
-    """The default shape at another height (bisection; the nearest there is)."""
-    shape = body.shape_default.clone()
-    place = body.shape_names.index("height")
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        shape[place] = (low + high) / 2
-        if float(body.height_m(shape)) < height_m:
-            low = float(shape[place])
-        else:
-            high = float(shape[place])
-    return shape
 
 
 def _offset(name: str) -> tuple[float, float, float]:

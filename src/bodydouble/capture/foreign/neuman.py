@@ -117,14 +117,16 @@ def _body(
                 f"its arrays as {_RAW[0]} (global_orient, body_pose, betas, transl), or bring {_ALIGNED[0]}."
             )
         existing(folder, (*_ALIGNED, *_RAW), "body")
-    body = smpl_from_npz(Npz(aligned or raw))  # type: ignore[arg-type]
+    source = aligned or raw
+    assert source is not None, "`existing` raises where there is neither"
+    body = smpl_from_npz(Npz(source))
     # Poses are by place in the whole video; a file with just as many as COLMAP could place is by place among those.
     among = numbers_of_images if len(body.rotvecs) != len(frames) else [frame.number for frame in frames]
-    count = common_frames(len(among), len(body.rotvecs), str(aligned or raw), notes)
+    count = common_frames(len(among), len(body.rotvecs), str(source), notes)
     place = {n: i for i, n in enumerate(among)}
     chosen = [place[frame.number] for frame in frames]
     if max(chosen) >= count:
-        raise InputError(f"{aligned or raw} ends after frame {count - 1}; {frames[-1].name} has no pose.")
+        raise InputError(f"{source} ends after frame {count - 1}; {frames[-1].name} has no pose.")
     index = torch.tensor(chosen)
     body = body.map(lambda t: t[index])
     if aligned is not None:

@@ -186,11 +186,14 @@ def _body(folder: Path, images: dict[int, Path], notes: list[str]) -> tuple[dict
     """Images that have a body, and the body."""
     arrays = next((p for p in (inside(folder, name) for name in _PARAMS) if p.is_dir()), None)
     texts = next((p for p in (inside(folder, name) for name in _JSON) if p.is_dir()), None)
-    if arrays is None and texts is None:
+    if arrays is not None:
+        files = by_number(pictures(arrays, (".npy",)))
+    elif texts is not None:
+        files = by_number(pictures(texts, (".json",)))
+    else:
         raise InputError(
             f"{folder} has no body: expected one of the folders {', '.join((*_PARAMS, *_JSON))}. Fit SMPL with EasyMocap first."
         )
-    files = by_number(pictures(arrays, (".npy",)) if arrays is not None else pictures(texts, (".json",)))  # type: ignore[arg-type]
     both = sorted(set(images) & set(files))
     if not both:
         raise InputError(
