@@ -22,8 +22,15 @@ def create(command: options.Create) -> int:
 
     config = with_choices(preset(command.preset), **_choices(command))
     out = _folder_of(command)
-    with ProgressPrinter(STAGES) as emit:
-        result = create_avatar(command.video, out, config, emit, resume=command.resume)
+    if command.video.is_dir():
+        from bodydouble.pipeline.adopt import ADOPT_STAGES, create_from_capture
+
+        _check_no_capture_options(command)
+        with ProgressPrinter(ADOPT_STAGES) as emit:
+            result = create_from_capture(command.video, out, config, emit, resume=command.resume)
+    else:
+        with ProgressPrinter(STAGES) as emit:
+            result = create_avatar(command.video, out, config, emit, resume=command.resume)
     _tell_run(result, as_json=command.json)
     return 0
 
@@ -278,8 +285,21 @@ def _choices(command: options.FromVideo) -> dict[str, Any]:
     return {name: getattr(command, name) for name in names}
 
 
+def _check_no_capture_options(command: options.Create) -> None:
+    """A capture that is there already has its span, camera and height."""
+    names = ("start_s", "end_s", "focal_px", "height_cm")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(command, name) is not None]
+    if given:
+        raise ConfigError(
+            f"{command.video} is a capture whose body is fitted already, so {' and '.join(given)} can change nothing. "
+            "Leave that out, or name the video itself to have it observed and fitted anew."
+        )
+
+
 def _folder_of(command: options.FromVideo) -> Path:
-    return command.out if command.out is not None else Path(f"{command.video.stem or 'video'}-double")
+    given = command.video.resolve() if command.video.is_dir() else command.video
+    name = given.parent.name if given.is_dir() and given.name == "capture" else given.stem
+    return command.out if command.out is not None else Path(f"{name or 'video'}-double")
 
 
 def _avatar_path(given: Path) -> Path:

@@ -34,7 +34,8 @@ class FromVideo(Compute):
     """Options of commands that start from a video."""
 
     video: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VIDEO")]
-    """Any video file with one person in it, at least from the hips up."""
+    """Any video file with one person in it, at least from the hips up. For `create` also a folder that `import` or
+    `capture` left: its body and masks are used as they are."""
     out: Annotated[Path | None, _Out] = None
     """Folder for the results; new or empty. By default VIDEO's name with `-double`, in the current folder."""
     resume: bool = False
@@ -53,7 +54,7 @@ class FromVideo(Compute):
 
 @dataclass(frozen=True, kw_only=True)
 class Create(FromVideo):
-    """Turn a video of a person into an avatar: avatar.glb, a report and a turntable."""
+    """Turn a video of a person (or a capture) into an avatar: avatar.glb, a report and a turntable."""
 
     preset: Literal["draft", "standard", "fine"] = "standard"
     """How much time to spend: about a minute, three, or fifteen for a clip of ten seconds on two cores."""

@@ -18,6 +18,7 @@ _WORDS = {
     "body": "preparing the body model (only the first time)",
     "import": "importing frames and masks",
     "overlap": "laying the body over the masks",
+    "adopt": "taking over the capture",
     "perceive": "looking at every frame",
     "fit": "fitting the body",
     "reconstruct": "building the avatar",

@@ -157,7 +157,7 @@ def coverage_warnings(coverage: Coverage, track: BodyTrack) -> tuple[Warned, ...
         )
     errors = track.limb_error_px
     lost = [n.replace("_", " ") for k, n in enumerate(track.limb_names) if bool(torch.isnan(errors[:, k]).all())]
-    if lost:
+    if lost and len(lost) < len(track.limb_names):  # with none at all, the body does not come from landmarks
         warnings.append(
             Warned(
                 code="never_tracked",

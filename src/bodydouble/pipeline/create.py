@@ -33,7 +33,8 @@ from bodydouble.pipeline.layout import (
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import Emit, Run, Stage, StageRecord, open_run, plain
 
-STAGES = ("perceive", "fit", "reconstruct", "report")
+_CAPTURING = ("perceive", "fit")
+STAGES = (*_CAPTURING, "reconstruct", "report")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def create(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: 
 
 def capture(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False) -> RunResult:
     """Stop after observation and fit. `create` with `resume` goes on from there. Arguments and errors as there."""
-    return _run_stages(video, out, config, emit, resume=resume, stages=STAGES[:2])
+    return _run_stages(video, out, config, emit, resume=resume, stages=_CAPTURING)
 
 
 def _run_stages(
@@ -113,6 +114,15 @@ def create_in(
     for stage in _stages(run, info, config, truth or {}):
         if stage.name in stages:
             run.do(stage, emit)
+
+
+def reconstruction_stages(run: Run, info: VideoInfo, config: CreateConfig, *, after: tuple[str, ...]) -> list[Stage]:
+    """The stages that follow observation and fit, where other stages (`after`) have left the capture."""
+    later = [stage for stage in _stages(run, info, config, {}) if stage.name not in _CAPTURING]
+    return [
+        dataclasses.replace(stage, after=(*after, *(name for name in stage.after if name not in _CAPTURING)))
+        for stage in later
+    ]
 
 
 def result_of(run: Run) -> RunResult:

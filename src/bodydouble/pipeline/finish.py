@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -53,7 +54,7 @@ def finish(
         avatar, turntable, rasterizer=make_rasterizer(config.device), seconds=config.turntable_seconds, emit=emit
     )
     before = {record.name: record.seconds for record in run.records}
-    spent = sum(before.get(name, 0.0) for name in ("perform", "perceive", "fit", "reconstruct"))
+    spent = sum(before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "reconstruct"))
     now = time.perf_counter()
     data = collect_report(
         capture=capture,
@@ -63,8 +64,8 @@ def finish(
         avatar_path=run.folder / AVATAR,
         heldout=heldout,
         seconds=StageSeconds(
-            perceive=before["perceive"],
-            fit=before["fit"],
+            perceive=before.get("perceive", math.nan),  # not run where a capture was taken over
+            fit=before.get("fit", math.nan),
             reconstruct=before["reconstruct"],
             evaluate=evaluated - started,
             report=now - evaluated,

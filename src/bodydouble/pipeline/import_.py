@@ -225,7 +225,7 @@ def _what_is_left(foreign: ForeignCapture, has_track: bool) -> list[Warned]:
             Warned(
                 code="body_missing",
                 message="There is no fitted body in this capture.",
-                advice=f"To fit one: bodydouble capture {VIDEO_NAME} (in the capture folder) into another folder.",
+                advice=f"To have one fitted: bodydouble create DIR/capture/{VIDEO_NAME} into another folder.",
             )
         )
     else:
@@ -233,7 +233,7 @@ def _what_is_left(foreign: ForeignCapture, has_track: bool) -> list[Warned]:
             Warned(
                 code="body_is_a_stand_in",
                 message="The body is ours in the source's poses, with a height but no build of its own, and hands at rest.",
-                advice="Align it to the frames before you measure anything finer than a few centimetres.",
+                advice="An avatar of it (bodydouble create with this folder) aligns poses by pictures, but not the build.",
             )
         )
     return left

@@ -110,8 +110,10 @@ class ReportData:
 
 
 def limb_qualities(track: BodyTrack, person_height_px: float) -> tuple[LimbQuality, ...]:
-    """Per-limb figures of a track over the frames that show the subject."""
+    """Per-limb figures of a track over the frames that show the subject; none where nobody looked for landmarks."""
     errors = track.limb_error_px[track.valid]
+    if bool(errors.isnan().all()):
+        return ()
     found: list[LimbQuality] = []
     for k, name in enumerate(track.limb_names):
         column = errors[:, k]

@@ -1,0 +1,135 @@
+"""An avatar from a capture that is there already: one that was imported, or that an earlier command left.
+
+Nothing is observed or fitted again. Observations, masks and body are copied into the new run, so that it stands on its
+own; the video stays where it is, as with any run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from bodydouble.capture.folder import Capture
+from bodydouble.core.errors import InputError, OutputError
+from bodydouble.core.events import Progress
+from bodydouble.core.files import atomic_path, file_sha256, read_json, write_json
+from bodydouble.pipeline.create import RunResult, reconstruction_stages, result_of, use_threads
+from bodydouble.pipeline.layout import CAPTURE
+from bodydouble.pipeline.presets import CreateConfig
+from bodydouble.pipeline.stages import Emit, Stage, open_run, plain
+
+ADOPT_STAGES = ("adopt", "reconstruct", "report")
+_INDEX, _MASKS, _TENSORS = "capture.json", "masks", ("observations.safetensors", "body.safetensors")
+
+
+def find_capture(folder: Path) -> Path | None:
+    """The capture folder that this folder is or holds, if any."""
+    return next((place for place in (folder, folder / CAPTURE) if (place / _INDEX).is_file()), None)
+
+
+def create_from_capture(
+    folder: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False
+) -> RunResult:
+    """Turn a capture into an avatar, with the body that it holds.
+
+    Args:
+        folder: A capture folder, or the folder of a run or an import that holds one.
+        out: The run folder; new, empty, or with `resume` one that an earlier call left unfinished.
+        config: A preset, perhaps with changes; what it says about observing and fitting has no effect.
+        emit: Called with every event.
+        resume: Continue what is there.
+    Raises:
+        InputError: When there is no capture, it holds no observations or no body, or its video is gone.
+        OutputError: When the folder cannot be used, or holds the run of another video.
+    """
+    source = find_capture(folder)
+    if source is None:
+        raise InputError(
+            f"{folder} holds no capture ({_INDEX} is missing). Name a video, or a folder that `bodydouble import` or "
+            "`bodydouble capture` left."
+        )
+    found = usable_capture(source, config.body)
+    if out.resolve() in (folder.resolve(), source.resolve()):
+        raise OutputError(f"{out} is the capture itself. Choose another folder for the avatar with -o.")
+    with open_run(out, kind="create", resume=resume) as run:
+        use_threads(config.threads)
+        before = run.about("video")
+        if before is not None and before.get("sha256") != found.info.sha256:
+            raise OutputError(
+                f"{out} holds the run of another video ({before.get('path')}), not of {found.info.path}. "
+                "Choose another folder with -o."
+            )
+        info = found.info
+        run.describe(
+            "video", {"path": info.path, "sha256": info.sha256, "frames": info.num_frames, "fps_hz": info.fps_hz}
+        )
+        run.describe("config", plain(config))
+        run.describe("capture", {"folder": str(source.resolve())})
+        run.do(_adoption(source, found, out / CAPTURE), emit)
+        for stage in reconstruction_stages(run, info, config, after=("adopt",)):
+            run.do(stage, emit)
+        return result_of(run)
+
+
+def usable_capture(folder: Path, body: str) -> Capture:
+    """A capture from which an avatar can be made.
+
+    Raises:
+        InputError: When something is missing, with what brings it.
+    """
+    capture = Capture.open(folder)
+    video = capture.source_path()
+    if not capture.has_observations():
+        raise InputError(
+            f"{folder} holds no observations: it was never finished. Continue the command that made it with --resume."
+        )
+    if not capture.has_track():
+        raise InputError(
+            f"{folder} holds no fitted body. To have one fitted: bodydouble create {video} (its masks are then made anew)."
+        )
+    track = capture.track()
+    if track.body != body:
+        raise InputError(
+            f"{folder} holds a body of kind {track.body!r}, but {body!r} was asked for. Leave --body out, or fit it anew: "
+            f"bodydouble create {video} --body {body}."
+        )
+    if not bool(track.valid.any()) or not capture.train_indices():
+        raise InputError(f"{folder} shows nobody in any frame, so there is nothing to make an avatar of.")
+    return capture
+
+
+def _adoption(source: Path, found: Capture, folder: Path) -> Stage:
+    return Stage(
+        name="adopt",
+        settings={"video": found.info.sha256, "files": _digest(source)},
+        after=(),
+        rooms=("capture",),
+        outputs=(*(f"{CAPTURE}/{name}" for name in _TENSORS), f"{CAPTURE}/{_MASKS}"),
+        work=lambda emit: _copy(source, found, folder, emit),
+    )
+
+
+def _digest(source: Path) -> str:
+    """Over the capture's own files; masks by name, size and time."""
+    digest = hashlib.sha256()
+    for name in _TENSORS:
+        digest.update(file_sha256(source / name).encode())
+    for mask in sorted((source / _MASKS).glob("*.png")):
+        stat = mask.stat()
+        digest.update(f"{mask.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _copy(source: Path, found: Capture, folder: Path, emit: Emit) -> None:
+    document = read_json(source / _INDEX)
+    document["source"]["path"] = str(Path(found.info.path).resolve())
+    with atomic_path(folder) as partial:
+        (partial / _MASKS).mkdir(parents=True)
+        masks = sorted((source / _MASKS).glob("*.png"))
+        for i, mask in enumerate(masks):
+            shutil.copyfile(mask, partial / _MASKS / mask.name)
+            emit(Progress(stage="adopt", done=i + 1, total=len(masks), unit="masks"))
+        for name in _TENSORS:
+            shutil.copyfile(source / name, partial / name)
+        write_json(partial / _INDEX, document)
