@@ -30,8 +30,30 @@ def test_moments_follow_density_control() -> None:
     for name in LEARNT:
         first = adam.moments[name].first
         assert len(first) == 3
+        if name == "skin_deltas":  # not learnt by default
+            continue
         assert float(first[:2].abs().min()) > 0.0
         assert float(first[2].abs().max()) == 0.0
+
+
+def test_adam_goes_on_from_what_it_kept() -> None:
+    state, again = make_state(4), make_state(4)
+    adam, other = SplatAdam(state), SplatAdam(again)
+    for _ in range(2):
+        adam.step(state, _gradients(state), Rates(), decay=1.0)
+    other.restore({name: value.clone() for name, value in adam.tensors().items()})
+    again = state.map(torch.clone)
+    for a, s in ((adam, state), (other, again)):
+        a.step(s, {name: 2.0 * g for name, g in _gradients(s).items()}, Rates(), decay=1.0)
+    for name in LEARNT:
+        torch.testing.assert_close(getattr(state, name), getattr(again, name))
+
+
+def test_a_rate_of_zero_leaves_its_field_alone() -> None:
+    state = make_state(3)
+    before = state.skin_deltas.clone()
+    SplatAdam(state).step(state, _gradients(state), Rates(skin_deltas=0.0), decay=1.0)
+    assert torch.equal(state.skin_deltas, before)
 
 
 def test_a_pose_row_moves_alone_and_counts_its_own_visits() -> None:

@@ -26,6 +26,21 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartDensity:
+    """What happened to the splats of one group of the body's parts."""
+
+    part: str
+    gradient: float
+    """Mean screen-space gradient since the last event, per width of the image; NaN where nothing was seen."""
+    threshold: float
+    """Gradient from which splats were added."""
+    cloned: int
+    split: int
+    pruned: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Densified:
     """The set of splats has changed."""
 
@@ -34,6 +49,7 @@ class Densified:
     split: int
     pruned: int
     total: int
+    parts: tuple[PartDensity, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.drive import pose_splats as drive_splats
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import PersonCrop, half_size, person_crops
@@ -27,7 +28,6 @@ from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.fit.flow import FlowMatcher
 from bodydouble.fit.gauss_newton import gauss_newton_step
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
-from bodydouble.render.skin import skin_splats
 from bodydouble.render.threads import kernel_threads, run_kernel
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
@@ -81,10 +81,7 @@ def pose_splats(
 ) -> SplatCloud:
     """The splats in one pose, without facial actions. Differentiable in the pose and in the splats."""
     R, t = fast_bone_transforms(rotvecs[None], rig.joints_rest_m, translation_world_m[None], rig.bone_parents)
-    means, quats = skin_splats(splats.means_rest_m, splats.quats_wxyz, R[0], t[0], splats.joints, splats.weights)
-    return SplatCloud(
-        means_world=means, quats_wxyz=quats, scales_m=splats.scales_m, opacities=splats.opacities, sh=splats.sh
-    )
+    return drive_splats(splats, R[0], t[0])
 
 
 class PoseProblem:

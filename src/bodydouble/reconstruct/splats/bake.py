@@ -12,6 +12,7 @@ from torch import Tensor
 from bodydouble import __version__
 from bodydouble.avatar.values import Avatar, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import BodyModel
+from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
 
 _SEEN_ENOUGH = 0.05
@@ -94,9 +95,9 @@ def bake(
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
         scales_m=state.log_scales.exp(),
         opacities=opacities,
-        sh=color_to_sh(colors),
+        sh=torch.cat([color_to_sh(colors), state.sh_rest * trust[:, None, None]], dim=1),
         joints=state.joints,
-        weights=state.weights,
+        weights=baked_weights(state),
         seen=seen,
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from bodydouble.capture.crops import half_size, person_crops
@@ -25,6 +25,8 @@ class Target:
     """The person over the step's background."""
     mask: Float[Tensor, "height width"]
     camera: Camera
+    groups: UInt8[Tensor, "height width"] | None = None
+    """Index into `parts.GROUPS` of what each pixel shows, 255 for nothing; None where nobody asked."""
 
 
 def choose_frames(capture: Capture, track: BodyTrack, max_frames: int) -> list[int]:
@@ -61,6 +63,8 @@ class TrainingFrames:
         self.rows = torch.tensor([rows[crop.frame_index] for crop in self.full])
         """Row of each crop in the track."""
         self.times_s = track.times_s[self.rows].double().numpy()
+        self.groups: UInt8[Tensor, "frames rows columns"] | None = None
+        """Maps of `parts.group_maps`, where they are needed."""
 
     def __len__(self) -> int:
         return len(self.full)
@@ -71,4 +75,11 @@ class TrainingFrames:
         mask = torch.from_numpy(crop.mask).float().div_(255.0)
         planes = torch.from_numpy(crop.rgb).permute(2, 0, 1).contiguous().float().div_(255.0)  # as kernels like it
         planes.sub_(background[:, None, None]).mul_(mask).add_(background[:, None, None])
-        return Target(planes.permute(1, 2, 0), mask, crop.camera)
+        return Target(planes.permute(1, 2, 0), mask, crop.camera, self._groups_at(place, mask.shape[0]))
+
+    def _groups_at(self, place: int, size_px: int) -> UInt8[Tensor, "height width"] | None:
+        if self.groups is None:
+            return None
+        small = self.groups[place]
+        nearest = (torch.arange(size_px) * len(small)) // size_px
+        return small[nearest][:, nearest]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -29,8 +31,12 @@ class SplatAdam:
             "quats": rates.quats,
             "logit_opacities": rates.logit_opacities,
             "sh": rates.sh,
+            "sh_rest": rates.sh_rest,
+            "skin_deltas": rates.skin_deltas,
         }
         for name, gradient in gradients.items():
+            if gradient.numel() == 0 or base[name] == 0.0:
+                continue
             adam_step(
                 getattr(state, name), gradient, self.moments[name],
                 lr=base[name] * decay, step=self.step_count, eps=_EPS,
@@ -47,6 +53,23 @@ class SplatAdam:
 
         self.moments = {
             name: AdamMoments(first=moved(m.first), second=moved(m.second)) for name, m in self.moments.items()
+        }
+
+    def restart(self, name: str, parameter: Tensor) -> None:
+        """Forget the moments of a parameter that has got another shape."""
+        self.moments[name] = zero_moments(parameter)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        pairs = ((name, m) for name, m in self.moments.items())
+        kept = {f"{name}.{part}": getattr(m, part) for name, m in pairs for part in ("first", "second")}
+        return kept | {"steps": torch.tensor(self.step_count)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a checkpoint."""
+        self.step_count = int(tensors["steps"])
+        self.moments = {
+            name: AdamMoments(first=tensors[f"{name}.first"], second=tensors[f"{name}.second"]) for name in LEARNT
         }
 
 
@@ -67,6 +90,14 @@ class PoseAdam:
         mean = self.first[row] / (1.0 - 0.9**n)
         spread = (self.second[row] / (1.0 - 0.99**n)).sqrt()
         values[row] -= rate * mean / (spread + 1e-12)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"first": self.first, "second": self.second, "visits": self.visits}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a checkpoint."""
+        self.first, self.second, self.visits = tensors["first"], tensors["second"], tensors["visits"]
 
     def reset(self) -> None:
         """Forget everything: the values were moved by somebody else."""

@@ -29,6 +29,10 @@ class SplatState(TensorStruct):
     """Orientation wxyz, not normalised."""
     logit_opacities: Float[Tensor, " n"]
     sh: Float[Tensor, "n 1 3"]
+    sh_rest: Float[Tensor, "n more 3"]
+    """Colour that depends on the direction of view, seen in the rest frame: coefficients from degree 1 up, or none."""
+    skin_deltas: Float[Tensor, "n 4"]
+    """Learnt residual of the logarithm of `weights` (`posing.skin_weights`)."""
     anchors: Float[Tensor, "n 3"]
     """Where on the body's surface the splat (or its ancestor) was born."""
     faces: Int[Tensor, " n"]
@@ -36,9 +40,10 @@ class SplatState(TensorStruct):
     barycentric: Float[Tensor, "n 3"]
     joints: Int[Tensor, "n 4"]
     weights: Float[Tensor, "n 4"]
+    """The body's, where the splat was born."""
 
 
-LEARNT = ("means", "log_scales", "quats", "logit_opacities", "sh")
+LEARNT = ("means", "log_scales", "quats", "logit_opacities", "sh", "sh_rest", "skin_deltas")
 """Fields of `SplatState` that are trained."""
 
 
@@ -102,6 +107,8 @@ def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_se
         quats=matrix_to_quat_wxyz(frame),
         logit_opacities=torch.full((num_seeds,), 1.5),
         sh=torch.zeros(num_seeds, 1, 3),
+        sh_rest=torch.zeros(num_seeds, 0, 3),
+        skin_deltas=torch.zeros(num_seeds, 4),
         anchors=means.clone(),
         faces=chosen,
         barycentric=barycentric,

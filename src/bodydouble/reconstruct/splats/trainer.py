@@ -9,54 +9,56 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.glb import load_avatar, save_avatar
-from bodydouble.avatar.values import Avatar, Rig, Splats
+from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.cameras import Camera
 from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Step
 from bodydouble.core.files import read_tensors, write_tensors
-from bodydouble.core.geometry import quat_wxyz_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.fit.register import PoseProblem, active_bones, register_poses
 from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
+from bodydouble.reconstruct.splats.confidence import Confidence
 from bodydouble.reconstruct.splats.config import SplatsConfig
-from bodydouble.reconstruct.splats.density import control_density
+from bodydouble.reconstruct.splats.density import (
+    DensityHistory,
+    SplatEvidence,
+    control_density,
+    no_evidence,
+    no_history,
+)
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
+from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, spread_places, write_log
+from bodydouble.reconstruct.splats.objective import (
+    Neighbours,
+    find_neighbours,
+    image_loss,
+    part_weights,
+    splat_loss,
+)
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
-from bodydouble.reconstruct.splats.seed import LEARNT, SH_C0, SplatState, seed_splats
-from bodydouble.render.adam import AdamMoments
-from bodydouble.render.losses import photometric_loss
+from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps
+from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud
+from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, seed_splats
+from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.select import make_rasterizer
-from bodydouble.render.skin import skin_splats
 
 _CHECKPOINT = "checkpoint.safetensors"
 _POSES = "poses.safetensors"
 _AVATAR = "avatar.glb"
-
-
-def as_splats(state: SplatState) -> Splats:
-    """The training state as an avatar's splats (no facial actions, nothing marked unseen)."""
-    return Splats(
-        means_rest_m=state.means,
-        quats_wxyz=state.quats,
-        scales_m=state.log_scales.exp(),
-        opacities=torch.sigmoid(state.logit_opacities),
-        sh=state.sh,
-        joints=state.joints,
-        weights=state.weights,
-        seen=torch.ones(len(state.means)),
-    )
+_OUTSIDE = 0.1
+"""Where the mask is below this, the person is not."""
 
 
 class Trainer:
@@ -84,11 +86,17 @@ class Trainer:
         self.rotvecs, self.translation = self.prior_rotvecs.clone(), self.prior_translation.clone()
         self.state = seed_splats(body, shaped.vertices_rest.detach().float(), config.num_seeds, config.seed)
         self.expression = self.track.expression[self.frames.rows].float()
-        self._bind_actions()
+        self.groups_of_faces = face_groups(body)
+        self.surfaces = PartSurfaces(body, shaped.vertices_rest.detach().float())
+        self.group_weights = part_weights(config.loss)
+        if self.group_weights is not None:
+            self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
+        self.confidence = Confidence(config.confidence, config.seed) if config.confidence.use else None
+        self.neighbours: Neighbours | None = None
+        self._bind()
         self.adam = SplatAdam(self.state)
         self.rotvec_adam, self.translation_adam = PoseAdam(self.rotvecs), PoseAdam(self.translation)
-        self.gradient_sum = torch.zeros(len(self.state.means))
-        self.gradient_count = torch.zeros(len(self.state.means))
+        self.evidence, self.history, self.log = no_evidence(len(self.state.means)), no_history(), TrainingLog()
         self.step = 0
         self.trainable = torch.zeros(len(body.bone_names), 1)
         self.trainable[active_bones(self.rig, fingers=True)] = 1.0
@@ -105,47 +113,43 @@ class Trainer:
         """A plain colour drawn anew each step: what is not the person must be transparent to match every one of them."""
         return torch.rand(3, generator=torch_rng(self.config.seed, f"background {step}"))
 
-    def _bind_actions(self) -> None:
-        """Find the splats that facial actions move, and by how much; anew whenever the set of splats changes."""
+    def _bind(self) -> None:
+        """Find the splats that facial actions move, by how much, and who is beside whom; anew when the set changes."""
         deltas = splat_action_deltas(self.body, self.state.faces, self.state.barycentric)
         self.action_splats = torch.nonzero((deltas.abs() > 1e-4).any(2).any(0))[:, 0]
         self.action_deltas = deltas[:, self.action_splats].flatten(1)
+        if self.config.rates.skin_deltas > 0.0:
+            self.neighbours = find_neighbours(self.state)
 
     def _pose_cloud(
         self, fields: dict[str, Tensor], rotvecs: Float[Tensor, "bones 3"], translation: Float[Tensor, "3"], place: int
     ) -> SplatCloud:
         R, t = fast_bone_transforms(rotvecs[None], self.joints_rest, translation[None], self.body.bone_parents)
         acted = (self.expression[place] @ self.action_deltas).reshape(-1, 3)
-        means, quats = skin_splats(
-            fields["means"].index_add(0, self.action_splats, acted),
-            fields["quats"],
-            R[0],
-            t[0],
-            self.state.joints,
-            self.state.weights,
-        )
-        return SplatCloud(
-            means_world=means,
-            quats_wxyz=quats,
-            scales_m=fields["log_scales"].exp(),
-            opacities=torch.sigmoid(fields["logit_opacities"]),
-            sh=fields["sh"],
-        )
+        means_rest = fields["means"].index_add(0, self.action_splats, acted)
+        return posed_cloud(fields, self.state, R[0], t[0], means_rest)
 
-    def _loss(
-        self, image: RenderedSplats, target: Target, fields: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, float]]:
-        weights, density = self.config.loss, self.config.density
-        photometric = photometric_loss(
-            image.rgb, target.rgb, l1_weight=1.0 - weights.ssim, ssim_weight=weights.ssim
-        ).total
-        if weights.squared > 0.0:
-            photometric = photometric + weights.squared * ((image.rgb - target.rgb) ** 2).mean()
-        mask = (image.alpha - target.mask).abs().mean()
-        drift = ((fields["means"] - self.state.anchors) ** 2).sum(1).mean()
-        excess = torch.relu(fields["log_scales"] - float(torch.tensor(density.max_scale_m).log())).mean()
-        loss = photometric + weights.mask * mask + weights.anchor * drift + weights.scale * excess
-        return loss, {"photometric": float(photometric.detach()), "mask": float(mask.detach())}
+    def _cloud_at(self, fields: dict[str, Tensor], place: int) -> SplatCloud:
+        return self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
+
+    def _pixel_weights(self, image: RenderedSplats, target: Target) -> tuple[Tensor | None, dict[str, float]]:
+        """What each pixel counts in the photometric terms: by the part it shows and by the noise that is usual there."""
+        weights, terms = None, {}
+        if self.group_weights is not None and target.groups is not None:
+            weights = self.group_weights[target.groups.long()]
+        if self.confidence is not None:
+            judged = self.confidence.step(image, target.rgb, target.mask)
+            terms["likelihood"] = judged.likelihood
+            if self.step >= self.config.confidence.start * self.config.num_steps:
+                weights = judged.weights if weights is None else weights * judged.weights
+        return weights, terms
+
+    def _learnt_fields(self) -> dict[str, Tensor]:
+        """Fresh leaves of what is learnt; a residual that is not learnt stays out of the graph."""
+        fields = {name: getattr(self.state, name).detach() for name in LEARNT}
+        for name, field in fields.items():
+            field.requires_grad_(name != "skin_deltas" or self.config.rates.skin_deltas > 0.0)
+        return fields
 
     def _train_step(self) -> Step:
         config, step = self.config, self.step
@@ -153,13 +157,17 @@ class Trainer:
         place = self._frame_of_step(step)
         background = self._background(step)
         target = self.frames.target(place, half=half, background=background)
-        fields = {name: getattr(self.state, name).detach().requires_grad_() for name in LEARNT}
+        fields = self._learnt_fields()
         rotvecs = self.rotvecs[place].clone().requires_grad_()
         translation = self.translation[place].clone().requires_grad_()
         cloud = self._pose_cloud(fields, rotvecs, translation, place)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, background)
-        loss, terms = self._loss(image, target, fields)
+        pixel_weights, judged = self._pixel_weights(image, target)
+        loss, terms = image_loss(image, target, config.loss, pixel_weights)
+        loss = loss + splat_loss(
+            fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours
+        )
         loss.backward()
         self._note_gradient(cloud, target)
         decay = config.rates.final_share ** (step / config.num_steps)
@@ -167,7 +175,7 @@ class Trainer:
         self.adam.step(self.state, gradients, config.rates, decay)
         self._pose_step(place, rotvecs, translation, decay)
         self.step += 1
-        return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=terms)
+        return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=terms | judged)
 
     def _pose_step(self, place: int, rotvecs: Tensor, translation: Tensor, decay: float) -> None:
         if rotvecs.grad is None or translation.grad is None:
@@ -184,24 +192,41 @@ class Trainer:
         if gradient is None:
             return
         with torch.no_grad():
-            depth = target.camera.project(cloud.means_world)[1]
+            at, depth = target.camera.project(cloud.means_world)
             size = gradient.norm(dim=1) * depth / target.camera.focal_px[0] * target.camera.width_px
-            self.gradient_sum += size
-            self.gradient_count += size > 0
+            sighted = (size > 0).float()
+            column, row = at.nan_to_num().long().clamp_(0, target.camera.width_px - 1).unbind(1)
+            self.evidence.gradient_sum.add_(size)
+            self.evidence.sightings.add_(sighted)
+            self.evidence.outside.add_(sighted * (target.mask[row, column] < _OUTSIDE))
 
     # --- what happens between steps -------------------------------------------------------------------------------
 
     def _density_event(self) -> Densified:
-        mean = self.gradient_sum / self.gradient_count.clamp_min(1.0)
-        generator = torch_rng(self.config.seed, f"density {self.step}")
-        self.state, origin, event = control_density(
-            self.state, mean, self.config.density, self.config.max_splats, self.step, generator
+        groups = self.groups_of_faces[self.state.faces]
+        outcome = control_density(
+            self.state,
+            self.evidence,
+            groups,
+            self.surfaces.distance_m(self.state.means, groups),
+            self.history,
+            self.config.density,
+            max_splats=self.config.max_splats,
+            step=self.step,
+            generator=torch_rng(self.config.seed, f"density {self.step}"),
         )
-        self._bind_actions()
-        self.adam.follow(origin)
-        self.gradient_sum = torch.zeros(len(origin))
-        self.gradient_count = torch.zeros(len(origin))
-        return event
+        self.state, self.history = outcome.state, outcome.history
+        self._bind()
+        self.adam.follow(outcome.origin)
+        self.evidence = no_evidence(len(outcome.origin))
+        self.log.append(outcome.event)
+        return outcome.event
+
+    def _open_view_dependence(self) -> None:
+        """From here on colour may depend on the direction of view."""
+        more = (self.config.sh_degree + 1) ** 2 - 1
+        self.state = self.state.replace(sh_rest=torch.zeros(len(self.state.means), more, 3))
+        self.adam.restart("sh_rest", self.state.sh_rest)
 
     def _registration_round(self) -> None:
         """Move every training pose onto its frame; the pull is to the landmark fit."""
@@ -215,51 +240,10 @@ class Trainer:
         self.rotvec_adam.reset()
         self.translation_adam.reset()
 
-    def _observed_colors(self, max_views: int = 24) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
-        """Mean colour of each splat over the frames that show it from the front, and the weight of that evidence."""
-        total = torch.zeros(len(self.state.means), 3)
-        weight = torch.zeros(len(self.state.means))
-        stride = max(1, len(self.frames) // max_views)
-        for place in range(0, len(self.frames), stride):
-            crop = self.frames.half[place]
-            with torch.no_grad():
-                fields = {name: getattr(self.state, name) for name in LEARNT}
-                cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
-                image = self.rasterizer(cloud, crop.camera)
-                share = _visible_share(cloud, image, crop.camera)
-                at, _ = crop.camera.project(cloud.means_world)
-                column = at[:, 0].long().clamp(0, crop.rgb.shape[1] - 1)
-                row = at[:, 1].long().clamp(0, crop.rgb.shape[0] - 1)
-                inside = torch.from_numpy(crop.mask)[row, column] > 200
-                evidence = share * inside
-                total += torch.from_numpy(crop.rgb)[row, column].float() / 255.0 * evidence[:, None]
-                weight += evidence
-        return total / weight.clamp_min(1e-6)[:, None], weight
-
     def _color_seeds(self) -> None:
-        colors, weight = self._observed_colors()
+        colors, weight = observed_colors(self.state, self.frames, self._cloud_at, self.rasterizer)
         colors = spread_colors(colors, (weight / 1.0).clamp(max=1.0), self.state.means)
         self.state = self.state.replace(sh=color_to_sh(colors.clamp(0.02, 0.98)))
-
-    def seen(self) -> Float[Tensor, " n"]:
-        """How much the training frames show of each splat: its blending weight summed over pixels, against its own area
-        in the image, best view counting. In [0, 1]."""
-        best = torch.zeros(len(self.state.means))
-        for place in range(0, len(self.frames), max(1, len(self.frames) // 40)):
-            crop = self.frames.half[place]
-            fields = {name: getattr(self.state, name) for name in LEARNT}
-            fields["sh"] = torch.zeros_like(fields["sh"]).requires_grad_()
-            cloud = self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
-            image = self.rasterizer(cloud, crop.camera)
-            inside = torch.from_numpy(crop.mask).float()[..., None] / 255.0
-            (image.rgb * inside).sum().backward()
-            assert fields["sh"].grad is not None
-            pixels = fields["sh"].grad[:, 0, 0] / SH_C0
-            depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
-            two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
-            area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + 0.3).sqrt().prod(1)
-            best = torch.maximum(best, pixels / area.clamp_min(1e-3))
-        return best.clamp(0.0, 1.0)
 
     # --- the run --------------------------------------------------------------------------------------------------
 
@@ -271,12 +255,15 @@ class Trainer:
         register_steps = {round(share * config.num_steps) for share in config.register_at}
         density = config.density
         every = max(1, round(density.every * config.num_steps))
+        opening = round(config.sh_from * config.num_steps) if config.sh_degree else -1
         save_every = max(1, round(config.checkpoint_every * config.num_steps))
         while self.step < config.num_steps:
             yield self._train_step()
             progress = self.step / config.num_steps
             if density.start <= progress <= density.stop and self.step % every == 0:
                 yield self._density_event()
+            if self.step == opening:
+                self._open_view_dependence()
             if self.step in register_steps:
                 yield Progress(stage="register", done=self.step, total=config.num_steps)
                 self._registration_round()
@@ -284,31 +271,48 @@ class Trainer:
                 self._save_checkpoint()
                 yield Checkpointed(step=self.step, path=str(self.checkpoint))
 
+    def confidence_maps(self, count: int = 6) -> tuple[ConfidenceMap, ...]:
+        """The learnt noise in some frames spread over the video; none where it was not learnt."""
+        if self.confidence is None:
+            return ()
+        maps, fields = [], {name: getattr(self.state, name) for name in LEARNT}
+        for place in spread_places(len(self.frames), count):
+            target = self.frames.target(place, half=False, background=torch.zeros(3))
+            with torch.no_grad():
+                image = self.rasterizer(self._cloud_at(fields, place), target.camera)
+                noise = self.confidence.noise(image)
+            picture = (image.rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+            index = self.frames.full[place].frame_index
+            maps.append(ConfidenceMap(frame_index=index, rendered=picture, noise=noise))
+        return tuple(maps)
+
     def avatar(self) -> Avatar:
         """The baked result."""
-        return bake(self.state, self.seen(), self.body, self.track.shape, self.capture.info.sha256)
+        seen = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
+        return bake(self.state, seen, self.body, self.track.shape, self.capture.info.sha256)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> str:
         """Changes when a checkpoint of another configuration or track must not be continued."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode())
+        digest.update(b"checkpoint 2")
         digest.update(self.prior_rotvecs.numpy().tobytes())
         return digest.hexdigest()
 
     def _save_checkpoint(self) -> None:
         tensors = {f"state.{f.name}": getattr(self.state, f.name) for f in dataclasses.fields(self.state)}
-        for name in LEARNT:
-            moments = self.adam.moments[name]
-            tensors[f"adam.first.{name}"], tensors[f"adam.second.{name}"] = moments.first, moments.second
-        for label, adam in (("rotvecs", self.rotvec_adam), ("translation", self.translation_adam)):
-            tensors[f"{label}.first"], tensors[f"{label}.second"] = adam.first, adam.second
-            tensors[f"{label}.visits"] = adam.visits
-        tensors |= {
-            "rotvecs": self.rotvecs, "translation": self.translation,
-            "gradient_sum": self.gradient_sum, "gradient_count": self.gradient_count,
-        }  # fmt: skip
-        write_tensors(self.checkpoint, tensors, {"step": str(self.step), "fingerprint": self._fingerprint()})
+        tensors |= {f"evidence.{f.name}": getattr(self.evidence, f.name) for f in dataclasses.fields(self.evidence)}
+        tensors |= {"rotvecs": self.rotvecs, "translation": self.translation, "history": self.history.gradient}
+        for label, part in self._kept_parts():
+            tensors |= {f"{label}.{name}": value for name, value in part.tensors().items()}
+        facts = {"step": str(self.step), "fingerprint": self._fingerprint(), "log": self.log.to_json()}
+        write_tensors(self.checkpoint, tensors, facts)
+
+    def _kept_parts(self) -> list[tuple[str, Any]]:
+        """What writes and restores itself, by its name in the checkpoint."""
+        parts = [("rotvec_adam", self.rotvec_adam), ("translation_adam", self.translation_adam), ("adam", self.adam)]
+        return parts if self.confidence is None else [*parts, ("confidence", self.confidence)]
 
     def _load_checkpoint(self) -> bool:
         if not self.checkpoint.exists():
@@ -317,33 +321,21 @@ class Trainer:
         if metadata.get("fingerprint") != self._fingerprint():
             return False
         self.step = int(metadata["step"])
-        self.state = SplatState(**{f.name: tensors[f"state.{f.name}"] for f in dataclasses.fields(self.state)})
-        self._bind_actions()
-        self.adam.step_count = self.step
-        for name in LEARNT:
-            self.adam.moments[name] = AdamMoments(
-                first=tensors[f"adam.first.{name}"], second=tensors[f"adam.second.{name}"]
-            )
-        for label, adam in (("rotvecs", self.rotvec_adam), ("translation", self.translation_adam)):
-            adam.first, adam.second = tensors[f"{label}.first"], tensors[f"{label}.second"]
-            adam.visits = tensors[f"{label}.visits"]
+        self.state = SplatState(**_under("state", tensors))
+        self.evidence = SplatEvidence(**_under("evidence", tensors))
+        self.history = DensityHistory(gradient=tensors["history"])
+        self.log = TrainingLog.from_json(metadata["log"])
+        self._bind()
+        for label, part in self._kept_parts():
+            part.restore(_under(label, tensors))
         self.rotvecs, self.translation = tensors["rotvecs"], tensors["translation"]
-        self.gradient_sum, self.gradient_count = tensors["gradient_sum"], tensors["gradient_count"]
         return True
 
 
-def _visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> Float[Tensor, " n"]:
-    """1 for splats at the rendered surface that face the camera, fading to 0 at grazing angles and behind it."""
-    at, depth = camera.project(cloud.means_world)
-    height, width = image.alpha.shape
-    column, row = at[:, 0].long().clamp(0, width - 1), at[:, 1].long().clamp(0, height - 1)
-    surface = image.depth[row, column] / image.alpha[row, column].clamp_min(1e-3)
-    inside = (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height) & (image.alpha[row, column] > 0.5)
-    normal = quat_wxyz_to_matrix(cloud.quats_wxyz)[..., 2]
-    eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
-    view = torch.nn.functional.normalize(eye_world - cloud.means_world, dim=1)
-    facing = (normal * view).sum(1).clamp_min(0.0)
-    return facing**2 * (inside & ((depth - surface).abs() < 0.02))
+def _under(label: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a label, without it."""
+    start = f"{label}."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
 def reconstruct(
@@ -364,6 +356,7 @@ def reconstruct(
         checkpoint_dir / _POSES,
         {"rows": trainer.frames.rows, "rotvecs": trainer.rotvecs, "translation_world_m": trainer.translation},
     )
+    write_log(checkpoint_dir, trainer.log, trainer.confidence_maps())
     save_avatar(trainer.avatar(), checkpoint_dir / _AVATAR)
 
 

@@ -1,0 +1,79 @@
+"""What the training frames show of each splat: its colour, and how much of it was ever seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble.core.cameras import Camera
+from bodydouble.core.geometry import quat_wxyz_to_matrix
+from bodydouble.reconstruct.splats.frames import TrainingFrames
+from bodydouble.reconstruct.splats.seed import LEARNT, SH_C0, SplatState
+from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
+
+CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
+"""Splats with the given learnt fields, in the pose of the training frame at a place."""
+
+
+def observed_colors(
+    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer, max_views: int = 24
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Mean colour of each splat over the frames that show it from the front, and the weight of that evidence."""
+    total = torch.zeros(len(state.means), 3)
+    weight = torch.zeros(len(state.means))
+    fields = {name: getattr(state, name) for name in LEARNT}
+    for place in range(0, len(frames), max(1, len(frames) // max_views)):
+        crop = frames.half[place]
+        with torch.no_grad():
+            cloud = cloud_at(fields, place)
+            image = rasterizer(cloud, crop.camera)
+            share = visible_share(cloud, image, crop.camera)
+            at, _ = crop.camera.project(cloud.means_world)
+            column = at[:, 0].long().clamp(0, crop.rgb.shape[1] - 1)
+            row = at[:, 1].long().clamp(0, crop.rgb.shape[0] - 1)
+            inside = torch.from_numpy(crop.mask)[row, column] > 200
+            evidence = share * inside
+            total += torch.from_numpy(crop.rgb)[row, column].float() / 255.0 * evidence[:, None]
+            weight += evidence
+    return total / weight.clamp_min(1e-6)[:, None], weight
+
+
+def seen_shares(
+    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer, max_views: int = 40
+) -> Float[Tensor, " n"]:
+    """How much the training frames show of each splat: its blending weight summed over pixels, against its own area
+    in the image, best view counting. In [0, 1]."""
+    best = torch.zeros(len(state.means))
+    for place in range(0, len(frames), max(1, len(frames) // max_views)):
+        crop = frames.half[place]
+        fields = {name: getattr(state, name) for name in LEARNT}
+        fields["sh_rest"] = fields["sh_rest"][:, :0]
+        fields["sh"] = torch.zeros_like(fields["sh"]).requires_grad_()
+        cloud = cloud_at(fields, place)
+        image = rasterizer(cloud, crop.camera)
+        inside = torch.from_numpy(crop.mask).float()[..., None] / 255.0
+        (image.rgb * inside).sum().backward()
+        assert fields["sh"].grad is not None
+        pixels = fields["sh"].grad[:, 0, 0] / SH_C0
+        depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
+        two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
+        area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + 0.3).sqrt().prod(1)
+        best = torch.maximum(best, pixels / area.clamp_min(1e-3))
+    return best.clamp(0.0, 1.0)
+
+
+def visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> Float[Tensor, " n"]:
+    """1 for splats at the rendered surface that face the camera, fading to 0 at grazing angles and behind it."""
+    at, depth = camera.project(cloud.means_world)
+    height, width = image.alpha.shape
+    column, row = at[:, 0].long().clamp(0, width - 1), at[:, 1].long().clamp(0, height - 1)
+    surface = image.depth[row, column] / image.alpha[row, column].clamp_min(1e-3)
+    inside = (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height) & (image.alpha[row, column] > 0.5)
+    normal = quat_wxyz_to_matrix(cloud.quats_wxyz)[..., 2]
+    eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
+    view = torch.nn.functional.normalize(eye_world - cloud.means_world, dim=1)
+    facing = (normal * view).sum(1).clamp_min(0.0)
+    return facing**2 * (inside & ((depth - surface).abs() < 0.02))

@@ -1,0 +1,142 @@
+"""Groups of parts on the body and in pictures; learnt skinning; colour that depends on the view; the log."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from test_density import make_state
+
+from bodydouble.avatar.drive import pose_splats
+from bodydouble.body.anny import load_anny
+from bodydouble.core.events import Densified, PartDensity
+from bodydouble.core.geometry import rotvec_to_matrix
+from bodydouble.reconstruct.splats.config import LossWeights
+from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, read_log, spread_places, write_log
+from bodydouble.reconstruct.splats.objective import find_neighbours, part_weights, splat_loss
+from bodydouble.reconstruct.splats.parts import GROUPS, PartSurfaces, face_groups, vertex_groups
+from bodydouble.reconstruct.splats.posing import as_splats, baked_weights, posed_cloud, skin_weights
+from bodydouble.reconstruct.splats.seed import LEARNT
+
+
+def _fields(state) -> dict[str, torch.Tensor]:
+    return {name: getattr(state, name) for name in LEARNT}
+
+
+def _valid(n: int):
+    state = make_state(n)
+    return state.replace(weights=state.weights / state.weights.sum(1, keepdim=True), quats=state.quats + 0.1)
+
+
+def test_groups_cover_the_body_and_faces_follow_their_corners() -> None:
+    body = load_anny()
+    of = vertex_groups(body)
+    assert set(of.tolist()) == set(range(len(GROUPS)))
+    hand = body.part_names.index("left_hand")
+    assert set(of[body.vertex_parts == hand].tolist()) == {GROUPS.index("hands")}
+    corners = of[body.faces.long()]
+    agreed = corners[:, 0] == corners[:, 1]
+    assert torch.equal(face_groups(body)[agreed], corners[agreed, 0])
+
+
+def test_distance_is_to_the_own_part() -> None:
+    body = load_anny()
+    vertices = body.with_shape(body.shape_default).vertices_rest.detach()
+    surfaces, hands = PartSurfaces(body, vertices), GROUPS.index("hands")
+    of = vertex_groups(body)
+    on_hand = vertices[of == hands][:5]
+    groups = torch.full((5,), hands)
+    assert float(surfaces.distance_m(on_hand, groups).max()) < 1e-6
+    # A point of the hand is half an arm away from the head, however near to its own skin.
+    assert float(surfaces.distance_m(on_hand, torch.full((5,), GROUPS.index("head"))).min()) > 0.3
+
+
+def test_no_residual_leaves_the_weights_and_a_residual_moves_them() -> None:
+    weights = torch.tensor([[0.7, 0.3, 0.0, 0.0]])
+    torch.testing.assert_close(skin_weights(weights, torch.zeros(1, 4)), weights, atol=1e-6, rtol=0)
+    moved = skin_weights(weights, torch.tensor([[0.0, 1.0, 5.0, 0.0]]))
+    odds = float(moved[0, 1] / moved[0, 0])
+    assert odds == pytest.approx(0.3 / 0.7 * math.e, rel=1e-4)
+    assert float(moved[0, 2]) < 1e-4  # a bone that never moved the splat does not begin to
+    assert float(moved.sum()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_weights_learn_through_the_skin_kernel() -> None:
+    """The gradient of the residual against differences of the forward pass."""
+    state = _valid(6)
+    R = rotvec_to_matrix(0.4 * torch.randn(5, 3, generator=torch.Generator().manual_seed(1)))
+    t = 0.1 * torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+    fields = _fields(state)
+
+    def value(deltas: torch.Tensor) -> torch.Tensor:
+        cloud = posed_cloud(fields | {"skin_deltas": deltas}, state, R, t, fields["means"])
+        return (cloud.means_world**2).sum() + (cloud.quats_wxyz * torch.arange(4.0)).sum()
+
+    deltas = fields["skin_deltas"].clone().requires_grad_()
+    value(deltas).backward()
+    step = 1e-2
+    for i, k in ((0, 0), (2, 1), (5, 3)):
+        up, down = deltas.detach().clone(), deltas.detach().clone()
+        up[i, k] += step
+        down[i, k] -= step
+        slope = float(value(up) - value(down)) / (2 * step)
+        assert float(deltas.grad[i, k]) == pytest.approx(slope, rel=0.02, abs=2e-3)
+
+
+def test_training_and_the_avatar_show_the_same() -> None:
+    """What is trained, view-dependent colour and learnt skinning included, is what the baked splats do."""
+    state = _valid(8)
+    R = rotvec_to_matrix(0.7 * torch.randn(5, 3, generator=torch.Generator().manual_seed(3)))
+    t = torch.randn(5, 3, generator=torch.Generator().manual_seed(4))
+    trained = posed_cloud(_fields(state), state, R, t, state.means)
+    driven = pose_splats(as_splats(state), R, t)
+    for name in ("means_world", "quats_wxyz", "scales_m", "opacities", "sh"):
+        torch.testing.assert_close(getattr(trained, name), getattr(driven, name), atol=1e-5, rtol=1e-4)
+    assert trained.sh.shape == (8, 4, 3)
+    assert not torch.allclose(baked_weights(state), state.weights)
+
+
+def test_a_rough_residual_costs_more_than_a_smooth_one() -> None:
+    state = make_state(30).replace(joints=torch.zeros(30, 4, dtype=torch.long))
+    neighbours = find_neighbours(state)
+    assert bool((neighbours.other != torch.arange(30)).all())
+    assert bool((neighbours.shared == 1).all())
+    smooth = state.replace(skin_deltas=torch.full((30, 4), 0.5))
+    sign = torch.where(torch.arange(30) % 2 == 0, 0.5, -0.5)[:, None].expand(30, 4).contiguous()
+    rough = state.replace(skin_deltas=sign)
+
+    def cost(s) -> float:
+        return float(splat_loss(_fields(s), s, LossWeights(), max_scale_m=1.0, neighbours=neighbours))
+
+    assert cost(rough) > cost(smooth) > cost(state.replace(skin_deltas=torch.zeros(30, 4)))
+
+
+def test_pixels_of_hands_and_face_weigh_what_they_should() -> None:
+    assert part_weights(LossWeights(hands=1.0, face=1.0)) is None
+    table = part_weights(LossWeights(hands=3.0, face=2.0))
+    assert float(table[GROUPS.index("hands")]) == 3.0
+    assert float(table[GROUPS.index("face")]) == 2.0
+    assert float(table[GROUPS.index("body")]) == float(table[255]) == 1.0
+
+
+def test_the_log_survives_its_file(tmp_path) -> None:
+    part = PartDensity(part="hands", gradient=math.nan, threshold=2e-4, cloned=1, split=2, pruned=3, total=4)
+    log = TrainingLog([Densified(step=3, cloned=1, split=2, pruned=3, total=4, parts=(part,))])
+    noise = ConfidenceMap(
+        frame_index=5, rendered=torch.zeros(8, 8, 3, dtype=torch.uint8), noise=torch.full((1, 1), 0.25)
+    )
+    write_log(tmp_path, log, (noise,))
+    back, maps = read_log(tmp_path)
+    assert back.events[0].step == 3
+    assert math.isnan(back.events[0].parts[0].gradient)
+    assert back.events[0].parts[0].threshold == 2e-4
+    assert maps[0].frame_index == 5
+    torch.testing.assert_close(maps[0].noise, noise.noise)
+    empty, none = read_log(tmp_path / "elsewhere")
+    assert empty.events == [] and none == ()
+
+
+def test_places_are_spread_from_end_to_end() -> None:
+    assert spread_places(10, 4) == [0, 3, 6, 9]
+    assert spread_places(2, 5) == [0, 1]
