@@ -1,6 +1,6 @@
 # make demo    its own environment, installation, a synthetic performer turned into an avatar, scores
 # make test    the test suite
-# make validator  the Khronos glTF validator for the tests that ask it (needs npm; they are skipped without)
+# make readers the glTF validator, three.js, three-vrm, splat-transform for tests that ask them (needs npm; skipped without)
 # make check   format, lint, types, import rules, tests: what continuous integration runs
 #
 # PYTHON       which interpreter makes the environment (3.10 to 3.12)
@@ -15,14 +15,14 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-VALIDATOR := gltf-validator@2.0.0-dev.3.10
+READERS := gltf-validator@2.0.0-dev.3.10 three@0.187.0 @pixiv/three-vrm@3.5.5 @playcanvas/splat-transform@3.7.0
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 
 # Test workers share the cores: one thread each, so that they don't wait for one another.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test format lint types imports validator check clean
+.PHONY: help venv demo test format lint types imports readers check clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
@@ -56,11 +56,11 @@ types: venv
 imports: venv
 	$(BIN)/lint-imports
 
-validator:
-	@npm install --no-save --no-package-lock --silent $(VALIDATOR) || \
-	echo "npm could not install $(VALIDATOR): the tests that ask it will be skipped."
+readers:
+	@npm install --no-save --no-package-lock --silent $(READERS) || \
+	echo "npm could not install $(READERS): the tests that ask them will be skipped."
 
-check: lint types imports validator test
+check: lint types imports readers test
 
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache

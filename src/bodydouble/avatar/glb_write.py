@@ -33,6 +33,17 @@ def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
     Raises:
         ShapeError: When the parts of the avatar do not fit together or hold values no file may have.
     """
+    return pack_glb(*avatar_document(avatar, clips))
+
+
+def avatar_document(avatar: Avatar, clips: Sequence[Motion] = ()) -> tuple[dict[str, Any], bytes]:
+    """The glTF object of an avatar and its binary buffer, to be packed by `gltf_buffers.pack_glb`.
+
+    Args:
+        avatar, clips: As for `avatar_to_glb`; nodes are the bones in the rig's order, then `body`, then `splats`.
+    Raises:
+        ShapeError: As `avatar_to_glb`.
+    """
     check_avatar(avatar)
     buffer = BufferBuilder()
     rig = avatar.rig
@@ -82,7 +93,7 @@ def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
     document.update(accessors=buffer.accessors, bufferViews=buffer.views)
     binary = buffer.data()
     document["buffers"] = [{"byteLength": len(binary)}]
-    return pack_glb(document, binary)
+    return document, binary
 
 
 def _asset(provenance: Provenance) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, options
+    from bodydouble.cli import commands, export, options
 
     table = {
         options.Create: commands.create,
@@ -72,6 +72,7 @@ def _run(command: Any) -> int:
         options.Import: commands.import_,
         options.Demo: commands.demo,
         options.Render: commands.render,
+        options.Export: export.export,
         options.Evaluate: commands.evaluate,
         options.Bench: commands.bench,
         options.Synth: commands.synth,

@@ -136,6 +136,45 @@ class Render(Compute):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write an avatar in another program's format: for Blender, game engines, VRM apps, splat viewers, USD."""
+
+    avatar: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="AVATAR")]
+    """An avatar.glb, or the folder of a run."""
+    to: Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz"]
+    """glb with a motion inside; vrm 1.0; splats as ply or spz; the mesh of one pose as obj or mesh-ply; usd, usda, usdz with a
+    UsdSkel skeleton (needs the extra `usd`)."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
+    """The file. By default AVATAR's name with the format's ending, beside it."""
+    motion: str = ""
+    """A built-in motion by name, or a motion file: a clip in glb and usd, the pose of --frame in the others."""
+    frame: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Which frame of the motion gives the pose, from 0. Without a motion the rest pose is written."""
+    expression: str = ""
+    """A facial expression by name for one pose, such as smile."""
+    fps: float = 30.0
+    """Frames per second of the motion."""
+    spz_version: Literal[2, 3] = 3
+    """2 for readers that don't know 3 yet; its rotations are coarser."""
+    title: str = "bodydouble avatar"
+    """vrm: name of the avatar."""
+    author: tuple[str, ...] = ()
+    """vrm: who made it; needed."""
+    copyright: str = ""
+    """vrm: copyright notice."""
+    consent: str = ""
+    """vrm: what the person who was filmed has agreed to, in words."""
+    permission: Literal["onlyAuthor", "onlySeparatelyLicensedPerson", "everyone"] = "onlyAuthor"
+    """vrm: who may appear as this avatar."""
+    commercial: Literal["personalNonProfit", "personalProfit", "corporation"] = "personalNonProfit"
+    """vrm: which commercial use is allowed."""
+    modification: Literal["prohibited", "allowModification", "allowModificationRedistribution"] = "prohibited"
+    """vrm: whether it may be changed."""
+    redistribution: bool = False
+    """vrm: whether it may be passed on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Compute):
     """Score a finished run, or anybody's pictures of the same video, by a named protocol that is printed with them."""
 
@@ -222,6 +261,7 @@ Command = (
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]

@@ -1,0 +1,54 @@
+"""The mesh of one moment, without a skeleton: OBJ and PLY with a colour for each vertex."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.avatar.glb_write import vertex_normals
+
+
+def mesh_to_obj(
+    vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"], colors: Float[Tensor, "verts 3"]
+) -> bytes:
+    """Wavefront OBJ: `v x y z r g b` (sRGB in [0, 1], as MeshLab and Blender read it), normals, triangles.
+
+    Args:
+        vertices: Metres, +Y up.
+        faces: Corners, counter-clockwise seen from outside.
+        colors: sRGB in [0, 1].
+    """
+    places = vertices.detach().cpu().numpy().astype(np.float32)
+    corners = faces.detach().cpu().numpy()
+    table = np.concatenate([places, colors.detach().cpu().numpy().astype(np.float32)], axis=1)
+    lines = ["# metres, +Y up; vertex colours in sRGB", "o avatar"]
+    lines += ["v {:.6f} {:.6f} {:.6f} {:.4f} {:.4f} {:.4f}".format(*row) for row in table.tolist()]
+    lines += ["vn {:.4f} {:.4f} {:.4f}".format(*row) for row in vertex_normals(places, corners).tolist()]
+    lines += ["f {0}//{0} {1}//{1} {2}//{2}".format(*row) for row in (corners + 1).tolist()]
+    return ("\n".join(lines) + "\n").encode("ascii")
+
+
+def mesh_to_ply(
+    vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"], colors: Float[Tensor, "verts 3"]
+) -> bytes:
+    """Binary PLY with normals, 8-bit colours and triangles.
+
+    Args:
+        vertices, faces, colors: As for `mesh_to_obj`.
+    """
+    places = vertices.detach().cpu().numpy().astype("<f4")
+    corners = faces.detach().cpu().numpy()
+    floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
+    rows = np.zeros(len(places), np.dtype([*floats, *((name, "u1") for name in ("red", "green", "blue"))]))
+    normals = vertex_normals(places, corners)
+    for axis, name in enumerate("xyz"):
+        rows[name], rows[f"n{name}"] = places[:, axis], normals[:, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        rows[name] = np.round(np.clip(colors[:, channel].detach().cpu().numpy(), 0, 1) * 255)
+    triangles = np.zeros(len(corners), np.dtype([("count", "u1"), ("corners", "<i4", (3,))]))
+    triangles["count"], triangles["corners"] = 3, corners
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(places)}"]
+    head += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in rows.dtype.descr]
+    head += [f"element face {len(corners)}", "property list uchar int vertex_indices", "end_header", ""]
+    return "\n".join(head).encode("ascii") + rows.tobytes() + triangles.tobytes()

@@ -1,0 +1,73 @@
+"""Exporting by format name: what is written, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from avatar_fakes import make_avatar
+
+from bodydouble.avatar.builtin import builtin_motion
+from bodydouble.avatar.export.spz import spz_to_splats
+from bodydouble.avatar.export.vrm import VrmMeta
+from bodydouble.avatar.expressions import named_expression
+from bodydouble.avatar.values import Avatar
+from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.pipeline.export import FORMATS, LOSSES, ExportChoices, default_path, export_avatar
+
+AVATAR = make_avatar()
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_each_format_is_written_and_says_what_it_left_out(tmp_path: Path, to: str) -> None:
+    if to.startswith("usd"):
+        pytest.importorskip("pxr", reason="usd-core is needed: pip install 'bodydouble[usd]'")
+    choices = ExportChoices(meta=VrmMeta(authors=("A",)))
+    done = export_avatar(AVATAR, to, tmp_path / f"a.{to}", choices)  # type: ignore[arg-type]
+    assert done.path.stat().st_size == done.bytes > 1000 and done.lost == LOSSES[to] and done.format == to
+
+
+def test_a_frame_of_a_motion_and_an_expression_are_in_the_splats(tmp_path: Path) -> None:
+    motion = builtin_motion("squat", AVATAR.rig)
+
+    def splats(choices: ExportChoices) -> torch.Tensor:
+        return spz_to_splats(export_avatar(AVATAR, "spz", tmp_path / "a.spz", choices).path.read_bytes()).means_world
+
+    rest, first, deep = (
+        splats(ExportChoices()),
+        splats(ExportChoices(motion=motion)),
+        splats(ExportChoices(motion=motion, frame=30)),
+    )
+    assert float((first - rest).norm(dim=-1).max()) > 0.01 and float(deep[:, 1].max()) < float(first[:, 1].max()) - 0.2
+    faced = splats(ExportChoices(motion=motion, frame=30, expression=named_expression("surprise")))
+    assert float((faced - deep).abs().max()) > 1e-3
+
+
+def test_choices_a_format_cannot_honour_are_refused(tmp_path: Path) -> None:
+    motion = builtin_motion("wave", AVATAR.rig)
+    path = tmp_path / "a"
+    with pytest.raises(ConfigError, match="no --motion was given"):
+        export_avatar(AVATAR, "obj", path, ExportChoices(frame=3))
+    with pytest.raises(ConfigError, match="has frames 0 to 119"):
+        export_avatar(AVATAR, "obj", path, ExportChoices(motion=motion, frame=120))
+    with pytest.raises(ConfigError, match=r"a \.glb holds the rig"):
+        export_avatar(AVATAR, "glb", path, ExportChoices(motion=motion, frame=1))
+    with pytest.raises(ConfigError, match="holds no motion"):
+        export_avatar(AVATAR, "vrm", path, ExportChoices(motion=motion, meta=VrmMeta(authors=("A",))))
+    assert not path.exists()
+
+
+def test_an_avatar_without_the_part_is_told_which_format_fits(tmp_path: Path) -> None:
+    mesh_only = Avatar(rig=AVATAR.rig, mesh=AVATAR.mesh, splats=None, provenance=AVATAR.provenance)
+    splats_only = Avatar(rig=AVATAR.rig, mesh=None, splats=AVATAR.splats, provenance=AVATAR.provenance)
+    with pytest.raises(InputError, match="has no splats: export its mesh --to mesh-ply or obj"):
+        export_avatar(mesh_only, "spz", tmp_path / "a.spz", ExportChoices())
+    with pytest.raises(InputError, match="has no mesh: export its splats --to ply or spz"):
+        export_avatar(splats_only, "obj", tmp_path / "a.obj", ExportChoices())
+
+
+def test_an_export_never_takes_the_avatars_own_name() -> None:
+    assert default_path(Path("x/avatar.glb"), "glb") == Path("x/avatar-export.glb")
+    assert default_path(Path("x/avatar.glb"), "spz") == Path("x/avatar.spz")
+    assert default_path(Path("x/avatar.glb"), "mesh-ply") == Path("x/avatar.mesh.ply")
