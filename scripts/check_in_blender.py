@@ -58,7 +58,7 @@ def examine() -> dict[str, Any]:
     people = [o for o in bpy.data.objects if o.type == "MESH" and len(o.data.polygons) > 500]
     rigs = [o for o in bpy.data.objects if o.type == "ARMATURE"]
     body = max(people, key=lambda o: len(o.data.vertices))
-    keys = body.data.shape_keys.key_blocks if body.data.shape_keys else []
+    keys: Any = body.data.shape_keys.key_blocks if body.data.shape_keys else {}
     found: dict[str, Any] = {
         "vertices": len(body.data.vertices),
         "triangles": len(body.data.polygons),

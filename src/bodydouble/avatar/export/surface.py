@@ -40,7 +40,8 @@ def mesh_to_ply(
     places = vertices.detach().cpu().numpy().astype("<f4")
     corners = faces.detach().cpu().numpy()
     floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
-    rows = np.zeros(len(places), np.dtype([*floats, *((name, "u1") for name in ("red", "green", "blue"))]))
+    fields = [*floats, *((name, "u1") for name in ("red", "green", "blue"))]
+    rows = np.zeros(len(places), np.dtype(fields))
     normals = vertex_normals(places, corners)
     for axis, name in enumerate("xyz"):
         rows[name], rows[f"n{name}"] = places[:, axis], normals[:, axis]
@@ -49,6 +50,6 @@ def mesh_to_ply(
     triangles = np.zeros(len(corners), np.dtype([("count", "u1"), ("corners", "<i4", (3,))]))
     triangles["count"], triangles["corners"] = 3, corners
     head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(places)}"]
-    head += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in rows.dtype.descr]
+    head += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields]
     head += [f"element face {len(corners)}", "property list uchar int vertex_indices", "end_header", ""]
     return "\n".join(head).encode("ascii") + rows.tobytes() + triangles.tobytes()
