@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.avatar.values import Avatar, Mesh, Morph, Splats
+from bodydouble.avatar.correctives import corrected_mesh, corrected_splats, pose_coefficients
+from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
@@ -29,8 +30,14 @@ class PosedAvatar(TensorStruct):
     joints_world_m: Float[Tensor, "bones 3"]
 
 
-def pose_avatar(avatar: Avatar, pose: Pose, expression: Float[Tensor, " actions"] | None = None) -> PosedAvatar:
-    """Put an avatar into a pose: morphs first, then skinning.
+def pose_avatar(
+    avatar: Avatar,
+    pose: Pose,
+    expression: Float[Tensor, " actions"] | None = None,
+    *,
+    coefficients: Float[Tensor, " coeffs"] | None = None,
+) -> PosedAvatar:
+    """Put an avatar into a pose: correctives and morphs first, then skinning.
 
     Positions follow linear blend skinning (`core.skinning.skin_points`). A splat turns by the blend of its bones'
     rotations as unit quaternions, so that it keeps its size; view-dependent colour turns with it.
@@ -39,6 +46,8 @@ def pose_avatar(avatar: Avatar, pose: Pose, expression: Float[Tensor, " actions"
         avatar: With a mesh, splats, or both.
         pose: One pose (no batch axes) of the avatar's rig.
         expression: Strength of the 52 ARKit actions in [0, 1], in the order of `ARKIT_ACTIONS`; none is neutral.
+        coefficients: Of the avatar's correctives; by default what the pose asks for (`avatar.correctives`). Zeros leave
+            them out. An avatar without correctives ignores them.
     Returns:
         The posed parts in the world, metres. Differentiable in the pose and the avatar's tensors.
     Raises:
@@ -56,14 +65,27 @@ def pose_avatar(avatar: Avatar, pose: Pose, expression: Float[Tensor, " actions"
             "make it with avatar.expressions.expression_tensor."
         )
     R, t = bone_transforms(pose.rotvecs, rig.joints_rest_m, pose.translation_world_m, rig.bone_parents)
-    mesh = avatar.mesh
+    mesh, splats_rest = avatar.mesh, avatar.splats
+    correctives = _correctives(avatar)
+    if correctives is not None:
+        if coefficients is None:
+            coefficients = pose_coefficients(correctives.basis, R, rig.bone_parents)
+        mesh = None if mesh is None else corrected_mesh(mesh, coefficients)
+        splats_rest = None if splats_rest is None else corrected_splats(splats_rest, coefficients)
     vertices = None
     if mesh is not None:
         vertices_rest = apply_morphs(mesh.vertices_rest_m, mesh.morphs, expression)
         vertices = _skin_vertices(vertices_rest, R, t, mesh)
-    splats = None if avatar.splats is None else pose_splats(avatar.splats, R, t, expression)
+    splats = None if splats_rest is None else pose_splats(splats_rest, R, t, expression)
     joints = (R @ rig.joints_rest_m[:, :, None])[:, :, 0] + t
     return PosedAvatar(splats=splats, vertices_world_m=vertices, joints_world_m=joints)
+
+
+def _correctives(avatar: Avatar) -> Correctives | None:
+    for part in (avatar.splats, avatar.mesh):
+        if part is not None and part.correctives is not None:
+            return part.correctives
+    return None
 
 
 def _skin_vertices(vertices_rest: Tensor, R: Tensor, t: Tensor, mesh: Mesh) -> Float[Tensor, "verts 3"]:

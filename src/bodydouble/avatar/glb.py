@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from bodydouble.avatar.glb_correctives import read_basis, read_correctives
 from bodydouble.avatar.glb_foreign import read_skinned_mesh, rest_rig
 from bodydouble.avatar.glb_skin import read_morphs, read_skin_attributes
 from bodydouble.avatar.glb_write import FORMAT_VERSION, SKIN_EXTENSION, SPLAT_EXTENSION, avatar_to_glb
 from bodydouble.avatar.gltf_reader import GlbFile
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar, Provenance, Splats
+from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Provenance, Splats
 from bodydouble.core.files import write_bytes
 
 
@@ -57,6 +58,9 @@ def load_avatar(path: Path) -> Avatar:
             "`bodydouble create` wrote, or a rigged .glb"
         )
     splats, rig = None, mesh_rig
+    basis = _read_basis(file)
+    if mesh is not None:
+        mesh = mesh.replace(correctives=_mesh_correctives(file, len(mesh.vertices_rest_m), basis))
     if found is not None:
         primitive, skin, names = found
         splat_rig, bind, bone_of_joint = rest_rig(file, skin)
@@ -66,6 +70,9 @@ def load_avatar(path: Path) -> Avatar:
             file.fail("its mesh and its splats have different skeletons; create it again")
         rig = splat_rig
         splats = _read_splats(file, primitive, names, bone_of_joint)
+        attributes = file.child(primitive, "attributes", "the splats")
+        count = len(splats.means_rest_m)
+        splats = splats.replace(correctives=read_correctives(file, attributes, count, basis))
     assert rig is not None  # one of the two was found
     return Avatar(rig=rig, mesh=mesh, splats=splats, provenance=_read_provenance(file))
 
@@ -92,6 +99,27 @@ def _find_splats(file: GlbFile) -> tuple[dict[str, Any], int, object] | None:
                     "its splats use a kernel or colour space that is not supported (ellipse, srgb_rec709_display)"
                 )
             return primitive, file.index(node, "skin", len(file.objects("skins")), "a node"), mesh.get("extras")
+    return None
+
+
+def _read_basis(file: GlbFile) -> CorrectiveBasis | None:
+    """The correctives' basis, unless somebody moved the bones since: their rest positions would not fit any more."""
+    if not file.objects("skins"):
+        return None
+    _, bind, bone_of_joint = rest_rig(file, 0)
+    return read_basis(file, bone_of_joint) if np.abs(bind - np.eye(4)).max() < 1e-3 else None
+
+
+def _mesh_correctives(file: GlbFile, count: int, basis: CorrectiveBasis | None) -> Correctives | None:
+    """Those of the mesh, where it is one primitive as this program writes it."""
+    for mesh in file.objects("meshes"):
+        for primitive in file.object_list(mesh, "primitives", "a mesh"):
+            attributes = file.optional(primitive, "attributes")
+            if primitive.get("mode", 4) != 4 or "POSITION" not in attributes:
+                continue
+            accessor = file.index(attributes, "POSITION", len(file.objects("accessors")), "a mesh")
+            if file.accessor_info(accessor)[1] == count:
+                return read_correctives(file, attributes, count, basis)
     return None
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bodydouble.avatar.glb_correctives import CORRECTIVES_EXTENSION, basis_extension, check_basis, node_attributes
 from bodydouble.avatar.gltf_buffers import TARGET_INDICES, TARGET_VERTICES, BufferBuilder, pack_glb
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar, Mesh, Morph, Provenance, Rig, Splats
+from bodydouble.avatar.values import Avatar, CorrectiveBasis, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_wxyz_to_xyzw, rotvec_to_quat_wxyz
@@ -58,12 +59,16 @@ def avatar_document(avatar: Avatar, clips: Sequence[Motion] = ()) -> tuple[dict[
     scenes: list[dict[str, Any]] = []
     morph_counts: list[tuple[int, tuple[Morph, ...]]] = []
     extensions = [UNLIT_EXTENSION]
+    basis: CorrectiveBasis | None = None
     parts = [("body", avatar.mesh), ("splats", avatar.splats)]
     for name, part in parts:
         if part is None:
             continue
         primitive = _mesh_primitive(buffer, part) if isinstance(part, Mesh) else _splat_primitive(buffer, part)
         primitive["material"] = 0
+        if part.correctives is not None:
+            primitive["attributes"].update(node_attributes(buffer, part.correctives))
+            basis = part.correctives.basis
         entry: dict[str, Any] = {"name": name, "primitives": [primitive]}
         if part.morphs:
             entry["weights"] = [0.0] * len(part.morphs)
@@ -90,6 +95,9 @@ def avatar_document(avatar: Avatar, clips: Sequence[Motion] = ()) -> tuple[dict[
     }
     if animations:
         document["animations"] = animations
+    if basis is not None:
+        extensions.append(CORRECTIVES_EXTENSION)
+        document["extensions"] = {CORRECTIVES_EXTENSION: basis_extension(buffer, basis)}
     document.update(accessors=buffer.accessors, bufferViews=buffer.views)
     binary = buffer.data()
     document["buffers"] = [{"byteLength": len(binary)}]
@@ -148,6 +156,12 @@ def check_avatar(avatar: Avatar) -> None:
             _check_range(f"{name}.morphs[{morph.name}].indices", morph.indices, 0, len(points) - 1)
             _check_finite(f"{name}.morphs[{morph.name}].deltas_m", morph.deltas_m)
         _check_finite(f"{name} positions", points)
+        if part.correctives is not None:
+            check_basis(part.correctives.basis, len(rig.bone_names))
+            _check_range(
+                f"{name}.correctives.nodes", part.correctives.nodes, 0, len(part.correctives.basis.nodes_rest_m) - 1
+            )
+            _check_range(f"{name}.correctives.weights", part.correctives.weights, 0.0, 1.0 + 1e-4)
     if avatar.mesh is not None:
         _check_range("mesh.faces", avatar.mesh.faces, 0, len(avatar.mesh.vertices_rest_m) - 1)
         _check_range("mesh.colors", avatar.mesh.colors, 0.0, 1.0)

@@ -31,6 +31,43 @@ class Morph(TensorStruct):
 
 
 @tensor_struct
+class CorrectiveBasis(TensorStruct):
+    """What clothes and skin do when the body moves, as a linear function of the pose (`avatar.correctives`).
+
+    A pose gives features, features give coefficients, and each coefficient scales one pattern of offsets and shades on
+    nodes spread over the body's surface.
+    """
+
+    turn_bones: Int[Tensor, " turns"]
+    """Bones whose rotation against their parent is a feature: x, y, z of its unit quaternion with w >= 0."""
+    up_bones: Int[Tensor, " ups"]
+    """Bones in whose frame the world's up direction is a feature: its x, y, z, minus (0, 1, 0)."""
+    feature_map: Float[Tensor, "coeffs features"]
+    """Coefficients of centred features: those of all `turn_bones`, then those of all `up_bones`."""
+    feature_mean: Float[Tensor, " features"]
+    lowest: Float[Tensor, " coeffs"]
+    """Range met in training; coefficients of any other pose are kept within."""
+    highest: Float[Tensor, " coeffs"]
+    spread: Float[Tensor, " coeffs"]
+    """Standard deviation, over the training frames, of what the pose does not explain of each coefficient."""
+    nodes_rest_m: Float[Tensor, "nodes 3"]
+    offsets_m: Float[Tensor, "coeffs nodes 3"]
+    """Offset of the rest position for a coefficient of 1."""
+    shades: Float[Tensor, "coeffs nodes"]
+    """Relative change of the colour for a coefficient of 1."""
+
+
+@tensor_struct
+class Correctives(TensorStruct):
+    """A basis, and how the elements of a part (splats or vertices) hang on its nodes."""
+
+    basis: CorrectiveBasis
+    nodes: Int[Tensor, "n 4"]
+    weights: Float[Tensor, "n 4"]
+    """Non-negative, rows sum to 1."""
+
+
+@tensor_struct
 class Mesh(TensorStruct):
     """A skinned mesh with colour per vertex."""
 
@@ -41,6 +78,7 @@ class Mesh(TensorStruct):
     joints: Int[Tensor, "verts 4"]
     weights: Float[Tensor, "verts 4"]
     morphs: tuple[Morph, ...] = ()
+    correctives: Correctives | None = None
 
 
 @tensor_struct
@@ -58,6 +96,7 @@ class Splats(TensorStruct):
     seen: Float[Tensor, " n"]
     """In [0, 1]: how much the video ever showed of the splat. 0 is invented."""
     morphs: tuple[Morph, ...] = ()
+    correctives: Correctives | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

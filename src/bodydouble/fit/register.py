@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.correctives import corrected_splats, pose_coefficients
 from bodydouble.avatar.drive import pose_splats as drive_splats
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
@@ -79,8 +80,12 @@ def active_bones(rig: Rig, *, fingers: bool) -> list[int]:
 def pose_splats(
     splats: Splats, rig: Rig, rotvecs: Float[Tensor, "bones 3"], translation_world_m: Float[Tensor, "3"]
 ) -> SplatCloud:
-    """The splats in one pose, without facial actions. Differentiable in the pose and in the splats."""
+    """The splats in one pose, with their correctives, without facial actions. Differentiable in the pose and in the
+    splats; the correctives' coefficients are taken from the pose as constants."""
     R, t = fast_bone_transforms(rotvecs[None], rig.joints_rest_m, translation_world_m[None], rig.bone_parents)
+    if splats.correctives is not None:
+        basis = splats.correctives.basis
+        splats = corrected_splats(splats, pose_coefficients(basis, R[0].detach(), rig.bone_parents))
     return drive_splats(splats, R[0], t[0])
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble import __version__
-from bodydouble.avatar.values import Avatar, Mesh, Morph, Provenance, Rig, Splats
+from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
@@ -75,6 +75,7 @@ def bake(
     body: BodyModel,
     shape: Float[Tensor, " shape"],
     source_sha256: str,
+    correctives: tuple[Correctives, Correctives] | None = None,
 ) -> Avatar:
     """The finished avatar.
 
@@ -84,10 +85,14 @@ def bake(
         body: The body they ride on.
         shape: Its fitted shape.
         source_sha256: Of the video, for the provenance.
+        correctives: Of these splats and of the body's mesh, if there are any.
     """
+    of_splats, of_mesh = correctives or (None, None)
     opacities = torch.sigmoid(state.logit_opacities)
     keep = torch.nonzero(opacities > 0.02)[:, 0]
     state, opacities, seen = state.map(lambda t: t[keep]), opacities[keep], seen[keep]
+    if of_splats is not None:
+        of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
     trust = (seen / _SEEN_ENOUGH).clamp(max=1.0)
     colors = spread_colors(sh_to_color(state.sh), trust, state.means)
     splats = Splats(
@@ -100,6 +105,7 @@ def bake(
         weights=baked_weights(state),
         seen=seen,
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
+        correctives=of_splats,
     )
     shaped = body.with_shape(shape)
     rig = Rig(
@@ -110,7 +116,9 @@ def bake(
     )
     return Avatar(
         rig=rig,
-        mesh=_colored_mesh(body, shaped.vertices_rest.detach(), state.means, colors, opacities * trust),
+        mesh=_colored_mesh(body, shaped.vertices_rest.detach(), state.means, colors, opacities * trust).replace(
+            correctives=of_mesh
+        ),
         splats=splats,
         provenance=Provenance(
             generator=f"bodydouble {__version__}",

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bodydouble.fit.register import RegisterConfig
+from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
+from bodydouble.reconstruct.splats.exposure import ExposureConfig
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class SplatsConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     density: DensityConfig = field(default_factory=DensityConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    correctives: CorrectiveConfig = field(default_factory=CorrectiveConfig)
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
     register: RegisterConfig = field(default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07))
 
     def for_video(self, num_frames: int) -> SplatsConfig:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.correctives import brightened
 from bodydouble.avatar.glb import load_avatar, save_avatar
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import BodyModel
@@ -27,6 +28,7 @@ from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.fit.register import PoseProblem, active_bones, register_poses
+from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
 from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
 from bodydouble.reconstruct.splats.confidence import Confidence
 from bodydouble.reconstruct.splats.config import SplatsConfig
@@ -93,6 +95,9 @@ class Trainer:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
         self.confidence = Confidence(config.confidence, config.seed) if config.confidence.use else None
         self.neighbours: Neighbours | None = None
+        self.appearance = FrameAppearance(
+            body, shaped.vertices_rest.detach().float(), self.rig, config.correctives, config.exposure, config.seed
+        )
         self._bind()
         self.adam = SplatAdam(self.state)
         self.rotvec_adam, self.translation_adam = PoseAdam(self.rotvecs), PoseAdam(self.translation)
@@ -118,6 +123,7 @@ class Trainer:
         deltas = splat_action_deltas(self.body, self.state.faces, self.state.barycentric)
         self.action_splats = torch.nonzero((deltas.abs() > 1e-4).any(2).any(0))[:, 0]
         self.action_deltas = deltas[:, self.action_splats].flatten(1)
+        self.appearance.bind(self.state.faces, self.state.barycentric)
         if self.config.rates.skin_deltas > 0.0:
             self.neighbours = find_neighbours(self.state)
 
@@ -126,8 +132,9 @@ class Trainer:
     ) -> SplatCloud:
         R, t = fast_bone_transforms(rotvecs[None], self.joints_rest, translation[None], self.body.bone_parents)
         acted = (self.expression[place] @ self.action_deltas).reshape(-1, 3)
-        means_rest = fields["means"].index_add(0, self.action_splats, acted)
-        return posed_cloud(fields, self.state, R[0], t[0], means_rest)
+        rest, gain = self.appearance.apply(fields["means"], R[0], place)
+        cloud = posed_cloud(fields, self.state, R[0], t[0], rest.index_add(0, self.action_splats, acted))
+        return cloud if gain is None else cloud.replace(sh=brightened(cloud.sh, gain))
 
     def _cloud_at(self, fields: dict[str, Tensor], place: int) -> SplatCloud:
         return self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
@@ -168,12 +175,13 @@ class Trainer:
         loss = loss + splat_loss(
             fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours
         )
-        loss.backward()
+        (loss + self.appearance.penalty()).backward()
         self._note_gradient(cloud, target)
         decay = config.rates.final_share ** (step / config.num_steps)
         gradients = {name: field.grad for name, field in fields.items() if field.grad is not None}
         self.adam.step(self.state, gradients, config.rates, decay)
         self._pose_step(place, rotvecs, translation, decay)
+        self.appearance.step(place, decay)
         self.step += 1
         return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=terms | judged)
 
@@ -258,6 +266,8 @@ class Trainer:
         opening = round(config.sh_from * config.num_steps) if config.sh_degree else -1
         save_every = max(1, round(config.checkpoint_every * config.num_steps))
         while self.step < config.num_steps:
+            if self.appearance.begin_due(self.step, config.num_steps, self.frames, self.rotvecs):
+                self._bind()
             yield self._train_step()
             progress = self.step / config.num_steps
             if density.start <= progress <= density.stop and self.step % every == 0:
@@ -289,7 +299,8 @@ class Trainer:
     def avatar(self) -> Avatar:
         """The baked result."""
         seen = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
-        return bake(self.state, seen, self.body, self.track.shape, self.capture.info.sha256)
+        correctives = self.appearance.baked(self.state.faces, self.state.barycentric, self.rotvecs)
+        return bake(self.state, seen, self.body, self.track.shape, self.capture.info.sha256, correctives)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -311,7 +322,12 @@ class Trainer:
 
     def _kept_parts(self) -> list[tuple[str, Any]]:
         """What writes and restores itself, by its name in the checkpoint."""
-        parts = [("rotvec_adam", self.rotvec_adam), ("translation_adam", self.translation_adam), ("adam", self.adam)]
+        parts: list[tuple[str, Any]] = [
+            ("rotvec_adam", self.rotvec_adam),
+            ("translation_adam", self.translation_adam),
+            ("adam", self.adam),
+        ]
+        parts.append(("appearance", self.appearance))
         return parts if self.confidence is None else [*parts, ("confidence", self.confidence)]
 
     def _load_checkpoint(self) -> bool:
@@ -328,6 +344,7 @@ class Trainer:
         self._bind()
         for label, part in self._kept_parts():
             part.restore(_under(label, tensors))
+        self.appearance.bind(self.state.faces, self.state.barycentric)
         self.rotvecs, self.translation = tensors["rotvecs"], tensors["translation"]
         return True
 
@@ -354,7 +371,12 @@ def reconstruct(
     yield from trainer.run()
     write_tensors(
         checkpoint_dir / _POSES,
-        {"rows": trainer.frames.rows, "rotvecs": trainer.rotvecs, "translation_world_m": trainer.translation},
+        {
+            "rows": trainer.frames.rows,
+            "rotvecs": trainer.rotvecs,
+            "translation_world_m": trainer.translation,
+            "gains": frame_gains(trainer.appearance, len(trainer.frames)),
+        },
     )
     write_log(checkpoint_dir, trainer.log, trainer.confidence_maps())
     save_avatar(trainer.avatar(), checkpoint_dir / _AVATAR)

@@ -1,0 +1,87 @@
+"""What makes the same splats look different from frame to frame, beside the pose: correctives, and the camera's exposure."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.avatar.values import Correctives, Rig
+from bodydouble.body.protocol import BodyModel
+from bodydouble.reconstruct.splats.correctives import CorrectiveConfig, CorrectiveTraining
+from bodydouble.reconstruct.splats.exposure import ExposureConfig, ExposureTraining, exposure_drift
+from bodydouble.reconstruct.splats.frames import TrainingFrames
+
+
+class FrameAppearance:
+    """Both, as the trainer sees them: `begin_due`, then for each step `apply`, `penalty`, `step`."""
+
+    def __init__(
+        self,
+        body: BodyModel,
+        vertices_rest: Float[Tensor, "verts 3"],
+        rig: Rig,
+        correctives: CorrectiveConfig,
+        exposure: ExposureConfig,
+        seed: int,
+    ) -> None:
+        self.correctives = CorrectiveTraining(body, vertices_rest, rig, correctives, seed)
+        self.exposure = ExposureTraining(exposure)
+
+    def begin_due(
+        self, step: int, num_steps: int, frames: TrainingFrames, rotvecs: Float[Tensor, "frames bones 3"]
+    ) -> bool:
+        """Begin what is to begin at this step; tells whether splats must be bound anew."""
+        exposure, correctives = self.exposure.config, self.correctives.config
+        starts = exposure.start < 1.0 and step == round(exposure.start * num_steps)
+        if starts and exposure_drift(frames.half, frames.times_s) > exposure.least_drift:
+            self.exposure.begin(len(frames))
+        if step == round(correctives.start * num_steps) and correctives.start < 1.0:
+            self.correctives.begin(rotvecs)
+            return True
+        return False
+
+    def bind(self, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"]) -> None:
+        """Whenever the set of splats changes."""
+        self.correctives.bind(faces, barycentric)
+
+    def apply(
+        self, means: Float[Tensor, "n 3"], R_world_rest: Float[Tensor, "bones 3 3"], place: int
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n channels"] | None]:
+        """Rest positions as training frame `place` has them, in the pose with these bones' rotations, and the factor of
+        each splat's brightness (`avatar.correctives.brightened`), if any."""
+        means, shade = self.correctives.apply(means, R_world_rest, place)
+        gain = self.exposure.apply(place)
+        if gain is None:
+            return means, shade
+        return means, gain.expand(len(means), 3) if shade is None else shade * gain
+
+    def penalty(self) -> Tensor:
+        """Regularisers of the last `apply`."""
+        return self.correctives.penalty() + self.exposure.penalty()
+
+    def step(self, place: int, decay: float) -> None:
+        """One update after the backward pass; `decay` multiplies every rate."""
+        self.correctives.step(place, decay)
+        self.exposure.step(place, decay)
+
+    def baked(
+        self, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"], rotvecs: Float[Tensor, "frames bones 3"]
+    ) -> tuple[Correctives, Correctives] | None:
+        """`CorrectiveTraining.baked`; exposure is the camera's and not baked."""
+        return self.correctives.baked(faces, barycentric, rotvecs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the checkpoint."""
+        return self.correctives.tensors() | self.exposure.tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """From the checkpoint."""
+        self.correctives.restore(tensors)
+        self.exposure.restore(tensors)
+
+
+def frame_gains(appearance: FrameAppearance, num_frames: int) -> Float[Tensor, "frames 3"]:
+    """Exposure gain of each training frame; ones where none were learnt."""
+    gains = appearance.exposure.gains
+    return torch.ones(num_frames, 3) if gains is None else gains
