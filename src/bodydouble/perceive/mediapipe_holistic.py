@@ -132,6 +132,36 @@ class PersonFinder:
         self.close()
 
 
+class FaceEstimator:
+    """Follows one face, with or without a body below it. Use as a context manager."""
+
+    def __init__(self, *, tracking: bool = True) -> None:
+        with _quiet():
+            self._graph = _solutions().face_mesh.FaceMesh(
+                static_image_mode=not tracking, max_num_faces=1, refine_landmarks=True
+            )
+            self._graph.process(np.zeros((64, 64, 3), np.uint8))
+
+    def estimate(self, rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 3"] | None:
+        """x, y and relative depth of the face's points in pixels (smaller is nearer), or None without a face."""
+        found = self._graph.process(np.ascontiguousarray(rgb))
+        if not found.multi_face_landmarks:
+            return None
+        height_px, width_px = rgb.shape[:2]
+        return _points(found.multi_face_landmarks[0]) * np.array([width_px, height_px, width_px], np.float32)
+
+    def close(self) -> None:
+        self._graph.close()
+
+    def __enter__(self) -> FaceEstimator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 def _points(landmarks: Any) -> np.ndarray:
     return np.array([(p.x, p.y, p.z) for p in landmarks.landmark], np.float32)
 
