@@ -25,7 +25,33 @@ FIRST_SEED = 100_000
 SIZE_PX = 176
 NEUTRAL_SHARE = 0.15
 RIGID = (
-    6, 197, 195, 5, 168, 4, 1, 94, 33, 133, 263, 362, 127, 356, 234, 454, 10, 67, 297, 103, 332, 54, 284, 21, 251, 162, 389,
+    6,
+    197,
+    195,
+    5,
+    168,
+    4,
+    1,
+    94,
+    33,
+    133,
+    263,
+    362,
+    127,
+    356,
+    234,
+    454,
+    10,
+    67,
+    297,
+    103,
+    332,
+    54,
+    284,
+    21,
+    251,
+    162,
+    389,
 )
 """Points of the face mesh that follow the skull: bridge and tip of the nose, eye corners, temples, upper brow."""
 LEFT_OUT = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 109, 67, 103, 54, 21, 162, 127, 234, 93, 151, 9, 108, 337)
@@ -45,13 +71,19 @@ def main() -> None:
     renders.add_argument("-o", type=Path, default=Path("faces.npz"))
     learns = commands.add_parser("learn", help="train the network on what was seen")
     learns.add_argument("seen", type=Path, nargs="+")
-    learns.add_argument("--heads", type=int, default=0, help="use the first so many only (0: all), for a learning curve")
+    learns.add_argument(
+        "--heads", type=int, default=0, help="use the first so many only (0: all), for a learning curve"
+    )
     learns.add_argument("--held", type=float, default=0.15, help="share of the heads kept for judging")
     learns.add_argument("--epochs", type=int, default=EPOCHS)
     learns.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / WEIGHTS_FILE)
+    golden = commands.add_parser("golden", help="store what the network sees of a few test faces")
+    golden.add_argument("-o", type=Path, default=Path("tests/fit/golden_faces.npz"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.command == "render":
+    if arguments.command == "golden":
+        store_golden(arguments.o)
+    elif arguments.command == "render":
         render(arguments.first, arguments.heads, arguments.pictures, arguments.o)
     else:
         learn(arguments.seen, arguments.heads, arguments.held, arguments.epochs, arguments.o)
@@ -75,9 +107,7 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
                 neutral = k < NEUTRAL_SHARE * pictures
                 actions = np.zeros(52) if neutral else draw_expression(rng)
                 view = draw_view(rng)
-                rgb = head.picture(
-                    torch.from_numpy(actions).float(), view, size_px=SIZE_PX, seed=number * pictures + k
-                )
+                rgb = head.picture(torch.from_numpy(actions).float(), view, size_px=SIZE_PX, seed=number * pictures + k)
                 points = estimator.estimate(rgb)
                 if points is None:
                     missed += 1
@@ -85,7 +115,10 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
                 sharp = np.array([view.yaw_rad, view.pitch_rad, view.roll_rad, view.sharp_px or SIZE_PX])
                 rows.append((number, points.astype(np.float32), actions.astype(np.float32), sharp.astype(np.float32)))
             if (number + 1) % 5 == 0:
-                print(f"{number + 1} heads, {len(rows)} faces, {missed} missed, {time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    f"{number + 1} heads, {len(rows)} faces, {missed} missed, {time.monotonic() - started:.0f} s",
+                    flush=True,
+                )
                 save(out, rows)
     save(out, rows)
 
@@ -93,6 +126,34 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
 def save(out: Path, rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> None:
     heads, points, actions, views = zip(*rows, strict=True)
     np.savez(out, heads=np.array(heads), points=np.stack(points), actions=np.stack(actions), views=np.stack(views))
+
+
+def store_golden(out: Path) -> None:
+    """A calm and eight acting pictures, five views each, of two performers that nothing was learnt from."""
+    from bodydouble.body.anny import load_anny
+    from bodydouble.perceive.mediapipe_holistic import FaceEstimator
+    from bodydouble.synth.heads import Head, View
+
+    body, points, truth, heads = load_anny(), [], [], []
+    acts = (
+        {}, {}, {}, {"jawOpen": 0.9}, {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9}, {"mouthPucker": 0.9},
+        {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, {"browInnerUp": 1.0, "browOuterUpLeft": 0.8, "browOuterUpRight": 0.8},
+        {"eyeLookOutLeft": 0.9, "eyeLookInRight": 0.9}, {"eyeBlinkLeft": 1.0},
+    )  # fmt: skip
+    with FaceEstimator(tracking=False) as estimator:
+        for seed in (3, 8):
+            head = Head(body, seed)
+            for k, act in enumerate(acts):
+                for yaw in (-0.2, 0.0, 0.2):
+                    actions = np.array([act.get(name, 0.0) for name in ARKIT_ACTIONS])
+                    view = View(yaw_rad=yaw, head_share=0.8)
+                    rgb = head.picture(torch.from_numpy(actions).float(), view, size_px=SIZE_PX, seed=10 * k)
+                    found = estimator.estimate(rgb)
+                    assert found is not None
+                    points.append(found), truth.append(actions), heads.append(seed)
+    np.savez_compressed(
+        out, points=np.stack(points).astype(np.float16), actions=np.stack(truth).astype(np.float16), heads=heads
+    )
 
 
 def draw_view(rng: np.random.Generator):
@@ -198,7 +259,9 @@ class Mirror:
 class Samples:
     """Faces beside their heads' own neutral faces."""
 
-    def __init__(self, model: FaceModel, faces: AlignedFaces, number: np.ndarray, actions: np.ndarray, calm: np.ndarray):
+    def __init__(
+        self, model: FaceModel, faces: AlignedFaces, number: np.ndarray, actions: np.ndarray, calm: np.ndarray
+    ):
         features = model.features(faces)
         self.actions, self.R, self.size_px = actions, faces.R_camera_face, faces.size_px
         self.calm_of = {h: np.nonzero((number == h) & calm)[0] for h in np.unique(number)}
@@ -209,9 +272,7 @@ class Samples:
         neutral = {h: features[rows].mean(0) for h, rows in self.calm_of.items()}
         self.own = features - np.stack([neutral[h] for h in number])
 
-    def batch(
-        self, rows: np.ndarray, forward: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, rows: np.ndarray, forward: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Faces minus neutral faces as uncertain as they will be in use, and that uncertainty."""
         calm = self.calm[self.place[rows]]
         neutral = self.features[calm[np.arange(len(rows))[:, None], rng.integers(calm.shape[1], size=(len(rows), 3))]]

@@ -1,4 +1,4 @@
-"""Girth from masks, facial actions, landmark offsets, refits between trusted frames, and quality figures."""
+"""Girth from masks, landmark offsets, refits between trusted frames, and quality figures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ShapeError
 from bodydouble.fit.evidence import gather
-from bodydouble.fit.face import ACTIONS, action_deltas, fit_expression
 from bodydouble.fit.landmarks import build_landmarks, load_learnt
 from bodydouble.fit.offsets import calibrate_offsets, refit_between
 from bodydouble.fit.quality import LIMBS, limb_of, measure
 from bodydouble.fit.silhouette import refine_girth
-from bodydouble.fit.terms import Problem
 from bodydouble.fit.track import FitConfig, fit_observations
 from bodydouble.render.mesh import rasterize_mesh
 
@@ -80,29 +78,6 @@ def test_loose_clothes_pull_less_than_tight_limits(anny: AnnyBody, truth: Truth)
 
 def test_without_masks_the_shape_stays(truth: Truth) -> None:
     assert np.array_equal(_refined(truth, {}), truth.state.shape)
-
-
-@pytest.mark.parametrize("action", ["jawOpen", "mouthSmileLeft", "browInnerUp", "eyeBlinkRight"])
-def test_a_facial_action_is_found_in_the_frames_that_show_it(anny: AnnyBody, truth: Truth, action: str) -> None:
-    columns = [anny.action_names.index(action)]
-    moved = action_deltas(anny, truth.landmarks, columns)[0]
-    value = np.where(np.arange(16) >= 11, 0.8, 0.0)
-    still, full = observe(truth), observe(truth, offsets_m=0.8 * moved)
-    xy = torch.where(torch.as_tensor(value)[:, None, None] > 0, full.xy_px, still.xy_px)
-    problem = Problem(truth.controls, truth.landmarks, gather(still.replace(xy_px=xy), truth.landmarks, FOCAL_PX))
-    found = fit_expression(problem, anny, truth.state)
-    assert found.shape == (16, 52)
-    assert (found >= 0).all() and (found <= 1).all()
-    own = found[:, columns[0]]
-    assert own[13:].mean() > 0.25
-    assert own[:9].mean() < 0.1
-    assert action in ACTIONS
-
-
-def test_no_face_is_a_neutral_face(anny: AnnyBody, truth: Truth) -> None:
-    observations = observe(truth, unseen=("face",))
-    problem = Problem(truth.controls, truth.landmarks, gather(observations, truth.landmarks, FOCAL_PX))
-    assert (fit_expression(problem, anny, truth.state) == 0).all()
 
 
 def _random_offsets(truth: Truth, size_m: float) -> np.ndarray:

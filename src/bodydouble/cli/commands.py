@@ -231,7 +231,9 @@ def doctor(command: options.Doctor) -> int:
 
 
 def _render_video(command: options.Render) -> int:
+    from bodydouble.avatar.arkit_csv import read_arkit_csv
     from bodydouble.avatar.expressions import named_expression
+    from bodydouble.avatar.face_motion import with_face
     from bodydouble.avatar.glb import load_avatar
     from bodydouble.pipeline.motions import find_motion
     from bodydouble.pipeline.playback import Playback, render_video
@@ -249,6 +251,8 @@ def _render_video(command: options.Render) -> int:
     expression = named_expression(command.expression) if command.expression else None
     avatar = load_avatar(_avatar_path(command.avatar))
     motion = find_motion(command.motion, avatar, command.fps)
+    if command.face is not None:
+        motion = with_face(motion, read_arkit_csv(command.face), avatar.rig)
     rasterizer = make_rasterizer(command.device)
     with ProgressPrinter(()) as emit:
         count = render_video(avatar, motion, command.out, playback, rasterizer, emit, expression=expression)

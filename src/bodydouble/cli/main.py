@@ -49,11 +49,11 @@ def _parsed(words: list[str]) -> Any:
     """The command's options, or the exit code if the parser has already said everything."""
     import tyro
 
-    from bodydouble.cli import options
+    from bodydouble.cli import motion, options
 
     try:
         return tyro.cli(
-            options.Command,  # type: ignore[arg-type]
+            options.Command | motion.Command,  # type: ignore[arg-type, operator]
             prog="bodydouble",
             description="One ordinary video of a person in, that person's animatable double out.",
             args=words,
@@ -64,7 +64,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, export, options
+    from bodydouble.cli import commands, export, motion, options
 
     table = {
         options.Create: commands.create,
@@ -77,6 +77,7 @@ def _run(command: Any) -> int:
         options.Bench: commands.bench,
         options.Synth: commands.synth,
         options.Doctor: commands.doctor,
+        motion.Motion: motion.run,
     }
     return table[type(command)](command)
 

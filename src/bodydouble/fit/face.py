@@ -1,7 +1,7 @@
-"""Facial actions from face landmarks, with the head's pose known.
+"""The expression of a tracked person: facial actions from observed face points, smoothed over time.
 
-What is compared are distances between two points of the face (lids, lips, corners, brows), so that small errors of the
-head's pose cancel. Faces differ: the video's median of each distance is taken for this person's neutral face.
+Nothing here knows the body's pose: the face's points tell the head's turn themselves, so a close-up without a body is
+read the same way.
 """
 
 from __future__ import annotations
@@ -9,140 +9,134 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from bodydouble.body.protocol import BodyModel
-from bodydouble.fit.kinematics import place_points
-from bodydouble.fit.landmarks import LandmarkModel, rest_geometry
-from bodydouble.fit.state import State
-from bodydouble.fit.terms import Problem, pose_state, project
+from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel
+from bodydouble.capture.values import Observations
+from bodydouble.fit.face_model import NUM_POINTS, FaceReading, read_faces
 
-PAIRS = (
-    ("159", "145"), ("158", "153"), ("160", "144"), ("386", "374"), ("385", "380"), ("387", "373"),
-    ("13", "14"), ("0", "17"), ("61", "291"), ("78", "308"), ("61", "1"), ("291", "1"), ("152", "1"), ("199", "1"),
-    ("105", "33"), ("66", "133"), ("107", "133"), ("70", "33"), ("334", "263"), ("296", "362"), ("336", "362"),
-    ("300", "263"),
-)  # fmt: skip
-"""Points whose mutual position tells actions: lids, lips, mouth and chin to nose, brows to eye corners."""
-ACTIONS = (
-    "eyeBlinkLeft", "eyeBlinkRight", "jawOpen", "mouthSmileLeft", "mouthSmileRight", "mouthPucker", "mouthFrownLeft",
-    "mouthFrownRight", "browInnerUp", "browDownLeft", "browDownRight", "browOuterUpLeft", "browOuterUpRight",
-)  # fmt: skip
-_SIGMA_M = 0.0012
-_SIGMA_PX = 1.0
-_ACTION_SIGMA = 0.5
-_MIN_CONFIDENCE = 0.35
-_SWEEPS = 60
-_SMOOTH_S = 0.06
+SMOOTH_S, BLINK_SMOOTH_S = 0.045, 0.02
+"""Standard deviation of the Gaussian mean over time; lids are faster than everything else."""
+_SIGHT_S = 0.12
+"""The same for whether a face is seen at all: it comes and goes softly."""
+_SMALL_PX, _LARGE_PX = 6.0, 18.0
+"""Distance of the eyes' outer corners up to which nothing is believed, and from which everything is."""
+_SEEN, _WELL_SEEN = 0.05, 0.35
+"""The same of the points' median confidence."""
+_SIGMA_FLOOR = 0.02
 
 
-@dataclass(frozen=True)
-class _Features:
-    """Observed distances beyond the neutral face and what each action adds to them, in metres at the face."""
+@dataclass(frozen=True, kw_only=True)
+class FaceTrack:
+    """What a face did in a run of frames."""
 
-    value: Float[np.ndarray, "frames pairs 2"]
-    slope: Float[np.ndarray, "frames pairs 2 actions"]
-    weight: Float[np.ndarray, "frames pairs"]
+    actions: Float[np.ndarray, "frames actions"]
+    """The 52 actions in the order of `ARKIT_ACTIONS`, in [0, 1]; they relax to 0 where no face is seen."""
+    sigma: Float[np.ndarray, "frames actions"]
+    """Standard deviation of their errors; 1 where nothing is known."""
+    sight: Float[np.ndarray, " frames"]
+    """In [0, 1], how far what was seen is believed."""
+    R_camera_face: Float[np.ndarray, "frames 3 3"]
+    """Turn of the head since it looks into the camera, camera axes; the identity where no face is seen."""
 
 
-def fit_expression(problem: Problem, body: BodyModel, state: State) -> Float[np.ndarray, "frames actions"]:
+def fit_expression(observations: Observations, body: BodyModel) -> Float[np.ndarray, "frames actions"]:
     """Values of the body's facial actions in every frame, in [0, 1]; 0 where no face is seen.
 
     Args:
-        problem: With a face group; without one the face stays neutral.
-        body: Whose actions are fitted, those of `ACTIONS` that it has.
-        state: Solved poses.
+        observations: With or without face points.
+        body: Whose actions are asked for, by name; those that nobody reads stay 0.
     """
-    out = np.zeros((len(state.theta), len(body.action_names)))
-    group = next((g for g in problem.evidence.groups if g.name == "face"), None)
-    names = [a for a in ACTIONS if a in body.action_names]
-    if group is None or not names:
-        return out
-    columns = [body.action_names.index(a) for a in names]
-    features = _features(problem, body, state, columns)
-    if features is None:
-        return out
-    values = _bounded_least_squares(features)
-    values = _smoothed(values, problem.evidence.times_s, features.weight.max(1) > 0)
-    out[:, columns] = values
+    track = track_face(observations)
+    out = np.zeros((len(observations.times_s), len(body.action_names)))
+    for column, name in enumerate(body.action_names):
+        if name in ARKIT_ACTIONS:
+            out[:, column] = track.actions[:, ARKIT_ACTIONS.index(name)]
     return out
 
 
-def _features(problem: Problem, body: BodyModel, state: State, columns: list[int]) -> _Features | None:
-    group = problem.evidence.group("face")
-    short = {problem.landmarks.names[p].split("/")[1]: i for i, p in enumerate(group.points)}
-    pairs = np.array([(short[a], short[b]) for a, b in PAIRS if a in short and b in short])
-    if not len(pairs):
-        return None
-    rest = rest_geometry(body, problem.landmarks, problem.controls, state.shape)
-    posed = pose_state(problem, state, rest)
-    nodes = problem.nodes_of(group)
-    world = place_points(posed, rest, nodes, group.points)
-    pixels, depth = project(world, state.focal_px, problem.evidence.size_px)
-    scale = (depth.mean(1) / state.focal_px)[:, None, None]
-    seen = (group.xy_px[:, pairs[:, 0]] - group.xy_px[:, pairs[:, 1]]) * scale
-    told = (pixels[:, pairs[:, 0]] - pixels[:, pairs[:, 1]]) * scale
-    R_head = posed.R[:, nodes[0]]
-    deltas = action_deltas(body, problem.landmarks, columns)[:, group.points]
-    moved = deltas[:, pairs[:, 0]] - deltas[:, pairs[:, 1]]
-    slope = np.einsum("fij,apj->fpia", R_head[:, :2], moved) * np.array([1.0, -1.0])[:, None]
-    confidence = np.minimum(group.confidence[:, pairs[:, 0]], group.confidence[:, pairs[:, 1]])
-    weight = confidence**2 * (confidence > _MIN_CONFIDENCE) * problem.evidence.present[:, None]
-    sigma_sq = _SIGMA_M**2 + (_SIGMA_PX * scale[:, :, 0]) ** 2
-    value = seen - told
-    value = value - _neutral(value, R_head, weight)
-    return _Features(value, slope, weight / sigma_sq)
+def track_face(observations: Observations) -> FaceTrack:
+    """Read the face of the observed person.
+
+    Args:
+        observations: Of one person; frames in ascending order.
+    """
+    frames = len(observations.times_s)
+    place = {name: i for i, name in enumerate(observations.landmark_names)}
+    columns = [place.get(f"face/{i}", -1) for i in range(NUM_POINTS)]
+    if min(columns) < 0:
+        return _nobody(frames)
+    xy = observations.xy_px[:, columns].double().numpy()
+    xyz = observations.xyz_camera_m[:, columns].double().numpy()
+    confidence = observations.confidence[:, columns].double().numpy()
+    whole = confidence.min(1) > 0
+    believed = _ramp(np.median(confidence, axis=1), _SEEN, _WELL_SEEN) * whole * observations.present.numpy()
+    return track_points(
+        _in_pixels(xy, xyz),
+        believed,
+        observations.times_s.double().numpy(),
+        (observations.width_px, observations.height_px),
+    )
 
 
-def _neutral(value: np.ndarray, R_head: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """This person's own distances: one vector per pair in the head's frame (its own x and y), as seen in each frame."""
-    across = R_head[:, :2, :2] * np.array([1.0, -1.0])[:, None]
-    out = np.zeros_like(value)
-    for p in range(value.shape[1]):
-        good = weight[:, p] > 0
-        if not good.any():
-            continue
-        in_head = np.linalg.lstsq(across[good].reshape(-1, 2), value[good, p].reshape(-1), rcond=None)[0]
-        for _ in range(3):  # towards the median: frames far from the present value count less
-            rest = value[good, p] - across[good] @ in_head
-            w = 1.0 / np.maximum(np.linalg.norm(rest, axis=1), 5e-4)
-            A = np.einsum("f,fij,fik->jk", w, across[good], across[good]) + 1e-9 * np.eye(2)
-            in_head = np.linalg.solve(A, np.einsum("f,fij,fi->j", w, across[good], value[good, p]))
-        out[:, p] = across @ in_head
-    return out
+def track_points(
+    points_px: Float[np.ndarray, "frames points 3"],
+    believed: Float[np.ndarray, " frames"],
+    times_s: Float[np.ndarray, " frames"],
+    size_px: tuple[int, int],
+) -> FaceTrack:
+    """Read a face from its points.
+
+    Args:
+        points_px: x, y and relative depth of all 478 points, pixels.
+        believed: In [0, 1], 0 where there is no face.
+        times_s: Ascending.
+        size_px: Width and height of the picture: what lies beyond is the network's guess.
+    """
+    inside = ((points_px[..., :2] >= 0) & (points_px[..., :2] <= np.array(size_px))).all(-1).mean(1)
+    trust = believed * _ramp(inside, 0.6, 0.95)
+    reading = read_faces(points_px, trust)
+    sight = trust * _ramp(reading.size_px, _SMALL_PX, _LARGE_PX)
+    return FaceTrack(
+        actions=_smoothed(reading, sight, times_s),
+        sigma=np.where(sight[:, None] > 0, reading.sigma, 1.0),
+        sight=sight,
+        R_camera_face=reading.R_camera_face,
+    )
 
 
-def action_deltas(
-    body: BodyModel, landmarks: LandmarkModel, columns: list[int]
-) -> Float[np.ndarray, "actions points 3"]:
-    """Motion of each landmark at rest by each action at 1, metres."""
-    with torch.no_grad():
-        deltas = body.action_deltas[columns][:, torch.as_tensor(landmarks.vertex_ids)].double().numpy()
-    return landmarks.vertex_weights @ deltas
+def _nobody(frames: int) -> FaceTrack:
+    count = len(ARKIT_ACTIONS)
+    return FaceTrack(
+        actions=np.zeros((frames, count)),
+        sigma=np.ones((frames, count)),
+        sight=np.zeros(frames),
+        R_camera_face=np.tile(np.eye(3), (frames, 1, 1)),
+    )
 
 
-def _bounded_least_squares(features: _Features) -> np.ndarray:
-    """Ridge regression in [0, 1] for all frames at once, by coordinate descent."""
-    rows = features.slope * np.sqrt(features.weight)[:, :, None, None]
-    values = features.value * np.sqrt(features.weight)[:, :, None]
-    count = rows.shape[-1]
-    H = np.einsum("fpia,fpib->fab", rows, rows) + np.eye(count) / _ACTION_SIGMA**2
-    g = np.einsum("fpia,fpi->fa", rows, values)
-    out = np.zeros_like(g)
-    for _ in range(_SWEEPS):
-        for k in range(count):
-            rest = g[:, k] - (H[:, k] * out).sum(1) + H[:, k, k] * out[:, k]
-            out[:, k] = np.clip(rest / H[:, k, k], 0.0, 1.0)
-    return out
+def _in_pixels(xy_px: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+    """Depths brought to pixels: the scale of the 3D estimate is unknown, but the same along all its axes."""
+    wide_px = np.linalg.norm(xy_px - xy_px.mean(1, keepdims=True), axis=(1, 2))
+    wide = np.linalg.norm(xyz[..., :2] - xyz[..., :2].mean(1, keepdims=True), axis=(1, 2))
+    depth = xyz[..., 2] * (wide_px / np.maximum(wide, 1e-12))[:, None]
+    return np.concatenate([xy_px, depth[..., None]], axis=-1)
 
 
-def _smoothed(values: np.ndarray, times_s: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Gaussian mean over `_SMOOTH_S` of time; without a seen face the face relaxes to neutral."""
-    out = np.zeros_like(values)
+def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.clip((x - low) / (high - low), 0.0, 1.0)
+
+
+def _smoothed(reading: FaceReading, sight: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """Gaussian means over time in which sure values count more, faded by how far a face is seen at all."""
+    lids = np.array(["Blink" in name or "eyeWide" in name for name in ARKIT_ACTIONS])
+    weight = sight[:, None] / np.maximum(reading.sigma, _SIGMA_FLOOR) ** 2
+    out = np.zeros_like(reading.actions)
     for f, t in enumerate(times_s):
-        first, stop = np.searchsorted(times_s, [t - 4 * _SMOOTH_S, t + 4 * _SMOOTH_S + 1e-9])
-        near = slice(first, stop)
-        w = np.exp(-0.5 * ((times_s[near] - t) / _SMOOTH_S) ** 2)
-        out[f] = (w * seen[near]) @ values[near] / w.sum()
+        first, stop = np.searchsorted(times_s, [t - 4 * _SIGHT_S, t + 4 * _SIGHT_S + 1e-9])
+        near, away = slice(first, stop), (times_s[first:stop] - t)[:, None]
+        w = np.exp(-0.5 * (away / np.where(lids, BLINK_SMOOTH_S, SMOOTH_S)) ** 2) * weight[near]
+        mean = (w * reading.actions[near]).sum(0) / np.maximum(w.sum(0), 1e-12)
+        seen = np.exp(-0.5 * (away[:, 0] / _SIGHT_S) ** 2)
+        out[f] = mean * (seen @ sight[near]) / seen.sum()
     return out

@@ -66,8 +66,8 @@ class FaceModel:
     scale: Float[np.ndarray, " features"]
     forward: Float[np.ndarray, "actions features"]
     """What each action at 1 adds to the aligned `used` points, one after the other."""
-    weights: tuple[Float[np.ndarray, "inputs outputs"], ...]
-    biases: tuple[Float[np.ndarray, " outputs"], ...]
+    weights: tuple[Float[np.ndarray, "_ _"], ...]
+    biases: tuple[Float[np.ndarray, " _"], ...]
 
     def align(self, points_px: Float[np.ndarray, "frames points 3"]) -> AlignedFaces:
         """Lay faces on the mean face by the similarity of their rigid points (Umeyama 1991).

@@ -145,7 +145,7 @@ def fit_observations(
     if outlines and mask is not None:
         state = _between_outlines(problem, body, state, targets, observations, mask, meter.tick)
     if config.expressions:
-        expression = fit_expression(problem, body, state)
+        expression = fit_expression(observations, body)
     else:
         expression = np.zeros((len(state.theta), len(body.action_names)))
     track = _to_track(problem, body, state, expression, observations, sources)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bodydouble.avatar.arkit_csv import read_arkit_csv
 from bodydouble.avatar.builtin import BUILTIN_MOTIONS, builtin_motion
 from bodydouble.avatar.bvh import read_bvh
+from bodydouble.avatar.face_motion import with_face
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import rest_floor, retarget
 from bodydouble.avatar.values import Avatar
@@ -18,7 +20,7 @@ def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
     """The motion that `wanted` names, on the avatar's rig.
 
     Args:
-        wanted: One of `BUILTIN_MOTIONS`, or the path of a .bvh file.
+        wanted: One of `BUILTIN_MOTIONS`, or the path of a .bvh file or of a face's .csv.
         avatar: Whose rig is to move.
         fps_hz: Frame rate of the result.
     Raises:
@@ -27,9 +29,14 @@ def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
     if wanted in BUILTIN_MOTIONS:
         return builtin_motion(wanted, avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
     path = Path(wanted)
+    if path.suffix.lower() == ".csv":  # a face alone: the body stands
+        standing = builtin_motion("idle", avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
+        return with_face(standing, read_arkit_csv(path), avatar.rig, turn_head=True)
     known = ", ".join(BUILTIN_MOTIONS)
     if path.suffix.lower() in _READERS:
         return retarget(read_bvh(path), avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
     if path.exists():
-        raise InputError(f"{path} is no motion that can be read; expected a .bvh file or one of: {known}.")
+        raise InputError(
+            f"{path} is no motion that can be read; expected a .bvh file, a face's .csv, or one of: {known}."
+        )
     raise InputError(f"There is no motion {wanted!r}: it is neither a file nor one of: {known}.")

@@ -1,0 +1,138 @@
+"""Motion from a second video: the face alone, or body, hands and face."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bodydouble.avatar.face_motion import FaceMotion, turn_angles
+from bodydouble.body.protocol import ARKIT_ACTIONS
+from bodydouble.capture.values import Observations, VideoInfo
+from bodydouble.core.errors import ConfigError, NoSubjectError
+from bodydouble.core.events import Event, Warned
+from bodydouble.fit.face import FaceTrack, track_face, track_points
+
+Emit = Callable[[Event], None]
+FORMATS = (".csv", ".bvh")
+_EYE_RAD = (0.45, 0.35)
+"""How far an eye is turned, across and up or down, when its action has its full strength."""
+_FEW = 0.3
+"""Faces are looked for on bodies when close-ups show them in fewer of the frames."""
+_SEEN_MIRROR = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+"""From camera axes to those of a face that looks into the camera, and back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedMotion:
+    """What was written."""
+
+    frames: int
+    fps_hz: float
+    face_seen: float
+    """Share of the frames in which the face was seen."""
+    with_body: bool
+
+
+def capture_motion(video: Path, out: Path, emit: Emit) -> CapturedMotion:
+    """Read the motion of the person in a video and write it as a file.
+
+    Args:
+        video: Of the face for a .csv; of the person, at least from the hips up, for a .bvh.
+        out: `.csv` (face, as the Live Link Face app records it) or `.bvh` (body with fingers).
+        emit: Told about progress.
+    Raises:
+        ConfigError: For another kind of file.
+        NoSubjectError: When nobody is seen.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{out.name} must end in {' or '.join(FORMATS)}; name the motion so with -o.")
+    from bodydouble.capture.video import probe
+
+    info = probe(video)
+    if out.suffix.lower() == ".csv":
+        return _face_to_csv(info, out, emit)
+    from bodydouble.pipeline.body_capture import body_to_file
+
+    return body_to_file(info, out, emit)
+
+
+def face_motion(track: FaceTrack, times_s: np.ndarray, name: str) -> FaceMotion:
+    """A tracked face as a clip at an even frame rate.
+
+    Args:
+        track: One row for each time.
+        times_s: Ascending.
+        name: Of the clip.
+    """
+    expression = torch.from_numpy(track.actions)
+    R = torch.from_numpy(track.R_camera_face)
+    head = turn_angles(_SEEN_MIRROR @ R @ _SEEN_MIRROR) * torch.from_numpy(track.sight > 0)[:, None]
+
+    def strength(action: str) -> torch.Tensor:
+        return expression[:, ARKIT_ACTIONS.index(action)]
+
+    eyes = torch.zeros(len(expression), 2, 3, dtype=torch.float64)
+    for eye, side in enumerate(("Left", "Right")):
+        outwards = strength(f"eyeLookOut{side}") - strength(f"eyeLookIn{side}")
+        eyes[:, eye, 0] = _EYE_RAD[0] * outwards * (1.0 if side == "Left" else -1.0)
+        eyes[:, eye, 1] = _EYE_RAD[1] * (strength(f"eyeLookDown{side}") - strength(f"eyeLookUp{side}"))
+    steps = np.diff(times_s)
+    fps_hz = float(1.0 / np.median(steps)) if len(steps) else 30.0
+    even = np.arange(int(round((times_s[-1] - times_s[0]) * fps_hz)) + 1) / fps_hz + times_s[0]
+
+    def evenly(values: torch.Tensor) -> torch.Tensor:
+        flat = values.reshape(len(values), -1).numpy()
+        columns = [np.interp(even, times_s, flat[:, k]) for k in range(flat.shape[1])]
+        return torch.from_numpy(np.stack(columns, 1)).float().reshape(len(even), *values.shape[1:])
+
+    return FaceMotion(
+        name=name, fps_hz=fps_hz, expression=evenly(expression), head_rad=evenly(head), eyes_rad=evenly(eyes)
+    )
+
+
+def _face_to_csv(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
+    from bodydouble.avatar.arkit_csv import write_arkit_csv
+    from bodydouble.perceive.faces import look_at_faces
+
+    seen = look_at_faces(info, emit)
+    track = track_points(seen.points_px, seen.present.astype(float), seen.times_s, (info.width_px, info.height_px))
+    times_s = seen.times_s
+    if (track.sight > 0).mean() < _FEW:  # a small face: find the person first
+        observations = _observed(info, emit)
+        if observations is not None:
+            wider = track_face(observations)
+            if (wider.sight > 0).sum() > (track.sight > 0).sum():
+                track, times_s = wider, observations.times_s.double().numpy()
+    share = float((track.sight > 0).mean())
+    if share == 0.0:
+        raise NoSubjectError(
+            f"{Path(info.path).name} shows no face that could be followed. Film the face from the front, larger and in "
+            "more light."
+        )
+    if share < 0.8:
+        emit(
+            Warned(
+                code="face_unseen",
+                message=f"The face was seen in {share:.0%} of the frames; it is neutral in the others.",
+                advice="Film the face from the front, large and in good light.",
+            )
+        )
+    motion = face_motion(track, times_s, out.stem)
+    write_arkit_csv(out, motion)
+    return CapturedMotion(frames=motion.num_frames, fps_hz=motion.fps_hz, face_seen=share, with_body=False)
+
+
+def _observed(info: VideoInfo, emit: Emit) -> Observations | None:
+    from bodydouble.capture.folder import Capture
+    from bodydouble.perceive.observe import PerceiveConfig, observe
+
+    with tempfile.TemporaryDirectory(prefix="bodydouble-") as folder:
+        try:
+            return observe(info, Capture.create(Path(folder) / "capture", info), PerceiveConfig(), emit)
+        except NoSubjectError:
+            return None
