@@ -10,6 +10,7 @@ each picture; what it found is kept. From that the model of `bodydouble.fit.face
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -294,7 +295,7 @@ def train(
     rng = numpy_rng(0, "learn face actions")
     sizes = (len(scale) + 6, *HIDDEN)
     layers: list[torch.nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in itertools.pairwise(sizes):
         layers += [torch.nn.Linear(a, b), torch.nn.Tanh()]
     network = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 104))
     forward, scale = forward.astype(np.float32), scale.astype(np.float32)

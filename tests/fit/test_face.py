@@ -77,7 +77,7 @@ def test_the_template_is_symmetric_and_its_corners_are_one_apart() -> None:
 
 def test_an_odd_face_is_no_expression(golden: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """A feature that never changes (here a mouth further down) belongs to the person, not to an expression."""
-    points, truth, heads = golden
+    points, _truth, heads = golden
     mine = heads == heads[0]
     shifted = points.copy()
     mouth = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
@@ -96,7 +96,7 @@ def test_without_a_face_nothing_is_said() -> None:
 
 
 def test_small_faces_fade_out(golden: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    points, truth, heads = golden
+    points, _truth, heads = golden
     mine = np.nonzero(heads == heads[0])[0]
     times = np.arange(len(mine)) * 0.5
     large = track_points(points[mine] + 50.0, np.ones(len(mine)), times, SIZE)

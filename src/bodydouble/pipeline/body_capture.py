@@ -57,7 +57,7 @@ def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motio
     steps = torch.diff(times)
     fps_hz = float(1.0 / steps.median()) if len(steps) else 30.0
     # Frames that a file lacks are repeated: nearest in time.
-    count = int(round(float(times[-1] - times[0]) * fps_hz)) + 1
+    count = round(float(times[-1] - times[0]) * fps_hz) + 1
     even = times[0] + torch.arange(count, dtype=torch.float64) / fps_hz
     rows = (even[:, None] - times[None]).abs().argmin(1)
     motion = Motion(

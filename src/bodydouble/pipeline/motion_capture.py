@@ -83,7 +83,7 @@ def face_motion(track: FaceTrack, times_s: np.ndarray, name: str) -> FaceMotion:
         eyes[:, eye, 1] = _EYE_RAD[1] * (strength(f"eyeLookDown{side}") - strength(f"eyeLookUp{side}"))
     steps = np.diff(times_s)
     fps_hz = float(1.0 / np.median(steps)) if len(steps) else 30.0
-    even = np.arange(int(round((times_s[-1] - times_s[0]) * fps_hz)) + 1) / fps_hz + times_s[0]
+    even = np.arange(round((times_s[-1] - times_s[0]) * fps_hz) + 1) / fps_hz + times_s[0]
 
     def evenly(values: torch.Tensor) -> torch.Tensor:
         flat = values.reshape(len(values), -1).numpy()
