@@ -43,7 +43,7 @@ def test_groups_cover_the_body_and_faces_follow_their_corners() -> None:
 def test_distance_is_to_the_own_part() -> None:
     body = load_anny()
     vertices = body.with_shape(body.shape_default).vertices_rest.detach()
-    surfaces, hands = PartSurfaces(body, vertices), GROUPS.index("hands")
+    surfaces, hands = PartSurfaces(vertices, vertex_groups(body)), GROUPS.index("hands")
     of = vertex_groups(body)
     on_hand = vertices[of == hands][:5]
     groups = torch.full((5,), hands)

@@ -94,8 +94,28 @@ class Lpips:
             total += float(F.conv2d(difference, linear).mean())
         return total
 
+    def loss(
+        self, image: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], *, expects_signed: bool
+    ) -> Float[Tensor, ""]:
+        """`distance` for training: of tensors, not clipped, differentiable in `image`."""
+        with torch.no_grad():
+            wanted = self._prepared(truth, expects_signed)
+        total = torch.zeros(())
+        for a, b, linear in zip(self._taps(self._prepared(image, expects_signed)), self._taps(wanted), self.linear,
+                                strict=True):  # fmt: skip
+            total = total + F.conv2d((_unit(a) - _unit(b).detach()).square(), linear).mean()
+        return total
+
+    @staticmethod
+    def _prepared(image: Float[Tensor, "height width 3"], expects_signed: bool) -> Float[Tensor, "1 3 height width"]:
+        x = image.permute(2, 0, 1)[None]
+        return 2.0 * x - 1.0 if expects_signed else x
+
     @torch.no_grad()
     def _features(self, x: Tensor) -> list[Tensor]:
+        return self._taps(x)
+
+    def _taps(self, x: Tensor) -> list[Tensor]:
         x = (x - torch.tensor(_SHIFT)[None, :, None, None]) / torch.tensor(_SCALE)[None, :, None, None]
         taps = []
         for layer, weight, bias in zip(_LAYERS[self.network], self.weights, self.biases, strict=True):

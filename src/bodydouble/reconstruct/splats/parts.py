@@ -38,28 +38,23 @@ def face_groups(body: BodyModel) -> Int[Tensor, " faces"]:
 class PartSurfaces:
     """The surface of each group in the rest pose, to measure distances from."""
 
-    def __init__(self, body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> None:
+    def __init__(self, vertices_rest: Float[Tensor, "verts 3"], groups: Int[Tensor, " verts"]) -> None:
         from scipy.spatial import cKDTree
 
-        of = vertex_groups(body)
-        self._trees = {
-            group: cKDTree(vertices_rest[of == k].double().numpy())
-            for k, group in enumerate(GROUPS)
-            if bool((of == k).any())
-        }
+        self._trees = {k: cKDTree(vertices_rest[groups == k].double().numpy()) for k in groups.unique().tolist()}
 
     def distance_m(self, means_rest: Float[Tensor, "n 3"], groups: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Distance of each point to the nearest vertex of its own group, metres.
+        """Distance of each point to the nearest vertex of its own group, metres; 0 where there is none.
 
         Args:
             means_rest: Points in the rest frame.
-            groups: Index into `GROUPS` of each.
+            groups: Of each, in the numbers that the vertices have.
         """
         distance = torch.zeros(len(means_rest))
-        for k, group in enumerate(GROUPS):
+        for k, tree in self._trees.items():
             chosen = torch.nonzero(groups == k)[:, 0]
-            if len(chosen) and group in self._trees:
-                found, _ = self._trees[group].query(means_rest[chosen].numpy(), workers=-1)
+            if len(chosen):
+                found, _ = tree.query(means_rest[chosen].numpy(), workers=-1)
                 distance[chosen] = torch.from_numpy(np.asarray(found)).float()
         return distance
 

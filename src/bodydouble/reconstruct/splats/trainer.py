@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.correctives import brightened
-from bodydouble.avatar.glb import load_avatar, save_avatar
+from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
-from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Step
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
@@ -49,16 +48,15 @@ from bodydouble.reconstruct.splats.objective import (
     splat_loss,
 )
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
-from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps
+from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud
+from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, seed_splats
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.select import make_rasterizer
 
-_CHECKPOINT = "checkpoint.safetensors"
-_POSES = "poses.safetensors"
-_AVATAR = "avatar.glb"
+__all__ = ["Trainer", "load_result", "reconstruct"]
 _OUTSIDE = 0.1
 """Where the mask is below this, the person is not."""
 
@@ -70,7 +68,7 @@ class Trainer:
         self, capture: Capture, body: BodyModel, config: SplatsConfig, rasterizer: Rasterizer, checkpoint_dir: Path
     ) -> None:
         self.capture, self.body, self.config, self.rasterizer = capture, body, config, rasterizer
-        self.checkpoint = checkpoint_dir / _CHECKPOINT
+        self.checkpoint = checkpoint_dir / CHECKPOINT
         self.track = capture.track()
         shaped = body.with_shape(self.track.shape)
         self.joints_rest = shaped.joints_rest.detach().float()
@@ -89,7 +87,7 @@ class Trainer:
         self.state = seed_splats(body, shaped.vertices_rest.detach().float(), config.num_seeds, config.seed)
         self.expression = self.track.expression[self.frames.rows].float()
         self.groups_of_faces = face_groups(body)
-        self.surfaces = PartSurfaces(body, shaped.vertices_rest.detach().float())
+        self.surfaces = PartSurfaces(shaped.vertices_rest.detach().float(), vertex_groups(body))
         self.group_weights = part_weights(config.loss)
         if self.group_weights is not None:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
@@ -337,22 +335,16 @@ class Trainer:
         if metadata.get("fingerprint") != self._fingerprint():
             return False
         self.step = int(metadata["step"])
-        self.state = SplatState(**_under("state", tensors))
-        self.evidence = SplatEvidence(**_under("evidence", tensors))
+        self.state = SplatState(**under("state", tensors))
+        self.evidence = SplatEvidence(**under("evidence", tensors))
         self.history = DensityHistory(gradient=tensors["history"])
         self.log = TrainingLog.from_json(metadata["log"])
         self._bind()
         for label, part in self._kept_parts():
-            part.restore(_under(label, tensors))
+            part.restore(under(label, tensors))
         self.appearance.bind(self.state.faces, self.state.barycentric)
         self.rotvecs, self.translation = tensors["rotvecs"], tensors["translation"]
         return True
-
-
-def _under(label: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a label, without it."""
-    start = f"{label}."
-    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
 def reconstruct(
@@ -369,25 +361,12 @@ def reconstruct(
     """
     trainer = Trainer(capture, body, config, make_rasterizer(device), checkpoint_dir)
     yield from trainer.run()
-    write_tensors(
-        checkpoint_dir / _POSES,
-        {
-            "rows": trainer.frames.rows,
-            "rotvecs": trainer.rotvecs,
-            "translation_world_m": trainer.translation,
-            "gains": frame_gains(trainer.appearance, len(trainer.frames)),
-        },
+    save_poses(
+        checkpoint_dir,
+        trainer.frames.rows,
+        trainer.rotvecs,
+        trainer.translation,
+        gains=frame_gains(trainer.appearance, len(trainer.frames)),
     )
     write_log(checkpoint_dir, trainer.log, trainer.confidence_maps())
-    save_avatar(trainer.avatar(), checkpoint_dir / _AVATAR)
-
-
-def load_result(checkpoint_dir: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:
-    """The trained avatar, and the capture's track with the training frames' poses as training left them."""
-    avatar = load_avatar(checkpoint_dir / _AVATAR)
-    tensors, _ = read_tensors(checkpoint_dir / _POSES)
-    track = capture.track()
-    rotvecs, translation = track.rotvecs.clone(), track.translation_world_m.clone()
-    rotvecs[tensors["rows"]] = tensors["rotvecs"]
-    translation[tensors["rows"]] = tensors["translation_world_m"]
-    return avatar, track.replace(rotvecs=rotvecs, translation_world_m=translation)
+    save_avatar(trainer.avatar(), checkpoint_dir / AVATAR)
