@@ -17,7 +17,11 @@ on, its figures are taken against the true masks.
 """
 
 
-_ORDER = ("quality", "create", "fit", "kernels")
+_ORDER = ("quality", "ablation", "create", "fit", "kernels")
+
+
+_CROSSED = ("quality", "ablation")
+"""Suites whose rows are named `condition: figure, performer`."""
 
 
 def page(rows: Sequence[Row], remarks: Sequence[str], about: Mapping[str, str], command: str) -> str:
@@ -26,7 +30,7 @@ def page(rows: Sequence[Row], remarks: Sequence[str], about: Mapping[str, str], 
     suites = sorted({row.suite for row in rows if "quick" not in row.suite.split()}, key=_place)
     for suite in suites:
         chosen = [row for row in rows if row.suite == suite]
-        parts.append(f"## {suite}\n\n{_crossed(chosen) if suite.startswith('quality') else _listed(chosen)}\n")
+        parts.append(f"## {suite}\n\n{_crossed(chosen) if suite.split()[0] in _CROSSED else _listed(chosen)}\n")
     if remarks:
         parts.append("\n".join(remarks) + "\n")
     return "\n".join(parts)
@@ -45,12 +49,18 @@ def _listed(rows: Sequence[Row]) -> str:
 
 
 def _crossed(rows: Sequence[Row]) -> str:
-    """Conditions down, figures across, a table for the mean and for each performer."""
+    """Conditions down, figures across, a table for the mean (with its spread) and for each performer."""
     cells: dict[str, dict[str, dict[str, str]]] = {}
+    spreads: dict[tuple[str, str], str] = {}
     for row in rows:
         condition, rest = row.name.split(": ", 1)
         figure, performer = rest.rsplit(", ", 1)
+        if performer == "spread":
+            spreads[condition, figure] = shown(row.value)
+            continue
         cells.setdefault(performer, {}).setdefault(condition, {})[figure] = shown(row.value)
+    for (condition, figure), spread in spreads.items():
+        cells["mean"][condition][figure] += f" ± {spread}"
     tables = []
     for performer, by_condition in cells.items():
         figures = list(next(iter(by_condition.values())))

@@ -35,7 +35,7 @@ _TRUTH_TOLERANCES = {
     "joint_error_px": 1.0,
     "mask_iou": 0.01,
 }
-_FIGURES = {
+FIGURES = {
     "psnr_box": ("dB", 0.4),
     "psnr_box_registered": ("dB", 0.4),
     "ssim_box": ("", 0.01),
@@ -88,7 +88,7 @@ def run(
     if suite == "quality":
         return _quality(performers, folder, emit, preset), []
     performer = performers[0]
-    video = _performed(performer, folder, emit)
+    video = performed(performer, folder, emit)
     run_folder = folder / "create" / performer.name
     remove_tree(run_folder)
     step_ms = _calibration_ms()
@@ -100,7 +100,7 @@ def run(
     return rows, []
 
 
-def _performed(performer: Standing, folder: Path, emit: Emit) -> Path:
+def performed(performer: Standing, folder: Path, emit: Emit) -> Path:
     """The performer's video, filmed unless it is there."""
     home = folder / "performers" / performer.name
     video = home / VIDEO_NAME
@@ -176,7 +176,7 @@ def _create_rows(truth: dict[str, float], report: dict, step_ms: float, peak_mb:
             budget=12.0,
         )
     )
-    for name, (unit, tolerance) in _FIGURES.items():
+    for name, (unit, tolerance) in FIGURES.items():
         value = heldout[name]
         if value is not None:
             rows.append(Row(suite="create", name=name, value=value, unit=unit, better="higher", tolerance=tolerance))
@@ -196,7 +196,7 @@ def _create_rows(truth: dict[str, float], report: dict, step_ms: float, peak_mb:
 def _quality(performers: Sequence[Standing], folder: Path, emit: Emit, preset: CreateConfig) -> list[Row]:
     scores: dict[tuple[str, Condition], HeldoutResult] = {}
     for place, performer in enumerate(performers):
-        video = _performed(performer, folder, emit)
+        video = performed(performer, folder, emit)
         home = folder / "quality" / performer.name
         capture(video, home, preset, emit, resume=(home / "run.json").exists())
         for n, condition in enumerate(CONDITIONS):
@@ -205,7 +205,7 @@ def _quality(performers: Sequence[Standing], folder: Path, emit: Emit, preset: C
             emit(Progress(stage="quality", done=done, total=len(performers) * len(CONDITIONS), unit="avatars"))
     rows = []
     for condition in CONDITIONS:
-        for figure, (unit, tolerance) in _FIGURES.items():
+        for figure, (unit, tolerance) in FIGURES.items():
             values = {p.name: getattr(scores[p.name, condition].mean().figures, figure) for p in performers}
             rows.append(_quality_row(f"{condition.name}: {figure}, mean", _mean(values.values()), unit, tolerance))
             if len(performers) > 1:

@@ -12,7 +12,7 @@ from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
 
-SuiteName = Literal["kernels", "fit", "create", "quality"]
+SuiteName = Literal["kernels", "fit", "create", "quality", "ablation"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 
@@ -36,6 +36,8 @@ def run_suites(
     preset: str = "draft",
     gate: bool = False,
     baseline: Path = BASELINE,
+    captures: Sequence[Path] = (),
+    seeds: int = 3,
 ) -> BenchResult:
     """Run suites.
 
@@ -48,12 +50,17 @@ def run_suites(
         preset: How much time the avatars of `create` and `quality` may take. Rows of others than drafts bear its name, too.
         gate: Compare with the baseline.
         baseline: Rows to compare with.
+        captures: For `ablation`: run or capture folders to use instead of performers.
+        seeds: For `ablation`: how many times each variant is trained.
     """
     known = read_rows(baseline) if gate else ()
     rows: list[Row] = []
     remarks: list[str] = []
     for suite in suites:
-        found, said = _run(suite, folder, emit, quick, preset)
+        if suite == "ablation":
+            found, said = _ablation(folder, emit, quick, preset, captures, seeds)
+        else:
+            found, said = _run(suite, folder, emit, quick, preset)
         label = " ".join([suite, *(["quick"] if quick else []), *([preset] if preset != "draft" else [])])
         rows += [replace(row, suite=label) for row in found]
         remarks += said
@@ -84,7 +91,11 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def _run(
-    suite: SuiteName, folder: Path, emit: Callable[[Event], None], quick: bool, preset: str
+    suite: Literal["kernels", "fit", "create", "quality"],
+    folder: Path,
+    emit: Callable[[Event], None],
+    quick: bool,
+    preset: str,
 ) -> tuple[list[Row], list[str]]:
     if suite == "kernels":
         from bodydouble.bench import kernels
@@ -94,6 +105,15 @@ def _run(
     from bodydouble.pipeline.presets import preset as preset_named
 
     return performers.run(suite, folder, emit, quick=quick, preset=preset_named(preset))
+
+
+def _ablation(
+    folder: Path, emit: Callable[[Event], None], quick: bool, preset: str, captures: Sequence[Path], seeds: int
+) -> tuple[list[Row], list[str]]:
+    from bodydouble.bench import ablation
+    from bodydouble.pipeline.presets import preset as preset_named
+
+    return ablation.run(folder, emit, quick=quick, preset=preset_named(preset), captures=captures, seeds=seeds)
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ def create(command: options.Create) -> int:
     from bodydouble.pipeline.create import create as create_avatar
     from bodydouble.pipeline.presets import preset, with_choices
 
-    config = with_choices(preset(command.preset), **_choices(command))
+    config = with_choices(preset(command.preset), recipe=command.recipe, **_choices(command))
     out = _folder_of(command)
     if command.video.is_dir():
         from bodydouble.pipeline.adopt import ADOPT_STAGES, create_from_capture
@@ -159,6 +159,8 @@ def bench(command: options.Bench) -> int:
             preset=command.preset,
             gate=command.gate,
             baseline=baseline,
+            captures=command.captures,
+            seeds=command.seeds,
         )
     told = result.rows
     if command.update:
@@ -167,6 +169,7 @@ def bench(command: options.Bench) -> int:
     if command.page is not None:
         words = ["bodydouble bench", *command.suites, *(["--quick"] if command.quick else [])]
         words += [f"--preset {command.preset}"] if command.preset != "draft" else []
+        words += [f"--captures {' '.join(map(str, command.captures))}"] if command.captures else []
         words += [*(["--update"] if command.update else []), f"--page {command.page}"]
         write_text(command.page, page(told, result.remarks, result.about, " ".join(words)))
     if command.json:

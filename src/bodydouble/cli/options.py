@@ -60,6 +60,8 @@ class Create(FromVideo):
     """How much time to spend: about a minute, three, or fifteen for a clip of ten seconds on two cores."""
     method: Literal["splats"] = "splats"
     """How the avatar is reconstructed."""
+    recipe: Literal["default", "eva"] = "default"
+    """How splats are trained: our own way, or EVA's (NeurIPS 2024) as published, for comparison: 2,000 steps, slower."""
     body: Literal["anny"] = "anny"
     """The body model that is fitted."""
 
@@ -200,13 +202,17 @@ class Evaluate(Compute):
 class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
-    suites: tyro.conf.Positional[tuple[Literal["kernels", "fit", "create", "quality"], ...]] = ("kernels",)
+    suites: tyro.conf.Positional[tuple[Literal["kernels", "fit", "create", "quality", "ablation"], ...]] = ("kernels",)
     """Which suites: kernels (a minute), fit, create (minutes), quality (half an hour: four performers, each with truth in
-    place of estimates and without)."""
+    place of estimates and without), ablation (half an hour: without alignment, density control, confidence; EVA's recipe)."""
     preset: Literal["draft", "standard", "fine"] = "draft"
     """How much time the avatars of create and quality may take."""
     out: Annotated[Path, _Out] = Path("bench")
     """Folder for performers, captures and avatars; what is there already is not made again."""
+    captures: tuple[Path, ...] = ()
+    """For ablation: folders of runs or captures to use instead of two performers."""
+    seeds: int = 3
+    """For ablation: how many times each variant is trained."""
     quick: bool = False
     """The smallest scenes that still mean something."""
     gate: bool = False

@@ -142,6 +142,7 @@ def avatar_pictures(
     emit: Callable[[Event], None],
     *,
     register: RegisterConfig = DEFAULT_REGISTER,
+    fit_track: BodyTrack | None = None,
 ) -> AvatarPictures:
     """Pictures of an avatar in the poses that a protocol asks for.
 
@@ -151,6 +152,7 @@ def avatar_pictures(
             measured, except beside the fit's pose.
         frames: Test frames; none of them may have been trained on.
         register: How poses are registered.
+        fit_track: Poses of the fit as they drive the avatar; by default the capture's.
     Raises:
         InputError: When the avatar has no splats, or test frames were trained on.
     """
@@ -158,7 +160,7 @@ def avatar_pictures(
         raise InputError(
             "The avatar holds no splats, so there is nothing to compare with the video; create it with --method splats."
         )
-    fit_track = capture.track()
+    fit_track = capture.track() if fit_track is None else fit_track
     train = refined_indices(capture, fit_track, refined_track)
     leaked = sorted(set(frames) & set(capture.train_indices()))
     if leaked:

@@ -183,7 +183,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
         ),
         Stage(
             name="reconstruct",
-            settings={"method": config.method, "splats": config.splats, "seed": config.seed},
+            settings={"method": config.method, "recipe": config.recipe, "splats": config.splats, "seed": config.seed},
             after=("perceive", "fit"),
             rooms=(*with_body, "reconstruct"),
             outputs=(AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
@@ -224,13 +224,14 @@ def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
 
 def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.avatar.glb import save_avatar
-    from bodydouble.reconstruct.splats.trainer import load_result, reconstruct
+    from bodydouble.reconstruct.splats.recipes import reconstruct_by
+    from bodydouble.reconstruct.splats.result import load_result
 
     found, body = Capture.open(folder), load_body(config.body)
     checkpoints = run.folder / SPLATS_CHECKPOINT
     checkpoints.mkdir(parents=True, exist_ok=True)
     splats = config.splats.for_video(len(found.train_indices()))
-    for event in reconstruct(found, body, splats, checkpoints, config.device):
+    for event in reconstruct_by(config.recipe, found, body, splats, checkpoints, config.device):
         emit(event)
     avatar, _ = load_result(checkpoints, found)
     provenance = dataclasses.replace(

@@ -22,7 +22,7 @@ from bodydouble.evaluate.predictions import FolderPictures
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.protocols import find_protocol
 from bodydouble.evaluate.results import HeldoutResult
-from bodydouble.pipeline.finish import score, trained_result
+from bodydouble.pipeline.finish import fitted_track, score, trained_result
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.stages import LEDGER_NAME, Emit
 
@@ -65,11 +65,13 @@ def evaluate_run(
     avatar, refined_track = trained_result(folder, capture)
     body = load_body("anny")
     if isinstance(chosen, HeldoutProtocol):
-        return score(capture, body, avatar, refined_track, device, emit, protocol=chosen)
+        return score(capture, body, avatar, fitted_track(folder, capture), refined_track, device, emit, protocol=chosen)
     lpips = _lpips(chosen, lpips_folder)
     indices = frames_to_score(capture, chosen, frames)
     rasterizer = make_rasterizer(device)
-    source = avatar_pictures(capture, body, avatar, refined_track, rasterizer, indices, chosen, emit)
+    source = avatar_pictures(
+        capture, body, avatar, refined_track, rasterizer, indices, chosen, emit, fit_track=fitted_track(folder, capture)
+    )
     return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(capture, chosen, frames))
 
 

@@ -22,6 +22,7 @@ from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.report import write_report
 from bodydouble.pipeline.report_collect import collect_report
 from bodydouble.pipeline.report_data import StageSeconds
+from bodydouble.pipeline.report_training import training_story
 from bodydouble.pipeline.stages import Emit, Run
 from bodydouble.pipeline.turntable import write_turntable
 from bodydouble.render.select import make_rasterizer
@@ -46,7 +47,10 @@ def finish(
     """
     started = time.perf_counter()
     avatar, refined_track = trained_result(run.folder, capture)
-    heldout = score(capture, body, avatar, refined_track, config.device, emit, register_steps=config.register_steps)
+    fit_track = fitted_track(run.folder, capture)
+    heldout = score(
+        capture, body, avatar, fit_track, refined_track, config.device, emit, register_steps=config.register_steps
+    )
     save_heldout(heldout, run.folder / HELDOUT)
     evaluated = time.perf_counter()
     turntable = run.folder / TURNTABLE
@@ -77,6 +81,7 @@ def finish(
         turntable=turntable,
         truth=truth,
         provenance=_provenance(run, capture, config),
+        training=training_story(run.folder / SPLATS_CHECKPOINT),
     )
     for warning in data.warnings:
         emit(warning)
@@ -87,6 +92,7 @@ def score(
     capture: Capture,
     body: BodyModel,
     avatar: Avatar,
+    fit_track: BodyTrack,
     refined_track: BodyTrack,
     device: str,
     emit: Emit,
@@ -98,8 +104,15 @@ def score(
     rasterizer = make_rasterizer(device)
     register = replace(DEFAULT_REGISTER, photometric_steps=register_steps, full_size_steps=register_steps // 4)
     return evaluate_heldout(
-        capture, body, avatar, capture.track(), refined_track, rasterizer, emit, protocol=protocol, register=register
+        capture, body, avatar, fit_track, refined_track, rasterizer, emit, protocol=protocol, register=register
     )
+
+
+def fitted_track(folder: Path, capture: Capture) -> BodyTrack:
+    """Poses of the fit, as they drive a run's avatar: a recipe with pose nets has its say."""
+    from bodydouble.reconstruct.splats.result import driven_track
+
+    return driven_track(folder / SPLATS_CHECKPOINT, capture)
 
 
 def trained_result(folder: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:
@@ -109,7 +122,7 @@ def trained_result(folder: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:
         InputError: When the run has not got that far.
     """
     from bodydouble.avatar.glb import load_avatar
-    from bodydouble.reconstruct.splats.trainer import load_result
+    from bodydouble.reconstruct.splats.result import load_result
 
     if not (folder / AVATAR).exists():
         raise InputError(f"{folder} holds no {AVATAR} yet. Finish the run first: bodydouble create ... --resume.")
@@ -130,5 +143,6 @@ def _provenance(run: Run, capture: Capture, config: CreateConfig) -> dict[str, s
         "method": config.method,
         "body": config.body,
         "preset": config.preset,
+        "recipe": config.recipe,
         "seed": str(config.seed),
     }

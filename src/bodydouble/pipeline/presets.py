@@ -9,6 +9,7 @@ from bodydouble.core.errors import ConfigError
 from bodydouble.fit.track import FitConfig
 from bodydouble.perceive.observe import PerceiveConfig
 from bodydouble.reconstruct.splats.config import SplatsConfig
+from bodydouble.reconstruct.splats.recipes import Recipe
 
 Device = Literal["auto", "cpu", "cuda"]
 PresetName = Literal["draft", "standard", "fine"]
@@ -24,6 +25,8 @@ class CreateConfig:
     fit: FitConfig
     splats: SplatsConfig
     method: Literal["splats"] = "splats"
+    recipe: Recipe = "default"
+    """How splats are trained."""
     body: Literal["anny"] = "anny"
     device: Device = "auto"
     seed: int = 0
@@ -75,6 +78,7 @@ def with_choices(
     seed: int = 0,
     device: Device = "auto",
     threads: int = 0,
+    recipe: Recipe = "default",
 ) -> CreateConfig:
     """A preset with what the user chose.
 
@@ -102,4 +106,5 @@ def with_choices(
         seed=seed,
         device=device,
         threads=threads,
+        recipe=recipe,
     )

@@ -19,6 +19,8 @@ REPORT_SCHEMA_VERSION = 1
 EMBED_VIDEO_BELOW_BYTES = 3_000_000
 """A larger turntable is linked beside the page instead of being put into it."""
 _TEMPLATE = Path(__file__).with_name("report_template.html")
+from bodydouble.pipeline.report_training import density_json, density_rows
+
 _STAGES = ("perceive", "fit", "reconstruct", "evaluate", "report")
 _STAGE_WORDS = {
     "perceive": "Find the person",
@@ -117,6 +119,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
             "never_seen": [r.name for r in data.regions if r.seen_share < UNSEEN_BELOW],
         },
         "truth": {name: null_for_nan(value) for name, value in data.truth.items()},
+        "density": density_json(data.training),
         "warnings": [asdict(w) for w in data.warnings],
         "provenance": dict(data.provenance),
     }
@@ -144,6 +147,7 @@ def report_html(data: ReportData) -> str:
         psnr_chart=_psnr_chart(heldout),
         fit_chart=_fit_chart(data),
         stages=_stage_bars(data.seconds),
+        density=density_rows(data.training),
         turntable_src=_turntable_src(data.turntable),
         file_name=Path(data.video.path).name,
         seen_from=UNSEEN_BELOW,

@@ -25,6 +25,7 @@ from bodydouble.pipeline.report_data import (
     RegionCoverage,
     ReportData,
     StageSeconds,
+    TrainingStory,
     limb_qualities,
 )
 from bodydouble.render.mesh import rasterize_mesh
@@ -55,6 +56,7 @@ def collect_report(
     turntable: Path | None = None,
     truth: Mapping[str, float] | None = None,
     provenance: Mapping[str, str] | None = None,
+    training: TrainingStory | None = None,
 ) -> ReportData:
     """Everything a report shows.
 
@@ -70,6 +72,7 @@ def collect_report(
         turntable: turntable.mp4, if it was made.
         truth: Scores against known truth, for synthetic performers.
         provenance: What to say about where this comes from, in words.
+        training: What training says about itself.
     """
     observations = capture.observations()
     coverage = body_coverage(capture, body, track)
@@ -114,6 +117,7 @@ def collect_report(
         turntable=turntable,
         truth=dict(truth or {}),
         provenance=dict(provenance or {}),
+        training=training,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bodydouble.capture.values import BodyTrack, VideoInfo
-from bodydouble.core.events import Warned
+from bodydouble.core.events import Densified, Warned
 from bodydouble.evaluate.results import HeldoutResult
 
 _NAN = float("nan")
@@ -73,6 +73,18 @@ class FrameQuality:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingStory:
+    """What training says about itself."""
+
+    parts: tuple[str, ...] = ()
+    """Groups of the body's parts."""
+    events: tuple[Densified, ...] = ()
+    """Of density control, in order; each tells of every group."""
+    doubts: tuple[Picture, ...] = ()
+    """Training frames as rendered, beside the noise that is believed of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """Everything `report.html` and `report.json` say."""
 
@@ -107,6 +119,7 @@ class ReportData:
     truth: Mapping[str, float] = field(default_factory=dict)
     """Scores against known truth, for synthetic performers: name (with unit) -> value."""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    training: TrainingStory | None = None
 
 
 def limb_qualities(track: BodyTrack, person_height_px: float) -> tuple[LimbQuality, ...]:

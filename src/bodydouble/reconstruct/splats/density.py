@@ -84,7 +84,8 @@ def concatenate(a: SplatState, b: SplatState) -> SplatState:
 
 def group_rules(config: DensityConfig) -> tuple[PartRule, ...]:
     """The rules in the order of `GROUPS`."""
-    return tuple(getattr(config, group) for group in GROUPS)
+    rules = {"body": config.body, "head": config.head, "face": config.face, "hands": config.hands, "feet": config.feet}
+    return tuple(rules[group] for group in GROUPS)
 
 
 def group_thresholds(

@@ -122,7 +122,7 @@ class PoseCorrection:
     def __init__(self, bones: Sequence[Sequence[int]], seed: int) -> None:
         self.bones = [torch.tensor(list(part), dtype=torch.long) for part in bones]
         self.learners = [
-            Learner(partial(PoseNet, 3 * len(part)), seed, f"pose {name}")
+            Learner(partial(PoseNet, 3 * max(len(part), 1)), seed, f"pose {name}")
             for part, name in zip(self.bones, self.PARTS, strict=True)
         ]
 
@@ -141,6 +141,6 @@ class PoseCorrection:
 
     def step(self, rate: float, details_share: float) -> None:
         """One update; hands and face at a share of the body's rate."""
-        for name, learner in zip(self.PARTS, self.learners, strict=True):
-            if learner.parameters.numel():
+        for part, name, learner in zip(self.bones, self.PARTS, self.learners, strict=True):
+            if len(part):
                 learner.step(rate if name == "body" else rate * details_share)

@@ -27,12 +27,13 @@ class Neighbours(TensorStruct):
 
 
 def find_neighbours(state: SplatState) -> Neighbours:
-    """The nearest other splat of each."""
+    """The nearest other splat of each, by where they were born: training does not change who that is."""
     from scipy.spatial import cKDTree
 
-    places = state.means.numpy()
+    places, own = state.anchors.numpy(), torch.arange(len(state.anchors))
     _, index = cKDTree(places).query(places, k=2, workers=-1)
-    other = torch.from_numpy(index[:, 1]).long().clamp_max(len(places) - 1)
+    first, second = torch.from_numpy(index).long().clamp_max(len(places) - 1).unbind(1)
+    other = torch.where(second == own, first, second)  # twins share their birthplace, in any order
     return Neighbours(other=other, shared=(state.joints == state.joints[other]).float())
 
 
