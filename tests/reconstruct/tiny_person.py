@@ -26,8 +26,8 @@ def film_person(folder: Path) -> Capture:
     colors = 0.5 + 0.4 * torch.sin(9.0 * rest + torch.tensor([0.0, 2.0, 4.0]))
     rotvecs = body.relaxed_rotvecs.detach().clone().expand(FRAMES, -1, 3).clone()
     rotvecs[:, 0, 1] = torch.linspace(-0.3, 0.6, FRAMES)
-    translation = torch.tensor([0.0, -0.95, -2.4]).expand(FRAMES, 3).clone()
-    translation -= shaped.joints_rest[0].detach() * torch.tensor([1.0, 0.0, 1.0])
+    middle = 0.5 * (rest.amin(0) + rest.amax(0))
+    translation = (torch.tensor([0.0, 0.0, -2.6]) - middle).expand(FRAMES, 3).clone()
     camera = video_camera(WIDTH, HEIGHT, FOCAL)
     video, masks = folder / "person.mp4", []
     with VideoWriter(video, FPS, WIDTH, HEIGHT, crf=1) as out:
