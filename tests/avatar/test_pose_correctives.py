@@ -51,6 +51,7 @@ def corrected_avatar(seed: int = 0, coeffs: int = 3, nodes: int = 7) -> Avatar:
         feature_mean=0.1 * normal(features),
         lowest=-1.0 - normal(coeffs).abs(),
         highest=1.0 + normal(coeffs).abs(),
+        reach=torch.tensor(2.0),
         spread=normal(coeffs).abs(),
         nodes_rest_m=normal(nodes, 3),
         offsets_m=0.01 * normal(coeffs, nodes, 3),
@@ -119,6 +120,7 @@ def test_no_pose_leaves_the_range_of_training(seed: int, size: float) -> None:
     basis = avatar.splats.correctives.basis
     coefficients = pose_coefficients(basis, rotations(avatar, random_pose(avatar, size, seed)), avatar.rig.bone_parents)
     assert bool((coefficients >= basis.lowest).all()) and bool((coefficients <= basis.highest).all())
+    assert float(coefficients.norm()) <= 2.0 + 1e-5
 
 
 def test_offsets_and_shades_are_the_blend_of_the_nodes() -> None:
@@ -237,6 +239,8 @@ def _edited(path: Path, edit) -> None:
         ("featureMap", 10_000, "featureMap"),
         ("offsets", 0, "must hold"),
         ("nodes", None, "nodes"),
+        ("reach", -1.0, "reach"),
+        ("reach", "far", "reach"),
         ("highest", {}, "highest"),
     ],
 )

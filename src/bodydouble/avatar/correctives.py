@@ -74,7 +74,8 @@ def pose_coefficients(
     """The coefficients that a pose asks for, kept within the range met in training. Arguments as in `pose_features`."""
     features = pose_features(R_world_rest, bone_parents, basis.turn_bones, basis.up_bones)
     coefficients = (features - basis.feature_mean) @ basis.feature_map.transpose(0, 1)
-    return torch.minimum(torch.maximum(coefficients, basis.lowest), basis.highest)
+    within = torch.minimum(torch.maximum(coefficients, basis.lowest), basis.highest)
+    return within * (basis.reach / within.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp(max=1.0)
 
 
 def corrections(

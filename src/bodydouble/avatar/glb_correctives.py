@@ -20,6 +20,8 @@ MAX_COEFFICIENTS = 64
 MAX_NODES = 16384
 MAX_OFFSET_M = 10.0
 """Offsets for a coefficient at the end of its range, and shades, are refused beyond this: nobody's clothes."""
+_ANY_REACH = 1e5
+"""Of a file that says nothing: the range of each coefficient bounds them alone."""
 _VECTORS = ("feature_mean", "lowest", "highest", "spread")
 
 
@@ -49,6 +51,8 @@ def check_basis(basis: CorrectiveBasis, bones: int) -> None:
             raise ShapeError(f"save_avatar: correctives.{name} holds values that are not finite.")
     if bool((basis.lowest > basis.highest).any()) or bool((basis.spread < 0).any()):
         raise ShapeError("save_avatar: correctives need lowest <= highest, and spread of 0 or more.")
+    if not 0.0 <= float(basis.reach) < 1e6:
+        raise ShapeError(f"save_avatar: correctives.reach must be a number of 0 or more, got {float(basis.reach):g}.")
     if _reach(basis) > MAX_OFFSET_M:
         raise ShapeError(f"save_avatar: correctives move or shade by {_reach(basis):.3g}; at most {MAX_OFFSET_M:g}.")
 
@@ -78,6 +82,7 @@ def basis_extension(buffer: BufferBuilder, basis: CorrectiveBasis) -> dict[str, 
         "lowest": add(basis.lowest),
         "highest": add(basis.highest),
         "spread": add(basis.spread),
+        "reach": float(basis.reach),
         "nodes": add_vectors(basis.nodes_rest_m),
         "offsets": add_vectors(basis.offsets_m),
         "shades": add(basis.shades),
@@ -119,6 +124,9 @@ def read_basis(file: GlbFile, bone_of_joint: np.ndarray) -> CorrectiveBasis | No
     turns, ups = _bones(file, about, "turnJoints", bone_of_joint), _bones(file, about, "upJoints", bone_of_joint)
     features = 3 * (len(turns) + len(ups))
     lowest = read("lowest", 1)
+    reach = float(file.numbers([about.get("reach", _ANY_REACH)], 1, f"'reach' of {CORRECTIVES_EXTENSION}")[0])
+    if reach < 0.0:
+        file.fail(f"'reach' of {CORRECTIVES_EXTENSION} must not be negative, found {reach:g}")
     nodes = read("nodes", 3)
     coeffs = len(lowest)
     if not (coeffs <= MAX_COEFFICIENTS and len(nodes) <= MAX_NODES and features):
@@ -138,6 +146,7 @@ def read_basis(file: GlbFile, bone_of_joint: np.ndarray) -> CorrectiveBasis | No
         lowest=tensor(lowest, coeffs),
         highest=tensor(read("highest", 1, coeffs), coeffs),
         spread=tensor(read("spread", 1, coeffs), coeffs),
+        reach=torch.tensor(reach),
         nodes_rest_m=torch.from_numpy(nodes),
         offsets_m=tensor(read("offsets", 3, coeffs * len(nodes)), coeffs, len(nodes), 3),
         shades=tensor(read("shades", 1, coeffs * len(nodes)), coeffs, len(nodes)),

@@ -48,6 +48,9 @@ class CorrectiveBasis(TensorStruct):
     lowest: Float[Tensor, " coeffs"]
     """Range met in training; coefficients of any other pose are kept within."""
     highest: Float[Tensor, " coeffs"]
+    reach: Float[Tensor, ""]
+    """The coefficients of a pose together, as a vector, are no longer than this: each alone may be usual, and all at once
+    what no training frame showed."""
     spread: Float[Tensor, " coeffs"]
     """Standard deviation, over the training frames, of what the pose does not explain of each coefficient."""
     nodes_rest_m: Float[Tensor, "nodes 3"]

@@ -49,6 +49,8 @@ class HeldoutProtocol:
              "after it, interpolated in time; the frame's own pixels are not used.",),
             ("psnr_box_registered: the interpolated pose is then registered to the frame itself with the avatar frozen.",
              "Compare it only with figures that fit test poses too.",),
+            ("Colours are the avatar's own: a frame's exposure is never fitted, not even where training learnt that the",
+             "camera's exposure drifts.",),
             ("Truth is frame x soft mask on black. The prediction is rendered on black and never masked by the truth.",
              "Both are sRGB in [0, 1]; the peak is 1.",),
             (f"Box figures: the box of the mask (> {edge}), {growth}, clipped to the frame. The square around it, padded",

@@ -10,7 +10,11 @@ from bodydouble.avatar.values import Correctives, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.reconstruct.splats.correctives import CorrectiveConfig, CorrectiveTraining
 from bodydouble.reconstruct.splats.exposure import ExposureConfig, ExposureTraining, exposure_drift
-from bodydouble.reconstruct.splats.frames import TrainingFrames
+from bodydouble.reconstruct.splats.frames import Target, TrainingFrames
+from bodydouble.render.protocol import RenderedSplats
+
+_SURE = 0.95
+"""Mask and render above this show the person and nothing of what is behind."""
 
 
 class FrameAppearance:
@@ -56,14 +60,18 @@ class FrameAppearance:
             return means, shade
         return means, gain.expand(len(means), 3) if shade is None else shade * gain
 
+    def observe(self, place: int, image: RenderedSplats, target: Target) -> None:
+        """Let the exposure learn from a render of training frame `place`."""
+        if self.exposure.gains is not None:
+            self.exposure.observe(place, image.rgb, target.rgb, (image.alpha > _SURE) & (target.mask > _SURE))
+
     def penalty(self) -> Tensor:
         """Regularisers of the last `apply`."""
-        return self.correctives.penalty() + self.exposure.penalty()
+        return self.correctives.penalty()
 
     def step(self, place: int, decay: float) -> None:
         """One update after the backward pass; `decay` multiplies every rate."""
         self.correctives.step(place, decay)
-        self.exposure.step(place, decay)
 
     def baked(
         self, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"], rotvecs: Float[Tensor, "frames bones 3"]

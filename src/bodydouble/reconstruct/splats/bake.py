@@ -13,9 +13,11 @@ from bodydouble import __version__
 from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.reconstruct.splats.posing import baked_weights
+from bodydouble.reconstruct.splats.prior import fill_unseen
 from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
 
-_SEEN_ENOUGH = 0.05
+_FLOATER = 0.1
+"""A splat of which the masks support less than this share is none of the person."""
 _MORPH_FLOOR_M = 1e-4
 
 
@@ -72,6 +74,7 @@ def splat_action_deltas(
 def bake(
     state: SplatState,
     seen: Float[Tensor, " n"],
+    supported: Float[Tensor, " n"],
     body: BodyModel,
     shape: Float[Tensor, " shape"],
     source_sha256: str,
@@ -82,32 +85,33 @@ def bake(
     Args:
         state: Trained splats.
         seen: In [0, 1], how much the video ever showed of each splat.
+        supported: In [0, 1], which share of what it showed lies inside the masks.
         body: The body they ride on.
         shape: Its fitted shape.
         source_sha256: Of the video, for the provenance.
         correctives: Of these splats and of the body's mesh, if there are any.
     """
     of_splats, of_mesh = correctives or (None, None)
-    opacities = torch.sigmoid(state.logit_opacities)
-    keep = torch.nonzero(opacities > 0.02)[:, 0]
-    state, opacities, seen = state.map(lambda t: t[keep]), opacities[keep], seen[keep]
+    shaped = body.with_shape(shape)
+    vertices_rest = shaped.vertices_rest.detach()
+    keep = torch.nonzero((torch.sigmoid(state.logit_opacities) > 0.02) & (supported > _FLOATER))[:, 0]
+    state, seen = state.map(lambda t: t[keep]), seen[keep]
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
-    trust = (seen / _SEEN_ENOUGH).clamp(max=1.0)
-    colors = spread_colors(sh_to_color(state.sh), trust, state.means)
+    state = fill_unseen(state, seen, body, vertices_rest)
+    opacities, colors = torch.sigmoid(state.logit_opacities), sh_to_color(state.sh)
     splats = Splats(
         means_rest_m=state.means,
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
         scales_m=state.log_scales.exp(),
         opacities=opacities,
-        sh=torch.cat([color_to_sh(colors), state.sh_rest * trust[:, None, None]], dim=1),
+        sh=torch.cat([color_to_sh(colors), state.sh_rest], dim=1),
         joints=state.joints,
         weights=baked_weights(state),
         seen=seen,
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
         correctives=of_splats,
     )
-    shaped = body.with_shape(shape)
     rig = Rig(
         bone_names=body.bone_names,
         bone_parents=body.bone_parents,
@@ -116,9 +120,7 @@ def bake(
     )
     return Avatar(
         rig=rig,
-        mesh=_colored_mesh(body, shaped.vertices_rest.detach(), state.means, colors, opacities * trust).replace(
-            correctives=of_mesh
-        ),
+        mesh=_colored_mesh(body, vertices_rest, state.means, colors, opacities).replace(correctives=of_mesh),
         splats=splats,
         provenance=Provenance(
             generator=f"bodydouble {__version__}",

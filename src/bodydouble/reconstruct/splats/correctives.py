@@ -27,6 +27,8 @@ _STILL_PARTS = ("face", "left_hand", "right_hand", "eyes", "mouth")
 """Here offsets would compete with fingers and facial actions; shades are learnt everywhere."""
 _LEAST_STD = 0.02
 """Pose components that vary less than this (in features: sines of half angles) are noise."""
+_USUAL = 0.95
+"""Share of the training frames whose coefficients are shorter than what is allowed in use."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ class CorrectiveTraining:
             feature_mean=values["feature_mean"],
             lowest=posed.amin(0),
             highest=posed.amax(0),
+            reach=posed.norm(dim=1).quantile(_USUAL),
             spread=(values["latents"] ** 2).mean(0).sqrt(),
             nodes_rest_m=self._vertices_rest[surface.vertices],
             offsets_m=patterns[..., :3].contiguous(),

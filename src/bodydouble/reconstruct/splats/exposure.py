@@ -6,15 +6,21 @@ a gain that is free for no reason would swallow the shading that poses should ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bodydouble.capture.crops import PersonCrop
+
+_DARK = 0.02
+"""Added to both means: what is nearly black says little about gain."""
+_LARGEST_STEP = 0.5
+"""Of a logarithm: a frame that is further off is rather misplaced."""
+_FEWEST_PIXELS = 64
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,10 @@ class ExposureConfig:
     """Share of the run from which on they are learnt."""
     least_drift: float = 0.03
     """Standard deviation of the logarithmic brightness, common to person and surroundings, from which gains are learnt."""
-    rate: float = 0.02
-    """Adam step on the logarithms."""
-    weight: float = 2e-3
-    """Of the mean squared logarithm: gains stay near 1."""
+    rate: float = 0.5
+    """Share of the way to the gain that the frame asks for, each time it is looked at."""
+    shrink: float = 0.02
+    """Share of the logarithm that is taken back each time: gains stay near 1."""
 
 
 def exposure_drift(crops: Sequence[PersonCrop], times_s: np.ndarray, window_s: float = 0.5) -> float:
@@ -68,52 +74,52 @@ class ExposureTraining:
 
     def __init__(self, config: ExposureConfig) -> None:
         self.config = config
-        self._values: dict[str, Tensor] = {}
-        self._leaf: Tensor | None = None
+        self._log_gains: Tensor | None = None
 
     def begin(self, num_frames: int) -> None:
         """Start with gains of 1."""
-        zeros = torch.zeros(num_frames, 3)
-        self._values = {
-            "log_gains": zeros, "first": zeros.clone(), "second": zeros.clone(),
-            "visits": torch.zeros(num_frames, dtype=torch.long),
-        }  # fmt: skip
+        self._log_gains = torch.zeros(num_frames, 3)
 
     @property
     def gains(self) -> Float[Tensor, "frames 3"] | None:
         """Gain of each training frame, none where they are not learnt."""
-        return self._values["log_gains"].exp() if self._values else None
+        return None if self._log_gains is None else self._log_gains.exp()
 
     def apply(self, place: int) -> Float[Tensor, "1 3"] | None:
         """How bright the camera of training frame `place` records each channel; none before `begin`."""
-        if not self._values:
-            return None
-        self._leaf = self._values["log_gains"][place].detach().clone().requires_grad_(torch.is_grad_enabled())
-        return self._leaf.exp()[None]
+        return None if self._log_gains is None else self._log_gains[place].exp()[None]
 
-    def penalty(self) -> Tensor:
-        """What a gain far from 1 costs; for the last call of `apply`."""
-        return torch.zeros(()) if self._leaf is None else self.config.weight * (self._leaf**2).mean()
+    def observe(
+        self,
+        place: int,
+        rendered: Float[Tensor, "height width 3"],
+        frame: Float[Tensor, "height width 3"],
+        person: Bool[Tensor, "height width"],
+    ) -> None:
+        """Move a frame's gains towards what makes the render as bright as the frame.
 
-    def step(self, place: int, decay: float) -> None:
-        """Adam on the gains of one frame, which counts its own visits; their mean over the frames stays 1."""
-        leaf, self._leaf = self._leaf, None
-        if leaf is None or leaf.grad is None:
+        Means over the person are compared, which hardly feel what is misplaced by a few pixels. The mean over the
+        training frames stays 1: the avatar's own colour is theirs.
+
+        Args:
+            place: Of the training frame.
+            rendered: With the gains so far.
+            frame: What should have come out.
+            person: Pixels that both show the person for sure.
+        """
+        if self._log_gains is None or int(person.sum()) < _FEWEST_PIXELS:
             return
-        values = self._values
-        values["visits"][place] += 1
-        n = int(values["visits"][place])
-        first, second = values["first"][place], values["second"][place]
-        first.mul_(0.9).add_(leaf.grad, alpha=0.1)
-        second.mul_(0.99).addcmul_(leaf.grad, leaf.grad, value=0.01)
-        scale = (second / (1.0 - 0.99**n)).sqrt() + 1e-12
-        values["log_gains"][place] -= self.config.rate * decay * first / (1.0 - 0.9**n) / scale
-        values["log_gains"] -= values["log_gains"].mean(0)
+        ours, wanted = rendered.detach()[person].mean(0), frame[person].mean(0)
+        step = ((wanted + _DARK) / (ours + _DARK)).log().clamp(-_LARGEST_STEP, _LARGEST_STEP)
+        self._log_gains[place] += self.config.rate * step
+        self._log_gains[place] *= 1.0 - self.config.shrink
+        self._log_gains -= self._log_gains.mean(0)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs; empty before `begin`."""
-        return {f"exposure.{name}": value for name, value in self._values.items()}
+        return {} if self._log_gains is None else {"exposure.log_gains": self._log_gains}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """What `tensors` gave."""
-        self._values = {k.removeprefix("exposure."): v for k, v in tensors.items() if k.startswith("exposure.")}
+        found = tensors.get("exposure.log_gains")
+        self._log_gains = None if found is None else found.clone()

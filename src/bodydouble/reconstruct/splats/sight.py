@@ -43,10 +43,15 @@ def observed_colors(
 
 def seen_shares(
     state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer, max_views: int = 40
-) -> Float[Tensor, " n"]:
-    """How much the training frames show of each splat: its blending weight summed over pixels, against its own area
-    in the image, best view counting. In [0, 1]."""
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """How much the training frames show of each splat, and how much of that the masks support.
+
+    Returns:
+        Its blending weight summed over pixels of the mask, against its own area in the image, best view counting, in
+        [0, 1]; and of all its weight in all looked-at frames the share inside the masks, 1 where it has none.
+    """
     best = torch.zeros(len(state.means))
+    total = torch.zeros(len(state.means), 2)
     for place in range(0, len(frames), max(1, len(frames) // max_views)):
         crop = frames.half[place]
         fields = {name: getattr(state, name) for name in LEARNT}
@@ -54,15 +59,19 @@ def seen_shares(
         fields["sh"] = torch.zeros_like(fields["sh"]).requires_grad_()
         cloud = cloud_at(fields, place)
         image = rasterizer(cloud, crop.camera)
-        inside = torch.from_numpy(crop.mask).float()[..., None] / 255.0
-        (image.rgb * inside).sum().backward()
+        inside = torch.from_numpy(crop.mask).float() / 255.0
+        # One colour channel counts pixels inside the mask, another those outside.
+        (image.rgb[..., 0] * inside + image.rgb[..., 1] * (1.0 - inside)).sum().backward()
         assert fields["sh"].grad is not None
-        pixels = fields["sh"].grad[:, 0, 0] / SH_C0
+        pixels = fields["sh"].grad[:, 0, :2] / SH_C0
         depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
         two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
         area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + 0.3).sqrt().prod(1)
-        best = torch.maximum(best, pixels / area.clamp_min(1e-3))
-    return best.clamp(0.0, 1.0)
+        best = torch.maximum(best, pixels[:, 0] / area.clamp_min(1e-3))
+        total += pixels.clamp_min(0.0)
+    weight = total.sum(1)
+    supported = torch.where(weight > 0.1, total[:, 0] / weight.clamp_min(1e-6), torch.ones(()))
+    return best.clamp(0.0, 1.0), supported
 
 
 def visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> Float[Tensor, " n"]:

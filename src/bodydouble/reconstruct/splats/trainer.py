@@ -168,6 +168,7 @@ class Trainer:
         cloud = self._pose_cloud(fields, rotvecs, translation, place)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, background)
+        self.appearance.observe(place, image, target)
         pixel_weights, judged = self._pixel_weights(image, target)
         loss, terms = image_loss(image, target, config.loss, pixel_weights)
         loss = loss + splat_loss(
@@ -296,9 +297,9 @@ class Trainer:
 
     def avatar(self) -> Avatar:
         """The baked result."""
-        seen = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
+        seen, supported = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
         correctives = self.appearance.baked(self.state.faces, self.state.barycentric, self.rotvecs)
-        return bake(self.state, seen, self.body, self.track.shape, self.capture.info.sha256, correctives)
+        return bake(self.state, seen, supported, self.body, self.track.shape, self.capture.info.sha256, correctives)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,159 @@
+"""What nobody filmed: the back of one who never turned, the far arm. Guessed from what was filmed, along the surface.
+
+Every property that needs a guess (colour, distance from the body, opacity, size) is a field on the body's mesh. Trusted
+splats are its data; where there are none, those of the other side of the body step in (people and their clothes are
+nearly symmetric), less trusted; the rest is filled in by the smoothest surface between them: one sparse linear system,
+
+    (L + diag(w + m)) x = w d + m d_mirrored,
+
+L the cotangent Laplacian, w and m the weights of a vertex's own and its mirror image's data (harmonic inpainting).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bodydouble.body.protocol import BodyModel
+from bodydouble.reconstruct.splats.seed import SplatState
+
+_UNSURE, _SURE = 0.08, 0.35
+"""Shares of a splat that the video showed: below the first it is a guess, above the second it is itself."""
+_DATA = 20.0
+"""Weight of a vertex full of data against its edges in the Laplacian."""
+_MIRROR = 0.15
+"""Weight of the other side's data against a vertex's own."""
+_FARTHEST_M = (-0.02, 0.08)
+"""How deep under the body and how far above it a guessed splat may lie."""
+_GROWTH = 1.5
+"""A guessed splat is larger than those around by this factor at most."""
+
+
+def trust_of(seen: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """How far each splat is itself, 1, and how far a guess, 0; smooth in how much the video showed of it."""
+    t = ((seen - _UNSURE) / (_SURE - _UNSURE)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def mirror_vertices(vertices_rest: Float[Tensor, "verts 3"]) -> Int[Tensor, " verts"]:
+    """For each vertex the one nearest to its mirror image at the body's middle plane, x = 0."""
+    from scipy.spatial import cKDTree
+
+    places = vertices_rest.double().numpy()
+    _, index = cKDTree(places).query(places * np.array([-1.0, 1.0, 1.0]))
+    return torch.from_numpy(index)
+
+
+def fill_fields(
+    data: Float[Tensor, "verts channels"],
+    weight: Float[Tensor, " verts"],
+    vertices_rest: Float[Tensor, "verts 3"],
+    faces: Int[Tensor, "faces 3"],
+) -> Float[Tensor, "verts channels"]:
+    """Fields over the whole surface that keep to the data and are as smooth as can be elsewhere.
+
+    Args:
+        data: Value at each vertex; anything where the weight is 0.
+        weight: In [0, 1], how far to believe it.
+        vertices_rest: Of a closed mesh whose left and right are mirror images, metres.
+        faces: Its triangles.
+    Returns:
+        The fields. A piece of the mesh without any data gets the mean of all data.
+    """
+    from scipy.sparse import diags
+    from scipy.sparse.linalg import splu
+
+    mirror = mirror_vertices(vertices_rest)
+    own = _DATA * weight.double()
+    other = _DATA * _MIRROR * weight.double()[mirror] * (1.0 - weight.double())
+    mean = (data.double() * weight[:, None]).sum(0) / weight.sum().clamp_min(1e-9)
+    hold = 1e-6  # decides only where nothing else does
+    right = own[:, None] * data.double() + other[:, None] * data.double()[mirror] + hold * mean
+    system = cotangent_laplacian(vertices_rest, faces) + diags((own + other + hold).numpy())
+    return torch.from_numpy(splu(system.tocsc()).solve(right.numpy())).to(data.dtype)
+
+
+def cotangent_laplacian(vertices_rest: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]):
+    """The cotangent Laplacian (Pinkall & Polthier, 1993) as a scipy CSR matrix: symmetric, rows sum to 0, no edge weight
+    is negative (obtuse corners would make maxima where there are no data)."""
+    from scipy.sparse import coo_matrix, diags
+
+    places, triangles = vertices_rest.double().numpy(), faces.long().numpy()
+    rows, columns, values = [], [], []
+    for corner in range(3):
+        a, b, c = (triangles[:, (corner + k) % 3] for k in range(3))
+        u, v = places[b] - places[a], places[c] - places[a]
+        area = np.linalg.norm(np.cross(u, v), axis=1)
+        cotangent = 0.5 * (u * v).sum(1) / np.maximum(area, 1e-12)
+        rows += [b, c]
+        columns += [c, b]
+        values += [cotangent, cotangent]
+    count = len(places)
+    index = (np.concatenate(rows), np.concatenate(columns))
+    edges = coo_matrix((np.concatenate(values), index), shape=(count, count)).tocsr()
+    edges.data = edges.data.clip(1e-3, 20.0)
+    edges = (edges + edges.T) * 0.5
+    return diags(np.asarray(edges.sum(1)).reshape(-1)) - edges
+
+
+def fill_unseen(
+    state: SplatState, seen: Float[Tensor, " n"], body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]
+) -> SplatState:
+    """Splats in which those that the video hardly showed are guessed from the others.
+
+    Args:
+        state: Trained splats.
+        seen: In [0, 1], how much the video ever showed of each.
+        body: The body they ride on.
+        vertices_rest: Its fitted shape in the rest pose, metres.
+    Returns:
+        The splats with colours, distance from the body, opacities and sizes filled in, in proportion to how little was
+        seen of them.
+    """
+    trust = trust_of(seen)
+    corners = body.faces.long()[state.faces]
+    normal = torch.nn.functional.normalize(_vertex_normals(vertices_rest, body.faces.long())[corners].mean(1), dim=1)
+    born = (vertices_rest[corners] * state.barycentric[..., None]).sum(1)
+    height = ((state.means - born) * normal).sum(1)
+    largest = state.log_scales.amax(1)
+    values = torch.cat(
+        [state.sh[:, 0], height[:, None], state.logit_opacities.clamp(-4.0, 4.0)[:, None], largest[:, None]], dim=1
+    )
+    data, weight = _on_vertices(values, trust * torch.sigmoid(state.logit_opacities), corners, state.barycentric, body)
+    fields = fill_fields(data, weight, vertices_rest, body.faces)
+    here = (fields[corners] * state.barycentric[..., None]).sum(1)
+    doubt = 1.0 - trust
+    lift = (here[:, 3].clamp(*_FARTHEST_M) - height) * doubt
+    shrink = (here[:, 5] + float(np.log(_GROWTH)) - largest).clamp(max=0.0) * doubt
+    return state.replace(
+        sh=state.sh + doubt[:, None, None] * (here[:, None, :3] - state.sh),
+        sh_rest=state.sh_rest * trust[:, None, None],
+        means=state.means + lift[:, None] * normal,
+        logit_opacities=state.logit_opacities + doubt * (here[:, 4] - state.logit_opacities).clamp_min(0.0),
+        log_scales=state.log_scales + shrink[:, None],
+    )
+
+
+def _on_vertices(
+    values: Float[Tensor, "n channels"],
+    weights: Float[Tensor, " n"],
+    corners: Int[Tensor, "n 3"],
+    barycentric: Float[Tensor, "n 3"],
+    body: BodyModel,
+) -> tuple[Float[Tensor, "verts channels"], Float[Tensor, " verts"]]:
+    """Weighted mean of the splats around each vertex, and how much there is of them, in [0, 1]."""
+    count = len(body.vertex_parts)
+    share = (barycentric * weights[:, None]).reshape(-1)
+    index = corners.reshape(-1)
+    total = torch.zeros(count, values.shape[1]).index_add_(0, index, values.repeat_interleave(3, 0) * share[:, None])
+    mass = torch.zeros(count).index_add_(0, index, share)
+    return total / mass.clamp_min(1e-6)[:, None], (2.0 * mass).clamp(max=1.0)
+
+
+def _vertex_normals(vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
+    a, b, c = vertices[faces].unbind(1)
+    per_face = torch.linalg.cross(b - a, c - a)
+    summed = torch.zeros_like(vertices).index_add_(0, faces.reshape(-1), per_face.repeat_interleave(3, 0))
+    return torch.nn.functional.normalize(summed, dim=1)

@@ -1,0 +1,110 @@
+"""What nobody filmed: the Laplacian, filled fields, and guessed splats."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bodydouble.body.anny import load_anny
+from bodydouble.reconstruct.splats.prior import cotangent_laplacian, fill_fields, fill_unseen, mirror_vertices, trust_of
+from bodydouble.reconstruct.splats.seed import seed_splats
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def rest(body) -> torch.Tensor:
+    return body.with_shape(body.shape_default).vertices_rest.detach().float()
+
+
+def grid(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A flat square of n x n vertices, each cell of two right triangles."""
+    y, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
+    vertices = torch.stack([x.flatten() / n - 0.5 + 0.5 / n, y.flatten() / n, torch.zeros(n * n)], dim=1)
+    a = (y[:-1, :-1] * n + x[:-1, :-1]).flatten()
+    faces = torch.cat([torch.stack([a, a + 1, a + n], 1), torch.stack([a + 1, a + n + 1, a + n], 1)])
+    return vertices, faces
+
+
+def test_the_laplacian_is_that_of_the_five_point_star() -> None:
+    vertices, faces = grid(6)
+    laplacian = cotangent_laplacian(vertices, faces).toarray()
+    assert abs(laplacian - laplacian.T).max() < 1e-12 and abs(laplacian.sum(1)).max() < 1e-9
+    inner = 2 * 6 + 3
+    assert laplacian[inner, inner] == pytest.approx(4.0, abs=0.01)
+    assert [laplacian[inner, inner + d] for d in (-6, -1, 1, 6)] == pytest.approx([-1.0] * 4, abs=0.01)
+
+
+def test_between_two_edges_a_field_is_a_straight_line() -> None:
+    vertices, faces = grid(9)
+    weight = torch.zeros(81)
+    weight[:9], weight[72:] = 1.0, 1.0
+    data = torch.zeros(81, 1)
+    data[72:] = 1.0
+    filled = fill_fields(data, weight, vertices, faces)
+    expected = vertices[:, 1:2] / vertices[:, 1].max()
+    assert float((filled - expected).abs().max()) < 0.12  # data pull with a finite weight
+    assert float((filled[36:45] - 0.5).abs().max()) < 0.01
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_what_is_filled_in_lies_between_the_data(body, rest, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.rand(len(rest), 2, generator=generator)
+    weight = (torch.rand(len(rest), generator=generator) * (rest[:, 2] > 0.05)).clamp(max=1.0)
+    filled = fill_fields(data, weight, rest, body.faces)
+    known = data[weight > 0]
+    assert bool((filled >= known.amin(0) - 1e-4).all()) and bool((filled <= known.amax(0) + 1e-4).all())
+
+
+def test_mirroring_is_its_own_inverse(rest) -> None:
+    mirror = mirror_vertices(rest)
+    assert torch.equal(mirror[mirror], torch.arange(len(rest)))
+    torch.testing.assert_close(rest[mirror], rest * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-4, rtol=0.0)
+
+
+def test_a_seen_left_arm_tells_the_right_one(body, rest) -> None:
+    stripes = torch.sin(40.0 * rest[:, :1].abs())
+    weight = (rest[:, 0] > 0.0).float()
+    filled = fill_fields(stripes * weight[:, None], weight, rest, body.faces)
+    skin = torch.tensor([name not in ("mouth", "eyes") for name in body.part_names])[body.vertex_parts.long()]
+    right = skin & (rest[:, 0] < -0.2)
+    assert float((filled - stripes)[right].abs().mean()) < 0.15 * float(stripes[right].abs().mean())
+    blind = fill_fields(stripes * weight[:, None], torch.zeros(len(rest)), rest, body.faces)
+    assert float((blind - stripes)[right].abs().mean()) > 0.5 * float(stripes[right].abs().mean())
+
+
+@settings(max_examples=20, deadline=None)
+@given(a=st.floats(0.0, 1.0, width=32), b=st.floats(0.0, 1.0, width=32))
+def test_more_seen_is_more_trusted(a: float, b: float) -> None:
+    low, high = trust_of(torch.tensor(sorted((a, b)))).tolist()
+    assert 0.0 <= low <= high <= 1.0
+    assert trust_of(torch.tensor([0.0, 1.0])).tolist() == [0.0, 1.0]
+
+
+def test_seen_splats_stay_and_unseen_ones_are_dressed(body, rest) -> None:
+    state = seed_splats(body, rest, 4000, 0)
+    front = state.means[:, 2] > rest[:, 2].median()
+    normal_z = torch.where(front, 1.0, -1.0)
+    clothes = torch.tensor([0.8, -0.5, 0.3])
+    means = state.means.clone()
+    means[front, 2] += 0.03  # clothes that stand off by 3 cm, seen from the front only
+    sh = torch.where(front[:, None, None], clothes, torch.randn(4000, 1, 3, generator=torch.Generator().manual_seed(0)))
+    scales = state.log_scales + torch.where(front, 0.0, math.log(6.0))[:, None]
+    state = state.replace(means=means, sh=sh, log_scales=scales)
+    filled = fill_unseen(state, front.float(), body, rest)
+    assert torch.equal(filled.means[front], means[front]) and torch.equal(filled.sh[front], sh[front])
+    assert float((filled.sh[~front] - clothes).abs().max()) < 0.02
+    moved = (filled.means - means)[~front]
+    assert float(moved.norm(dim=1).median()) > 0.005 and float(moved.norm(dim=1).max()) <= 0.08 + 1e-6
+    back = ~front & (state.means[:, 2] < -0.05)
+    assert float((moved[:, 2] * normal_z[~front])[back[~front]].median()) > 0.005  # outwards
+    assert float(filled.log_scales[~front].amax()) < float(scales[~front].amax())
