@@ -242,8 +242,9 @@ class EvaTrainer:
 
     def avatar(self) -> Avatar:
         """The baked result."""
-        seen = seen_shares(self.state, self.frames, self._cloud, self.rasterizer)
-        return bake(self.state, seen, self.body, self.track.shape, self.capture.info.sha256)
+        seen, _ = seen_shares(self.state, self.frames, self._cloud, self.rasterizer)
+        all_kept = torch.ones_like(seen)  # the recipe removes no floaters at the end
+        return bake(self.state, seen, all_kept, self.body, self.track.shape, self.capture.info.sha256)
 
     def driven_rotvecs(self) -> Float[Tensor, "frames bones 3"]:
         """Every frame's fitted pose as the nets correct it."""
