@@ -8,6 +8,7 @@ from typing import Literal
 from bodydouble.core.errors import ConfigError
 from bodydouble.fit.track import FitConfig
 from bodydouble.perceive.observe import PerceiveConfig
+from bodydouble.pipeline.estimate_choices import EstimateChoices
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.recipes import Recipe
 
@@ -33,6 +34,8 @@ class CreateConfig:
     threads: int = 0
     """Threads for the kernels; 0 for as many as there are cores. Results are repeated exactly with the same number."""
     turntable_seconds: float = 6.0
+    estimate: EstimateChoices | None = None
+    """A tracker's result that the fit starts from."""
     register_steps: int = 24
     """Photometric steps that register each held-out frame for the report's second figure."""
 

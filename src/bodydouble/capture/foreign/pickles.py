@@ -34,8 +34,12 @@ def read_pickle(path: Path) -> Any:
     return loads(_bytes(path), str(path))
 
 
-def read_object_npy(path: Path) -> Any:
+def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
     """The value in a .npy file that was saved from a dict or another Python object (a 0-dimensional object array).
+
+    Args:
+        path: The file.
+        machine: One that understands more than arrays (`tensor_files.TensorNumbers`).
 
     Returns, Raises: as `read_pickle`; plain arrays are returned as they are.
     """
@@ -51,16 +55,16 @@ def read_object_npy(path: Path) -> Any:
         from bodydouble.capture.foreign.arrays import read_npy
 
         return read_npy(path)
-    value = loads(data[file.tell() :], str(path))
+    value = loads(data[file.tell() :], str(path), machine)
     if isinstance(value, list) and shape == () and len(value) == 1:
         return value[0]
     return value
 
 
-def loads(data: bytes, name: str) -> Any:
-    """As `read_pickle`, from bytes; `name` is for messages."""
+def loads(data: bytes, name: str, machine: type[_Numbers] | None = None) -> Any:
+    """As `read_pickle`, from bytes; `name` is for messages, `machine` as in `read_object_npy`."""
     try:
-        value = _Numbers(io.BytesIO(data), encoding="latin1").load()
+        value = (machine or _Numbers)(io.BytesIO(data), encoding="latin1").load()
         return _plain(value, 0, {}, [0])
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

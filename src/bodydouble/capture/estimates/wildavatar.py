@@ -1,0 +1,67 @@
+"""WildAvatar's metadata.json as a start for the clip that it annotates; the format is told in `capture.foreign.wildavatar`.
+
+Frames are named by their place in the 20 s clip; each has a world of its own and a camera (OpenCV axes) that looks at it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bodydouble.capture.estimates.values import ForeignEstimate, make_estimate
+from bodydouble.capture.foreign.arrays import numbers, rows
+from bodydouble.capture.foreign.bodies import smpl_body
+from bodydouble.capture.foreign.files import read_json_value
+from bodydouble.core.errors import InputError
+
+
+def wildavatar_file(path: Path) -> Path:
+    """The metadata at a path."""
+    return path / "metadata.json" if path.is_dir() else path
+
+
+def read_wildavatar_estimate(path: Path) -> ForeignEstimate:
+    """`metadata.json`, or the folder of a subject.
+
+    Raises:
+        InputError: When the file is missing, damaged or another one.
+    """
+    path = wildavatar_file(path)
+    table = read_json_value(path)
+    entries = (
+        {int(k): v for k, v in table.items() if isinstance(v, dict) and k.isdigit()} if isinstance(table, dict) else {}
+    )
+    if not entries:
+        raise InputError(f"{path} has no frames (six digits as keys). Is it the metadata of one subject of WildAvatar?")
+    frames = sorted(entries)
+
+    def stacked(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        values = []
+        for n in frames:
+            what = f"{path}: {key} of frame {n:06d}"
+            if key not in entries[n]:
+                raise InputError(f"{what} is missing.")
+            value = entries[n][key]
+            values.append(rows(np.ravel(value), shape[0], what)[0] if len(shape) == 1 else numbers(value, shape, what))
+        return np.stack(values)
+
+    K = stacked("cam_intrinsics", (3, 3))
+    cx, cy = np.median(K[:, :2, 2], axis=0)
+    return make_estimate(
+        "wildavatar",
+        str(path),
+        torch.tensor(frames),
+        body=smpl_body(
+            stacked("poses", (72,)),
+            stacked("betas", (10,)),
+            np.zeros((len(frames), 3)),
+            where=str(path),
+            gender="neutral",
+        ),
+        T_camera_source=torch.from_numpy(stacked("cam_extrinsics", (4, 4))),
+        focal_px=torch.from_numpy(K[:, 0, 0].copy()),
+        center_px=torch.from_numpy(K[:, :2, 2].copy()),
+        size_px=(round(2 * float(cx)), round(2 * float(cy))),
+    )
