@@ -240,7 +240,7 @@ def write_smplx_arguments(path: Path, show: Performance) -> None:
 
 def mhr_person(points: np.ndarray, focal: float = FOCAL) -> dict[str, Any]:
     """One person as SAM 3D Body's estimator gives it; points are its 70 keypoints in the camera."""
-    place = points.mean(0) + [0.01, 0.02, 0.0]
+    place = points.mean(0) + np.array([0.01, 0.02, 0.0])
     pixels = focal * points[:, :2] / points[:, 2:] + [WIDTH / 2, HEIGHT / 2]
     return {
         "bbox": np.concatenate([pixels.min(0), pixels.max(0)]),
@@ -260,7 +260,10 @@ def write_sam3d_video(path: Path, points: np.ndarray) -> None:
     frames = []
     for i, frame in enumerate(points):
         person = mhr_person(frame)
-        skeleton = {"keypoints_3d": person["pred_keypoints_3d"].tolist(), "keypoints_2d": person["pred_keypoints_2d"].tolist()}
+        skeleton = {
+            "keypoints_3d": person["pred_keypoints_3d"].tolist(),
+            "keypoints_2d": person["pred_keypoints_2d"].tolist(),
+        }
         camera = {"translation": person["pred_cam_t"].tolist(), "focal_length": float(person["focal_length"])}
         persons = [{"person_id": 0, "skeleton": skeleton, "camera": camera, "mesh": {}, "pose": {}, "shape": {}}]
         frames.append({"frame_number": i, "timestamp": i / 30, "num_persons": 1, "persons": persons})

@@ -12,6 +12,7 @@ from bodydouble.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from bodydouble.pipeline.create import RunResult
+    from bodydouble.pipeline.estimate_choices import EstimateChoices
 
 
 def create(command: options.Create) -> int:
@@ -289,12 +290,22 @@ def _render_like(command: options.Render) -> int:
 
 def _choices(command: options.FromVideo) -> dict[str, Any]:
     names = ("start_s", "end_s", "focal_px", "height_cm", "seed", "device", "threads")
-    return {name: getattr(command, name) for name in names}
+    return {**{name: getattr(command, name) for name in names}, "estimate": _estimate(command)}
+
+
+def _estimate(command: options.FromVideo) -> EstimateChoices | None:
+    from bodydouble.pipeline.estimate_choices import EstimateChoices
+
+    if command.estimate is None:
+        if command.estimate_kind != "auto" or command.estimate_person is not None:
+            raise ConfigError("--estimate-kind and --estimate-person say how to read --estimate, which is missing.")
+        return None
+    return EstimateChoices(path=command.estimate, kind=command.estimate_kind, person=command.estimate_person)
 
 
 def _check_no_capture_options(command: options.Create) -> None:
     """A capture that is there already has its span, camera and height."""
-    names = ("start_s", "end_s", "focal_px", "height_cm")
+    names = ("start_s", "end_s", "focal_px", "height_cm", "estimate")
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(command, name) is not None]
     if given:
         raise ConfigError(

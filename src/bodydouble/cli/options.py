@@ -50,6 +50,14 @@ class FromVideo(Compute):
     """Stop here. By default the longest shot is taken, at most 30 s of it."""
     seed: int = 0
     """Another number gives another, equally good result; the same number the same."""
+    estimate: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Begin the fit at this tracker's result for the same video, a file or folder of it (docs/estimates.md)."""
+    estimate_kind: Literal["auto", "exavatar", "smplerx", "gvhmr", "wham", "tram", "sam3d", "wildavatar", "smplx"] = (
+        "auto"
+    )
+    """Whose result it is; `auto` finds out."""
+    estimate_person: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Which person of it, by its own numbers. By default the one who is where the video's subject is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from bodydouble.fit.solve import SHAPE_SIGMA
 _ROBUST_M = (0.8, 0.4, 0.2, 0.1, 0.05)
 """Scale of the robust loss in the course of the iterations; the last one stays."""
 _POINT_SIGMA_M = 0.004
+_TANGENTIAL = 0.1
 _LIMIT_SIGMA_RAD = 0.08
 _MAX_TURN_RAD = 0.7
 _CHUNK = 16
@@ -79,6 +80,15 @@ class _Task:
     weights: np.ndarray
     config: InvertConfig
     shape_mean: np.ndarray
+    normals: np.ndarray | None = None
+    """[frames, points, 3] of a surface: the distance along them counts, across them hardly."""
+
+    def across(self, values: np.ndarray, part: slice) -> np.ndarray:
+        """Vectors (axis 2; further axes may follow) with what runs along a surface made small."""
+        if self.normals is None:
+            return values
+        n = self.normals[part].reshape(*values.shape[:3], *(1,) * (values.ndim - 3))
+        return _TANGENTIAL * values + (1.0 - _TANGENTIAL) * n * (n * values).sum(2, keepdims=True)
 
 
 def invert_points(
@@ -131,7 +141,7 @@ def invert_surface(
     start: Inverted,
     *,
     points: int = 400,
-    rounds: int = 4,
+    rounds: int = 6,
     on_round: Callable[[], None] | None = None,
 ) -> Inverted:
     """Improve a body that is about right by the surface of another mesh, of any topology.
@@ -147,16 +157,17 @@ def invert_surface(
     """
     from scipy.spatial import cKDTree  # type: ignore[attr-defined]
 
-    marks = surface_marks(body, _spread_vertices(body, points)[:, None])
+    marks = surface_marks(body, spread_vertices(body, points)[:, None])
     trees = [cKDTree(frame) for frame in vertices_m]
     normals = [_vertex_normals(frame, faces) for frame in vertices_m]
     controls = build_controls(body)
     carried = Carried.of(marks, controls)
     found = start
     for place in range(rounds):
-        reach = 0.10 * 0.6**place
+        reach = 0.10 * 0.7**place
         own, own_normals = _posed_surface(body, found, marks.model.vertex_ids)
         targets, weights = np.zeros((len(own), points, 3)), np.zeros((len(own), points))
+        planes = np.zeros_like(targets)
         for f, tree in enumerate(trees):
             distance, nearest = tree.query(own[f], k=6, distance_upper_bound=reach)
             good = np.isfinite(distance)
@@ -166,11 +177,9 @@ def invert_surface(
             rows = np.arange(points)
             weights[f] = (good & same)[rows, first]
             chosen = nearest[rows, first]
-            # Onto the tangent plane: vertices of the other mesh lie anywhere on the same surface.
-            n = normals[f][chosen]
-            targets[f] = own[f] + n * ((vertices_m[f][chosen] - own[f]) * n).sum(-1, keepdims=True)
+            planes[f], targets[f] = normals[f][chosen], vertices_m[f][chosen]
         config = InvertConfig(iterations=2, robust_m=(0.05, 0.03), retries=0)
-        task = _Task(body, controls, carried, targets, weights, config, found.shape)
+        task = _Task(body, controls, carried, targets, weights, config, found.shape, planes)
         rest = rest_geometry(body, marks.model, controls, found.shape)
         pose, _, error = _solved(task, marks, _pose_of(found, controls), rest, config.iterations)
         rotvecs = np.zeros_like(found.rotvecs)
@@ -207,16 +216,15 @@ def _step(task: _Task, pose: _Pose, rest: Rest, robust_m: float, free_shape: boo
         square = (residual**2).sum(-1)
         weight = task.weights[part] * (robust_m**2 / (robust_m**2 + square)) ** 2 / _POINT_SIGMA_M**2
         root = np.sqrt(weight / np.maximum(task.weights[part].sum(1, keepdims=True) / 100.0, 1.0))[..., None]
-        J = task.carried.derivatives(controls, posed, alone, dofs) * root[..., None]
-        rows, values = J.reshape(len(J), -1, size), (residual * root).reshape(len(J), -1)
+        J = task.across(task.carried.derivatives(controls, posed, alone, dofs), part) * root[..., None]
+        rows, values = J.reshape(len(J), -1, size), (task.across(residual, part) * root).reshape(len(J), -1)
         H, g = np.swapaxes(rows, 1, 2) @ rows, (values[:, None] @ rows)[:, 0]
         _add_priors(H, g, pose.theta[part], controls, task.config.prior)
         diagonal = np.arange(size)
         H[:, diagonal, diagonal] += 1e-4 * H[:, diagonal, diagonal] + 1e-6
         if free_shape:
-            extra = (task.carried.shape_derivatives(controls, posed, rest) * root[..., None]).reshape(
-                len(J), -1, shapes
-            )
+            moved = task.across(task.carried.shape_derivatives(controls, posed, rest), part)
+            extra = (moved * root[..., None]).reshape(len(J), -1, shapes)
             B = np.swapaxes(rows, 1, 2) @ extra
             solved = np.linalg.solve(H, np.concatenate([g[..., None], B], axis=2))
             steps[part], back[part] = solved[..., 0], solved[..., 1:]
@@ -341,7 +349,7 @@ def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
-def _spread_vertices(body: BodyModel, count: int) -> np.ndarray:
+def spread_vertices(body: BodyModel, count: int) -> np.ndarray:
     """Vertices far from one another on the visible surface (farthest point sampling in the rest pose)."""
     hidden = [body.part_names.index(n) for n in ("eyes", "mouth") if n in body.part_names]
     usable = np.flatnonzero(~np.isin(body.vertex_parts.numpy(), hidden))

@@ -50,6 +50,31 @@ def between(state: State, key_times: np.ndarray, times: np.ndarray) -> State:
     return replace(state, R_root=turned, translation=linear(state.translation), theta=linear(state.theta))
 
 
+def corrected_between(begun: State, keyed: State, keys: np.ndarray, times: np.ndarray) -> State:
+    """A state of all frames that was fitted on some: between those it moves as the state that the fit began with.
+
+    Args:
+        begun: Of all frames.
+        keyed: Of the frames `keys`, fitted from there.
+        keys: Rows of `begun`.
+        times: Of all frames, seconds.
+    """
+    back = np.swapaxes(begun.R_root[keys], -1, -2)
+    change = replace(
+        keyed,
+        R_root=keyed.R_root @ back,
+        translation=keyed.translation - begun.translation[keys],
+        theta=keyed.theta - begun.theta[keys],
+    )
+    change = between(change, times[keys], times)
+    return replace(
+        change,
+        R_root=change.R_root @ begun.R_root,
+        translation=change.translation + begun.translation,
+        theta=change.theta + begun.theta,
+    )
+
+
 def state_of_track(track: BodyTrack, controls: Controls, landmarks: LandmarkModel) -> State:
     """The solver's state that stands for a track: bones without controls fall to rest."""
     rotvecs = track.rotvecs.double().numpy()

@@ -30,7 +30,7 @@ from bodydouble.fit.limb_axes import limb_lines
 from bodydouble.fit.quality import LIMBS, measure
 from bodydouble.fit.silhouette import refine_girth
 from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
-from bodydouble.fit.state import State, between, state_of_track, track_rotvecs
+from bodydouble.fit.state import State, between, corrected_between, state_of_track, track_rotvecs
 from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
 
 PRIOR_HEIGHT_M = 1.70
@@ -81,7 +81,13 @@ class FitConfig:
             )
 
 
-def fit_track(capture: Capture, body: BodyModel, config: FitConfig, emit: Callable[[Event], None]) -> BodyTrack:
+def fit_track(
+    capture: Capture,
+    body: BodyModel,
+    config: FitConfig,
+    emit: Callable[[Event], None],
+    start: BodyTrack | None = None,
+) -> BodyTrack:
     """Fit the body to a capture's observations (the result is returned, not saved).
 
     Args:
@@ -89,11 +95,18 @@ def fit_track(capture: Capture, body: BodyModel, config: FitConfig, emit: Callab
         body: The body model.
         config: What is known beforehand.
         emit: Receives progress and warnings.
+        start: Begin here instead of at closed forms; nothing of it is kept for its own sake.
     Raises:
         NoSubjectError: When no frame shows a person well enough.
     """
     return fit_observations(
-        capture.observations(), body, config, emit, focal_metadata_px=capture.info.focal_px, mask=capture.mask
+        capture.observations(),
+        body,
+        config,
+        emit,
+        focal_metadata_px=capture.info.focal_px,
+        mask=capture.mask,
+        start=start,
     )
 
 
@@ -107,6 +120,7 @@ def fit_observations(
     mask: Callable[[int], np.ndarray | None] | None = None,
     offsets_m: Float[Tensor, "landmarks 3"] | None = None,
     initial: BodyTrack | None = None,
+    start: BodyTrack | None = None,
 ) -> BodyTrack:
     """Fit the body to observations of any origin.
 
@@ -120,6 +134,7 @@ def fit_observations(
         offsets_m: Landmark offsets in place of the video's own calibration, one row for each fitted landmark
             (`fit.offsets.calibrate_offsets` makes them).
         initial: A track to start from: then shape and focal length stay and only poses move.
+        start: A track of the same frames to begin from in place of closed forms; everything is fitted as without it.
     """
     started = time.monotonic()
     if not bool(observations.present.any()):
@@ -128,14 +143,21 @@ def fit_observations(
     meter = _Meter(emit, (*(() if initial is not None else COARSE), *FINE, *outlines))
     controls, landmarks = build_controls(body), build_landmarks(body)
     targets, sources = _targets(observations, body, config, focal_metadata_px, initial, emit)
+    if start is not None and initial is None and sources[0] == "estimated":
+        targets = replace(targets, focal_px=float(start.focal_px))
     evidence = gather(observations, landmarks, targets.focal_px)
     problem = Problem(controls, landmarks, evidence)
     if initial is None:
         keys = spread_frames(evidence.present, _KEYFRAMES)
-        state, precision = _keyframe_state(problem, body, config, targets, sources[0] == "estimated", keys, meter)
+        begun = None if start is None else state_of_track(start, controls, landmarks)
+        free_focal = sources[0] == "estimated"
+        state, precision = _keyframe_state(problem, body, config, targets, free_focal, keys, meter, begun)
         if config.silhouettes and mask is not None:
             state = _with_girth(problem, body, state, keys, observations, mask, precision)
-        state = between(state, evidence.times_s[keys], evidence.times_s)
+        if begun is None:
+            state = between(state, evidence.times_s[keys], evidence.times_s)
+        else:
+            state = corrected_between(begun, state, keys, evidence.times_s)
     else:
         state = state_of_track(initial, controls, landmarks)
     if offsets_m is not None:
@@ -222,13 +244,17 @@ def _keyframe_state(
     free_focal: bool,
     keys: np.ndarray,
     meter: _Meter,
+    begun: State | None = None,
 ) -> tuple[State, np.ndarray]:
     """Settle the shared unknowns on some frames; also returns what is known of the shape, as a precision matrix."""
     small = replace(problem, evidence=problem.evidence.select(keys))
-    rest = rest_geometry(body, problem.landmarks, problem.controls, targets.shape_mean)
-    state = initial_state(
-        body, problem.landmarks, problem.controls, rest, small.evidence, targets.shape_mean, targets.focal_px
-    )
+    if begun is None:
+        rest = rest_geometry(body, problem.landmarks, problem.controls, targets.shape_mean)
+        state = initial_state(
+            body, problem.landmarks, problem.controls, rest, small.evidence, targets.shape_mean, targets.focal_px
+        )
+    else:
+        state = replace(begun, R_root=begun.R_root[keys], translation=begun.translation[keys], theta=begun.theta[keys])
     precision = np.zeros((0, 0))
     for stage in COARSE:
         chosen = replace(

@@ -86,6 +86,10 @@ def _run_stages(
     from bodydouble.capture.video import probe
 
     info = probe(video)  # first of all: an unusable file must not leave a folder behind
+    if config.estimate is not None:
+        from bodydouble.capture.estimates.kinds import read_estimate
+
+        read_estimate(config.estimate.path, config.estimate.kind)
     with open_run(out, kind="create", resume=resume) as run:
         _check_same_video(run, info)
         create_in(run, info, config, emit, stages=stages)
@@ -175,7 +179,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
         ),
         Stage(
             name="fit",
-            settings={"fit": config.fit, "body": config.body},
+            settings={"fit": config.fit, "body": config.body, **_estimate_settings(config)},
             after=("perceive",),
             rooms=with_body,
             outputs=(f"{CAPTURE}/body.safetensors",),
@@ -206,6 +210,14 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
     )
 
 
+def _estimate_settings(config: CreateConfig) -> dict[str, object]:
+    """What the fit depends on when it starts from a tracker's result."""
+    estimate = config.estimate
+    if estimate is None:
+        return {}
+    return {"estimate": {"content": estimate.digest, "kind": estimate.kind, "person": estimate.person}}
+
+
 def _perceive(info: VideoInfo, folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.perceive.observe import observe
 
@@ -218,8 +230,13 @@ def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.render.warm_up import warm_up
 
     found, body = Capture.open(folder), load_body(config.body, emit)
+    start = None
+    if config.estimate is not None:
+        from bodydouble.pipeline.estimate_track import start_from_estimate
+
+        start = start_from_estimate(found, body, config.fit, config.estimate, emit)
     warm_up(emit)
-    found.save_track(fit_track(found, body, config.fit, emit))
+    found.save_track(fit_track(found, body, config.fit, emit, start))
 
 
 def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:

@@ -21,6 +21,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.fit.invert import InvertConfig, invert_points
 from bodydouble.fit.marks import landmark_marks
+from bodydouble.fit.track import DEFAULT_FOCAL
 from bodydouble.pipeline.foreign_body import placed, stand_in
 
 R_WORLD_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
@@ -73,6 +74,9 @@ def sized_to(estimate: ForeignEstimate, width_px: int, height_px: int) -> Foreig
     Raises:
         InputError: When the tracker looked at images of other proportions.
     """
+    if estimate.guessed_focal:  # those that guess without writing it down take the diagonal
+        diagonal = torch.full_like(estimate.focal_px, float(np.hypot(width_px, height_px)))
+        estimate = estimate.replace(focal_px=torch.where(torch.isnan(estimate.focal_px), diagonal, estimate.focal_px))
     width, height = estimate.size_px
     if not width or not height or (width, height) == (width_px, height_px):
         return estimate
@@ -101,8 +105,7 @@ def lens_of(estimate: ForeignEstimate, given_px: float | None, width_px: int, he
         steady = float((known / focal - 1).abs().median()) < 0.05
         if steady and 0.3 * longer < focal < 8 * longer:
             return Lens(focal_px=focal, width_px=width_px, height_px=height_px), "estimated"
-    focal = float(np.hypot(width_px, height_px)) if estimate.guessed_focal else 1.1 * longer
-    return Lens(focal_px=focal, width_px=width_px, height_px=height_px), "estimated"
+    return Lens(focal_px=DEFAULT_FOCAL * longer, width_px=width_px, height_px=height_px), "estimated"
 
 
 def seen_rows(estimate: ForeignEstimate, body: BodyModel, lens: Lens, height_m: float) -> Seen:

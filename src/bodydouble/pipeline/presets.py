@@ -82,6 +82,7 @@ def with_choices(
     device: Device = "auto",
     threads: int = 0,
     recipe: Recipe = "default",
+    estimate: EstimateChoices | None = None,
 ) -> CreateConfig:
     """A preset with what the user chose.
 
@@ -110,4 +111,5 @@ def with_choices(
         device=device,
         threads=threads,
         recipe=recipe,
+        estimate=estimate,
     )

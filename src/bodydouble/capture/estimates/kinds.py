@@ -134,7 +134,7 @@ def read_estimate(path: Path | str, kind: str = "auto") -> ForeignEstimate:
     if not path.exists():
         raise InputError(f"{path} is not there; expected the results of a tracker. Check the path.")
     if named is not None and _fits(named, path):
-        return named.read(path)
+        return _read(named, path)
     fitting = [k for k in KINDS if _fits(k, path)]
     if named is not None:
         hint = "".join(f" It looks like {k.title}: --estimate-kind {k.name}." for k in fitting)
@@ -145,7 +145,17 @@ def read_estimate(path: Path | str, kind: str = "auto") -> ForeignEstimate:
     if not fitting:
         expected = "; ".join(f"{k.name}: {k.expects}" for k in KINDS)
         raise InputError(f"{path} is no tracker's result that can be read: found {_found(path)}. Expected {expected}.")
-    return fitting[0].read(path)
+    return _read(fitting[0], path)
+
+
+def _read(kind: Kind, path: Path) -> ForeignEstimate:
+    try:
+        return kind.read(path)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path} looks like a result of {kind.title} ({kind.expects}), but is damaged or of another version "
+            f"({type(error).__name__}: {error}). Write it again with the tracker."
+        ) from error
 
 
 def _fits(kind: Kind, path: Path) -> bool:
