@@ -180,7 +180,7 @@ def write_smplerx(path: Path, people: list[Performance]) -> None:
             place = np.array([*((pixel - center) / focal * z), z])
             # The crop's camera looks along the line of sight: what it sees is turned by the angle between the two.
             ray, own = show.pelvis[i] / np.linalg.norm(show.pelvis[i]), place / np.linalg.norm(place)
-            turn, _ = Rotation.align_vectors(own[None], ray[None])
+            turn = Rotation.align_vectors(own[None], ray[None])[0]
             root = (turn * Rotation.from_rotvec(values["global_orient"][i])).as_rotvec()
             arrays = {
                 "global_orient": root[None], "body_pose": values["body_pose"][i], "left_hand_pose": values["hand"][i],
