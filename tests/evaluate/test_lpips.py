@@ -81,3 +81,17 @@ def test_foreign_files_are_refused(weights, tmp_path: Path) -> None:
     torch.save({f"lin{k}.model.1.weight": torch.rand(1, 8, 1, 1) for k in range(5)}, tmp_path / "alex.pth")
     with pytest.raises(InputError, match=r"must hold linear weights for \[64, 192, 384, 256, 256\] channels"):
         find_lpips("alex", tmp_path)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_loss_is_the_distance_and_has_a_gradient(weights, signed: bool) -> None:
+    lpips = find_lpips("alex", weights[0])
+    assert lpips is not None
+    image, truth = image_pair(0, 80, 64)
+    tensor = torch.from_numpy(image).float().requires_grad_()
+    loss = lpips.loss(tensor, torch.from_numpy(truth).float(), expects_signed=signed)
+    assert float(loss.detach()) == pytest.approx(lpips.distance(image, truth, expects_signed=signed), rel=1e-4)
+    loss.backward()
+    with torch.no_grad():
+        nearer = tensor - 1e-3 * tensor.grad / tensor.grad.abs().max()
+    assert float(lpips.loss(nearer, torch.from_numpy(truth).float(), expects_signed=signed)) < float(loss.detach())

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from bodydouble.evaluate.results import null_for_nan
 from bodydouble.pipeline.report_data import Picture, TrainingStory
@@ -43,7 +45,7 @@ def training_story(checkpoint_dir: Path) -> TrainingStory | None:
     if not log.events and not maps:
         return None
     parts = tuple(part.part for part in log.events[0].parts) if log.events else ()
-    top = max((float(m.noise.max()) for m in maps), default=1.0)
+    top = max((_high(m.noise) for m in maps), default=1.0)
     return TrainingStory(parts=parts, events=tuple(log.events), doubts=tuple(_doubt(m, top) for m in maps))
 
 
@@ -81,8 +83,18 @@ def _ten_thousandths(value: float) -> str:
     return f"{1e4 * value:.1f}" if math.isfinite(value) else "\u2013"
 
 
+def _typical(noise: Float[Tensor, "rows columns"]) -> float:
+    person = noise[noise > 0]
+    return float(person.median()) if len(person) else 0.0
+
+
+def _high(noise: Float[Tensor, "rows columns"]) -> float:
+    person = noise[noise > 0]
+    return float(person.quantile(0.97)) if len(person) else 0.0
+
+
 def _doubt(found: ConfidenceMap, top: float) -> Picture:
-    """The render, and beside it the noise from dark (none) to bright (`top`)."""
+    """The render, and beside it the noise from dark (none, or nobody) to bright (`top` and more)."""
     from PIL import Image
 
     share = (found.noise.numpy() / max(top, 1e-9)).clip(0.0, 1.0)[..., None]
@@ -97,7 +109,7 @@ def _doubt(found: ConfidenceMap, top: float) -> Picture:
     )
     buffer = io.BytesIO()
     Image.fromarray(both).save(buffer, format="JPEG", quality=86, optimize=True)
-    caption = f"frame {found.frame_index}, usual error up to {float(found.noise.max()):.2f}"
+    caption = f"frame {found.frame_index}, usual error {_typical(found.noise):.3f} to {_high(found.noise):.3f}"
     return Picture(
         data=buffer.getvalue(),
         media_type="image/jpeg",

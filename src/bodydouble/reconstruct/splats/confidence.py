@@ -91,13 +91,15 @@ class Confidence:
             low, high = self.config.weight_range
             weights = 1.0 / noise
             weights = (weights / (weights * share).sum().clamp_min(1e-6)).clamp(low, high)
+            weights = torch.where(person > 0.0, weights, torch.ones_like(weights))  # nothing was learnt out there
             full = F.interpolate(weights[None, None], size=target.shape[:2], mode="bilinear", align_corners=False)
         return ConfidenceStep(weights=full[0, 0], noise=noise, likelihood=float(loss.detach()))
 
     def noise(self, image: RenderedSplats) -> Float[Tensor, "rows columns"]:
-        """The noise level expected of a render, at an eighth of its size, in units of colour."""
+        """The noise level expected of a render, at an eighth of its size, in units of colour; 0 off the person."""
         with torch.no_grad():
-            return _forward(self.parameters, _inputs(image)).exp()
+            noise = _forward(self.parameters, _inputs(image)).exp()
+            return noise * (_reduced(image.alpha[..., None])[0, 0] > 0.3)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

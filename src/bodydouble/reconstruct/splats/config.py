@@ -43,6 +43,9 @@ class LossWeights:
     hands: float = 1.0
     face: float = 1.0
     """Weight of a pixel that shows a hand, or the face, in the photometric terms but SSIM: the two are some 2 % of all."""
+    lpips: float = 0.0
+    """Of LPIPS (AlexNet) over the crop; counts only where its weights are on the machine, and takes several times as
+    long as everything else."""
     skin: float = 0.05
     """Mean square of the skinning residual, and of its difference between neighbours."""
     pose: float = 0.15

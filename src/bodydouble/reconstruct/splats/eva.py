@@ -6,7 +6,7 @@ Differences that our body, our file format and a CPU ask for:
 
 - Anny instead of SMPL-X, so its rest pose instead of the big pose, its bones (eyes, no jaw) and its number of vertices;
 - four bones a splat, person crops instead of whole frames, view-dependent colour in the rest frame: as in our files;
-- the nearest vertex is searched for every 10 steps, and the skinning net is stepped every 5 at five times its rate;
+- the nearest vertex is searched for every 10 steps, and the skinning net is stepped every 10 at ten times its rate;
 - LPIPS counts only where its weights are on the machine.
 
 Skinning weights and colours are baked. Pose nets cannot be: what they make of the fitted poses is written beside the

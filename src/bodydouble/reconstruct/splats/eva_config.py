@@ -72,7 +72,7 @@ class EvaConfig:
     confidence: bool = True
     nearest_every: int = 10
     """Steps between searches for the nearest vertex of each splat (published: every step; they move 0.2 mm a step)."""
-    skinning_every: int = 5
+    skinning_every: int = 10
     """Steps over which gradients of the skinning net are gathered, at as many times its rate (published: 1)."""
     max_splats: int = 60_000
     """Published: no limit. Nobody's memory should depend on it."""

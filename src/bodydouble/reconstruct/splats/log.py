@@ -26,7 +26,7 @@ class ConfidenceMap(TensorStruct):
     frame_index: int
     rendered: UInt8[Tensor, "height width 3"]
     noise: Float[Tensor, "rows columns"]
-    """Scale of the Laplace distribution of errors, in units of colour."""
+    """Scale of the Laplace distribution of errors, in units of colour; 0 off the person."""
 
 
 class TrainingLog:

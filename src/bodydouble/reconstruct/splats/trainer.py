@@ -26,6 +26,7 @@ from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Ste
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
+from bodydouble.evaluate.lpips import find_lpips
 from bodydouble.fit.register import PoseProblem, active_bones, register_poses
 from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
 from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
@@ -92,6 +93,7 @@ class Trainer:
         if self.group_weights is not None:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
         self.confidence = Confidence(config.confidence, config.seed) if config.confidence.use else None
+        self.lpips = find_lpips("alex") if config.loss.lpips > 0.0 else None
         self.neighbours: Neighbours | None = None
         self.appearance = FrameAppearance(
             body, shaped.vertices_rest.detach().float(), self.rig, config.correctives, config.exposure, config.seed
@@ -171,6 +173,8 @@ class Trainer:
         self.appearance.observe(place, image, target)
         pixel_weights, judged = self._pixel_weights(image, target)
         loss, terms = image_loss(image, target, config.loss, pixel_weights)
+        if self.lpips is not None:
+            loss = loss + config.loss.lpips * self.lpips.loss(image.rgb, target.rgb, expects_signed=True)
         loss = loss + splat_loss(
             fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours
         )
