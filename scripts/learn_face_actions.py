@@ -57,7 +57,7 @@ RIGID = (
 """Points of the face mesh that follow the skull: bridge and tip of the nose, eye corners, temples, upper brow."""
 LEFT_OUT = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 109, 67, 103, 54, 21, 162, 127, 234, 93, 151, 9, 108, 337)
 """Points that tell nothing about expressions: the mesh's rim and the forehead."""
-HIDDEN = (128, 64)
+HIDDEN = (96, 64)
 EPOCHS = 40
 BATCH = 256
 

@@ -148,6 +148,7 @@ def fake_report(**changes: object) -> ReportData:
         total_seen=0.72,
         overlays=tuple(fake_picture(f"frame {k}, {k / 30:.2f} s") for k in range(0, 200, 25)),
         masks=tuple(fake_picture(f"frame {k}, {k / 30:.2f} s") for k in range(0, 200, 25)),
+        faces=tuple(fake_picture(f"frame {k}, {k / 30:.2f} s", 50, 100) for k in range(0, 200, 25)),
         coverage=(fake_picture("front"), fake_picture("back")),
         provenance={"source SHA-256": "ab" * 32, "body": "anny 0.6.2", "seed": "0"},
     )

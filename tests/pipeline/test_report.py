@@ -84,6 +84,7 @@ def bare_report() -> ReportData:
         frame_quality=(),
         regions=(),
         overlays=(),
+        faces=(),
         masks=(),
         coverage=(),
         provenance={},
@@ -149,7 +150,7 @@ def test_the_page_has_every_section() -> None:
     headings = parsed(report_html(fake_report(truth={"joint error, cm": 2.5}))).headings
     assert headings == [
         "A recognisable double", "What to know", "Beside frames it never learnt from", "Held-out figures",
-        "Frame by frame", "The fit over time", "How the body was followed", "What the video showed of the body",
+        "Frame by frame", "The fit over time", "Face", "How the body was followed", "What the video showed of the body",
         "Against the known truth", "Limb by limb", "Time", "The video", "Provenance",
     ]  # fmt: skip
 

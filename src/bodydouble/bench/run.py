@@ -12,7 +12,7 @@ from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
 
-SuiteName = Literal["kernels", "fit", "create", "quality", "ablation"]
+SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 
@@ -101,6 +101,10 @@ def _run(
         from bodydouble.bench import kernels
 
         return kernels.run(quick=quick)
+    if suite == "faces":
+        from bodydouble.bench import faces
+
+        return faces.run(quick=quick, emit=emit)
     from bodydouble.bench import performers
     from bodydouble.pipeline.presets import preset as preset_named
 

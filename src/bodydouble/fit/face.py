@@ -23,7 +23,6 @@ _SMALL_PX, _LARGE_PX = 6.0, 18.0
 """Distance of the eyes' outer corners up to which nothing is believed, and from which everything is."""
 _SEEN, _WELL_SEEN = 0.05, 0.35
 """The same of the points' median confidence."""
-_SIGMA_FLOOR = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +127,12 @@ def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _smoothed(reading: FaceReading, sight: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """Gaussian means over time in which sure values count more, faded by how far a face is seen at all."""
+    """Gaussian means over time, faded by how far a face is seen at all.
+
+    Errors grow with the strength of an action, so weights by them would favour calm neighbours: sight alone counts.
+    """
     lids = np.array(["Blink" in name or "eyeWide" in name for name in ARKIT_ACTIONS])
-    weight = sight[:, None] / np.maximum(reading.sigma, _SIGMA_FLOOR) ** 2
+    weight = sight[:, None]
     out = np.zeros_like(reading.actions)
     for f, t in enumerate(times_s):
         first, stop = np.searchsorted(times_s, [t - 4 * _SIGHT_S, t + 4 * _SIGHT_S + 1e-9])

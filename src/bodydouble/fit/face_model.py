@@ -17,6 +17,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 
 NUM_POINTS = 478
@@ -30,6 +31,10 @@ _LEAST_FRAMES = 2.0
 """So many calm frames weigh as much as the mean of all faces."""
 _REST_SHARE = 0.15
 """An action that is never seen weaker than by this share of the frames is taken to rest there, within its error."""
+
+
+_SHARED = 0.6
+"""Part of a closed mouth's open jaw that is not believed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +197,7 @@ def read_faces(
             neutral, share = _neutral_face(model, features, found, weight)
             uncertain = UNKNOWN + (FOUND - UNKNOWN) * share
             found, spread = model.predict(features, neutral, uncertain, faces)
-        found = found - _resting(found, spread, weight)
+        found = _unshared(found - _resting(found, spread, weight))
         actions[seen], sigma[seen] = np.clip(found, 0.0, 1.0), spread
         R[seen], size[seen] = faces.R_camera_face, faces.size_px
     return FaceReading(actions=actions, sigma=sigma, R_camera_face=R, size_px=size)
@@ -212,6 +217,16 @@ def _neutral_face(
         centre = np.average(bare, axis=0, weights=w)
     share = calm.sum() / (calm.sum() + _LEAST_FRAMES)
     return model.neutral_of_all() * (1.0 - share) + centre * share, float(share)
+
+
+def _unshared(found: np.ndarray) -> np.ndarray:
+    """Less of a jaw that opens behind lips that stay closed: only the chin's place tells of it, and chins mislead."""
+    jaw, lips = (ARKIT_ACTIONS.index(name) for name in ("jawOpen", "mouthClose"))
+    both = _SHARED * np.clip(np.minimum(found[:, jaw], found[:, lips]), 0.0, 1.0)
+    out = found.copy()
+    out[:, jaw] -= both
+    out[:, lips] -= both
+    return out
 
 
 def _resting(found: np.ndarray, spread: np.ndarray, weight: np.ndarray) -> np.ndarray:

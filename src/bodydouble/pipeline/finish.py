@@ -22,6 +22,7 @@ from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.report import write_report
 from bodydouble.pipeline.report_collect import collect_report
 from bodydouble.pipeline.report_data import StageSeconds
+from bodydouble.pipeline.report_face import face_strip
 from bodydouble.pipeline.report_training import training_story
 from bodydouble.pipeline.stages import Emit, Run
 from bodydouble.pipeline.turntable import write_turntable
@@ -83,6 +84,7 @@ def finish(
         provenance=_provenance(run, capture, config),
         training=training_story(run.folder / SPLATS_CHECKPOINT),
     )
+    data = replace(data, faces=face_strip(capture, refined_track, avatar, make_rasterizer(config.device)))
     for warning in data.warnings:
         emit(warning)
     write_report(run.folder, data)

@@ -112,6 +112,8 @@ class ReportData:
     overlays: tuple[Picture, ...] = ()
     """Frames with the outline of the fitted body."""
     masks: tuple[Picture, ...] = ()
+    faces: tuple[Picture, ...] = ()
+    """Frames of the face, each above the double with the expression that was read."""
     coverage: tuple[Picture, ...] = ()
     """The body from the front and from the back."""
     turntable: Path | None = None

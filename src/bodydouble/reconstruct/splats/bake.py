@@ -6,14 +6,15 @@ import datetime
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble import __version__
 from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenance, Rig, Splats
-from bodydouble.body.protocol import BodyModel
+from bodydouble.body.protocol import BodyModel, ShapedBody
+from bodydouble.reconstruct.splats.inner import eye_colors, face_brightness, inner_mouth, joined, mouth_vertex_colors
 from bodydouble.reconstruct.splats.posing import baked_weights
-from bodydouble.reconstruct.splats.prior import fill_unseen
+from bodydouble.reconstruct.splats.prior import fill_unseen, trust_of
 from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
 
 _FLOATER = 0.1
@@ -99,7 +100,8 @@ def bake(
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
     state = fill_unseen(state, seen, body, vertices_rest)
-    opacities, colors = torch.sigmoid(state.logit_opacities), sh_to_color(state.sh)
+    opacities = torch.sigmoid(state.logit_opacities)
+    colors, brightness = _with_eyes(sh_to_color(state.sh), state, seen, body, shaped)
     splats = Splats(
         means_rest_m=state.means,
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
@@ -112,6 +114,9 @@ def bake(
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
         correctives=of_splats,
     )
+    inner = inner_mouth(body, shaped, brightness, state.sh_rest.shape[1])
+    if inner is not None:
+        splats = joined(splats, inner, _MORPH_FLOOR_M)
     rig = Rig(
         bone_names=body.bone_names,
         bone_parents=body.bone_parents,
@@ -120,7 +125,9 @@ def bake(
     )
     return Avatar(
         rig=rig,
-        mesh=_colored_mesh(body, vertices_rest, state.means, colors, opacities).replace(correctives=of_mesh),
+        mesh=_with_inner_colors(
+            _colored_mesh(body, vertices_rest, state.means, colors, opacities), body, brightness
+        ).replace(correctives=of_mesh),
         splats=splats,
         provenance=Provenance(
             generator=f"bodydouble {__version__}",
@@ -130,6 +137,34 @@ def bake(
             created=datetime.date.today().isoformat(),
         ),
     )
+
+
+def _with_eyes(
+    colors: Float[Tensor, "n 3"], state: SplatState, seen: Float[Tensor, " n"], body: BodyModel, shaped: ShapedBody
+) -> tuple[Float[Tensor, "n 3"], float]:
+    """Colours in which what lids cover of the eyeballs is white, iris or pupil; and how bright the face is."""
+    trust = trust_of(seen)
+    brightness = face_brightness(colors, (trust > 0.9) & _born_on(body, state.faces, "face"))
+    on_ball, eye = eye_colors(body, shaped, state.anchors, brightness)
+    on_ball &= _born_on(body, state.faces, "eyes")
+    mixed = trust[:, None] * colors + (1.0 - trust[:, None]) * eye
+    return torch.where(on_ball[:, None], mixed, colors), brightness
+
+
+def _born_on(body: BodyModel, faces: Int[Tensor, " n"], part: str) -> Bool[Tensor, " n"]:
+    """Whether all corners of the faces belong to a part of the body."""
+    if part not in body.part_names:
+        return torch.zeros(len(faces), dtype=torch.bool)
+    return (body.vertex_parts[body.faces.long()[faces]] == body.part_names.index(part)).all(1)
+
+
+def _with_inner_colors(mesh: Mesh, body: BodyModel, brightness: float) -> Mesh:
+    """The mesh with the inside of its mouth in the colours of a mouth."""
+    if "mouth" not in body.part_names:
+        return mesh
+    inside = (body.vertex_parts == body.part_names.index("mouth"))[:, None]
+    colors = mouth_vertex_colors(body, mesh.vertices_rest_m, brightness)
+    return mesh.replace(colors=torch.where(inside, colors, mesh.colors))
 
 
 def _colored_mesh(

@@ -15,7 +15,7 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 SH_C0 = 0.28209479177387814
 """The constant real spherical harmonic."""
 
-_PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "mouth": 0.0}
+_PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "eyes": 5.0, "mouth": 0.0}
 
 
 @tensor_struct

@@ -1,0 +1,285 @@
+"""What a closed face hides: the mouth's cavity, tongue and teeth, and the covered part of the eyeballs.
+
+A video hardly ever shows these, so they get colours that people have, toned by how bright the video's face is. They lie
+behind lips and lids and come to light only when those open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bodydouble.avatar.values import Morph, Splats
+from bodydouble.body.protocol import BodyModel, ShapedBody
+from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.core.seeds import numpy_rng
+from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.reconstruct.splats.seed import SH_C0, blend_skinning
+
+_CAVITY, _TONGUE, _TOOTH = (0.16, 0.05, 0.05), (0.55, 0.27, 0.26), (0.78, 0.74, 0.67)
+_SCLERA, _IRIS, _PUPIL = (0.72, 0.68, 0.65), (0.20, 0.13, 0.09), (0.03, 0.025, 0.025)
+"""sRGB in even light."""
+_BRIGHT_FACE = 0.62
+"""Brightness (90th percentile of the face's largest channel) at which these colours are taken as they are."""
+_ROWS, _COLUMNS, _LICK = 20, 18, 140
+"""Splats of the curtain behind the lips, and on the tongue."""
+_UPPER_TEETH, _LOWER_TEETH, _TOOTHED = (0.03, 0.19), (0.88, 0.96), 0.86
+"""Shares of the curtain's height that are teeth, and share of its width."""
+_CURTAIN_M, _DEEPER_M, _TEETH_BEHIND_M = 0.014, 0.012, 0.0025
+"""How far behind the lips the curtain hangs, how much deeper its sides are, and how far behind it the teeth are: folded away
+they must not shine through."""
+_IRIS_M, _PUPIL_M, _EYEBALL_M = 0.0058, 0.0023, 0.0145
+_OPACITY = 0.96
+
+
+@tensor_struct
+class Opening(TensorStruct):
+    """Where the lips part, at rest."""
+
+    middle_m: Float[Tensor, "3"]
+    front_m: float
+    """Furthest forward (+Z)."""
+    width_m: float
+
+
+def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> Opening | None:
+    """The rim between lips and cavity; none for a body without a cavity."""
+    inside = _part(body, "mouth")
+    corners = inside[body.faces.long()]
+    rim = torch.unique(body.faces.long()[corners.any(1) & ~corners.all(1)])
+    if len(rim) < 8:
+        return None
+    points = vertices_rest[rim]
+    low, high = points.amin(0), points.amax(0)
+    return Opening(middle_m=0.5 * (low + high), front_m=float(high[2]), width_m=float((high - low)[0]))
+
+
+def inner_mouth(
+    body: BodyModel, shaped: ShapedBody, brightness: float, extra_coefficients: int = 0
+) -> tuple[Splats, dict[str, Float[Tensor, "n 3"]]] | None:
+    """Splats of cavity, tongue and teeth at rest, and their offset under each facial action; none without a cavity.
+
+    Args:
+        body: The body they belong to.
+        shaped: Its fitted shape.
+        brightness: Tone of the video's light, 1 for even light.
+        extra_coefficients: Further harmonics, all 0, so that they can join others.
+    """
+    vertices = shaped.vertices_rest.detach()
+    opening = mouth_opening(body, vertices)
+    if opening is None:
+        return None
+    parts = [_curtain(body, vertices, opening), _tongue_splats(body, vertices, opening)]
+    whole = _together([part for part in parts if part is not None])
+    means = whole.means
+    count = len(means)
+    sh = torch.zeros(count, 1 + extra_coefficients, 3)
+    sh[:, 0] = ((whole.colors * brightness).clamp(0.0, 1.0) - 0.5) / SH_C0
+    splats = Splats(
+        means_rest_m=means,
+        quats_wxyz=whole.quats,
+        scales_m=whole.scales,
+        opacities=torch.full((count,), _OPACITY),
+        sh=sh,
+        joints=whole.joints,
+        weights=whole.weights,
+        seen=torch.zeros(count),
+    )
+    return splats, dict(zip(body.action_names, whole.deltas, strict=True))
+
+
+def joined(splats: Splats, inner: tuple[Splats, dict[str, Float[Tensor, "n 3"]]], floor_m: float) -> Splats:
+    """Splats with others behind them; offsets below `floor_m` are dropped."""
+    more, moved = inner
+    first = len(splats.means_rest_m)
+    morphs = []
+    for morph in splats.morphs:
+        deltas = moved.get(morph.name)
+        index = (
+            torch.zeros(0, dtype=torch.long) if deltas is None else torch.nonzero(deltas.norm(dim=1) > floor_m)[:, 0]
+        )
+        if deltas is not None and len(index):
+            morph = Morph(
+                name=morph.name,
+                indices=torch.cat([morph.indices, index + first]),
+                deltas_m=torch.cat([morph.deltas_m, deltas[index].to(morph.deltas_m)]),
+            )
+        morphs.append(morph)
+    if splats.correctives is not None:  # they move as the skin next to them
+        from scipy.spatial import cKDTree
+
+        rest = splats.correctives
+        near = torch.from_numpy(cKDTree(splats.means_rest_m.numpy()).query(more.means_rest_m.numpy())[1])
+        nodes, weights = (torch.cat([field, field[near]]) for field in (rest.nodes, rest.weights))
+        splats = splats.replace(correctives=rest.replace(nodes=nodes, weights=weights))
+    names = ("means_rest_m", "quats_wxyz", "scales_m", "opacities", "sh", "joints", "weights", "seen")
+    return splats.replace(
+        **{name: torch.cat([getattr(splats, name), getattr(more, name)]) for name in names}, morphs=tuple(morphs)
+    )
+
+
+def face_brightness(colors: Float[Tensor, "n 3"], face: Bool[Tensor, " n"]) -> float:
+    """Tone of the light on a face, from the colours of its trusted splats; 1 where there are none."""
+    if int(face.sum()) < 20:
+        return 1.0
+    bright = float(torch.quantile(colors[face].amax(1), 0.9))
+    return min(max(bright / _BRIGHT_FACE, 0.55), 1.15)
+
+
+def eye_colors(
+    body: BodyModel,
+    shaped: ShapedBody,
+    places: Float[Tensor, "n 3"],
+    brightness: float,
+) -> tuple[Bool[Tensor, " n"], Float[Tensor, "n 3"]]:
+    """Which of some places of the rest surface lie on an eyeball, and the colour it has there when nothing shows it."""
+    on_ball = torch.zeros(len(places), dtype=torch.bool)
+    colors = torch.zeros(len(places), 3)
+    for eye in ("leftEye", "rightEye"):
+        bone = body.humanoid.get(eye)
+        if bone is None:
+            continue
+        away = places - shaped.joints_rest[body.bone_names.index(bone)].detach()
+        ball = away.norm(dim=1) < _EYEBALL_M
+        across = away[:, :2].norm(dim=1)
+        ahead = away[:, 2] > 0
+        color = torch.tensor(_SCLERA).repeat(len(places), 1)
+        color[ahead & (across < _IRIS_M)] = torch.tensor(_IRIS)
+        color[ahead & (across < _PUPIL_M)] = torch.tensor(_PUPIL)
+        colors = torch.where(ball[:, None], color * brightness, colors)
+        on_ball |= ball
+    return on_ball, colors.clamp(0.0, 1.0)
+
+
+def mouth_vertex_colors(
+    body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], brightness: float
+) -> Float[Tensor, "verts 3"]:
+    """Colours of the mesh's vertices inside the mouth; other rows mean nothing."""
+    opening = mouth_opening(body, vertices_rest)
+    if opening is None:
+        return torch.zeros_like(vertices_rest)
+    tongue = _tongue(body)
+    shade = _depth_shade(vertices_rest, opening)[:, None]
+    color = torch.where(tongue[:, None], torch.tensor(_TONGUE), torch.tensor(_CAVITY))
+    return (color * shade * brightness).clamp(0.0, 1.0)
+
+
+@tensor_struct
+class _Inside(TensorStruct):
+    means: Float[Tensor, "n 3"]
+    quats: Float[Tensor, "n 4"]
+    scales: Float[Tensor, "n 3"]
+    colors: Float[Tensor, "n 3"]
+    joints: Tensor
+    weights: Tensor
+    deltas: Float[Tensor, "actions n 3"]
+
+
+def _part(body: BodyModel, name: str) -> Bool[Tensor, " verts"]:
+    if name not in body.part_names:
+        return torch.zeros(len(body.vertex_parts), dtype=torch.bool)
+    return body.vertex_parts == body.part_names.index(name)
+
+
+def _tongue(body: BodyModel) -> Bool[Tensor, " verts"]:
+    """What putting the tongue out moves."""
+    if "tongueOut" not in body.action_names:
+        return torch.zeros(len(body.vertex_parts), dtype=torch.bool)
+    moved = body.action_deltas[body.action_names.index("tongueOut")].norm(dim=1)
+    return _part(body, "mouth") & (moved > 1e-4)
+
+
+def _depth_shade(points: Float[Tensor, "n 3"], opening: Opening) -> Float[Tensor, " n"]:
+    """Darker the further behind the lips."""
+    behind = (opening.front_m - points[:, 2]).clamp(min=0.0)
+    return torch.exp(-behind / 0.045).clamp(0.25, 1.0)
+
+
+def _together(parts: list[_Inside]) -> _Inside:
+    fields = ("means", "quats", "scales", "colors", "joints", "weights")
+    joined_fields = {name: torch.cat([getattr(part, name) for part in parts]) for name in fields}
+    return _Inside(**joined_fields, deltas=torch.cat([part.deltas for part in parts], dim=1))
+
+
+def _curtain(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside:
+    """A dark curtain with rows of teeth between the lips, a line while they are closed: its upper edge goes with the
+    upper lip, its lower edge with the lower lip, whatever they do. A cavity of its full size, and teeth that are there
+    all the time, would show through thin lips and cheeks."""
+    inside = _part(body, "mouth")
+    faces = body.faces.long()
+    corners = inside[faces]
+    rim = torch.unique(faces[corners.any(1) & ~corners.all(1)])
+    dropped = body.action_deltas[body.action_names.index("jawOpen"), rim].norm(dim=1)
+    below = dropped > 0.5 * float(dropped.max())
+    u = torch.linspace(-1.0, 1.0, _COLUMNS)
+    x = opening.middle_m[0] + 0.46 * opening.width_m * u
+    edges, moves = [], []
+    for lip in (rim[~below], rim[below]):
+        near = (vertices[lip, 0][None] - x[:, None]).abs().topk(min(3, len(lip)), largest=False).indices
+        edges.append(vertices[lip[near]].mean(1))
+        moves.append(body.action_deltas[:, lip[near]].mean(2))
+    t = torch.linspace(0.0, 1.0, _ROWS)[:, None, None]
+    y = (edges[0] * (1 - t) + edges[1] * t)[..., 1]
+    share = t[..., 0]
+    teeth = ((share > _UPPER_TEETH[0]) & (share < _UPPER_TEETH[1])) | (
+        (share > _LOWER_TEETH[0]) & (share < _LOWER_TEETH[1])
+    )
+    teeth = teeth & (u.abs() < _TOOTHED)[None]
+    z = opening.front_m - _CURTAIN_M - _DEEPER_M * u**2 - _TEETH_BEHIND_M * teeth
+    means = torch.stack([x.expand_as(y), y, z], dim=-1).reshape(-1, 3)
+    deltas = moves[0][:, None] * (1 - t) + moves[1][:, None] * t
+    # The floor of the mouth is lighter: a tongue lies there.
+    floor = torch.exp(-(((share - 0.72) / 0.16) ** 2) - ((u / 0.55) ** 2)[None])[..., None]
+    tone = torch.tensor(_CAVITY) * (1 - floor) + 0.75 * torch.tensor(_TONGUE) * floor
+    gap = 1.0 - 0.12 * (torch.arange(_COLUMNS) % 2)  # every other crown a little darker: teeth, not a plate
+    tone = torch.where(teeth[..., None], torch.tensor(_TOOTH) * gap[:, None], tone)
+    color = (tone * (1.0 - 0.45 * u**2)[None, :, None]).reshape(-1, 3)
+    head = _on_head(body, len(means))
+    return _Inside(
+        means=means,
+        quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(means), 1),
+        scales=torch.tensor([0.6 * opening.width_m / _COLUMNS, 0.0011, 0.0006]).repeat(len(means), 1),
+        colors=color,
+        joints=head[0],
+        weights=head[1],
+        deltas=deltas.reshape(len(body.action_names), -1, 3),
+    )
+
+
+def _on_head(body: BodyModel, count: int) -> tuple[Tensor, Tensor]:
+    joints, weights = torch.zeros(count, 4, dtype=torch.long), torch.zeros(count, 4)
+    joints[:, 0], weights[:, 0] = body.bone_names.index(body.humanoid["head"]), 1.0
+    return joints, weights
+
+
+def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside | None:
+    """Splats on the tongue, as the mesh has it."""
+    rng = numpy_rng(0, "inner mouth")
+    faces = body.faces.long()
+    index = torch.nonzero(_tongue(body)[faces].all(1))[:, 0]
+    if not len(index):
+        return None
+    triangle = vertices[faces[index]]
+    normal = torch.linalg.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
+    area = 0.5 * normal.norm(dim=1).double().numpy() + 1e-12
+    places = (np.arange(_LICK) + rng.random(_LICK)) / _LICK
+    pick = torch.from_numpy(np.searchsorted(np.cumsum(area) / area.sum(), places).clip(max=len(index) - 1))
+    u, v = np.sqrt(rng.random(_LICK)), rng.random(_LICK)
+    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
+    corners = faces[index[pick]]
+    means = (vertices[corners] * barycentric[..., None]).sum(1)
+    z = torch.nn.functional.normalize(normal[pick], dim=1)
+    x = torch.nn.functional.normalize(triangle[pick, 1] - triangle[pick, 0], dim=1)
+    joints, weights = blend_skinning(body, corners, barycentric)
+    gap = float(np.sqrt(area.sum() / _LICK))
+    return _Inside(
+        means=means,
+        quats=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)),
+        scales=torch.tensor([0.7 * gap, 0.7 * gap, 0.2 * gap]).repeat(_LICK, 1),
+        colors=torch.tensor(_TONGUE) * _depth_shade(means, opening)[:, None],
+        joints=joints,
+        weights=weights,
+        deltas=(body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2),
+    )
