@@ -22,7 +22,9 @@ from bodydouble.avatar.anatomy import (
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.humanoid import path_between
 from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.contacts import meet_hands, plant_feet, planted_feet
 from bodydouble.avatar.performer import Performer, calibrate, read_performer, spine_chain
+from bodydouble.avatar.timing import smoothed
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.geometry import rotvec_to_matrix
@@ -48,6 +50,7 @@ def retarget(
     floor_rest_m: float | None = None,
     relaxed_rotvecs: Float[Tensor, "bones 3"] | None = None,
     up_axis: str = "auto",
+    contacts: bool = True,
 ) -> Motion:
     """Move a motion from its own skeleton to an avatar's rig.
 
@@ -63,6 +66,8 @@ def retarget(
         floor_rest_m: Height of the soles in the rest pose (`rest_floor`); estimated from the feet's joints if none.
         relaxed_rotvecs: Local rotations of bones that the source does not have, such as fingers; none curls the fingers a little.
         up_axis: `y`, `z` or `auto`.
+        contacts: Whether standing feet are held in place and hands brought to what they touch (`contacts`), at the cost
+            of some degrees in legs and arms.
     Raises:
         InputError: When the source's or the rig's bones are not those of a human.
     """
@@ -74,6 +79,12 @@ def retarget(
     R_heading = _start_heading(performer, C)
     rotvecs = _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs)
     translation = _place_on_floor(performer, R_heading, rotvecs, rig, bones, floor_rest_m)
+    if contacts:
+        scale_m = _leg_length(joints[None], bones) / max(_leg_length(performer.joints_world, performer.humanoid), 1e-9)
+        soles = sole_points(rig, bones, floor_rest_m)
+        planted = planted_feet(performer, scale_m)
+        rotvecs, translation = plant_feet(rotvecs, translation, rig, bones, planted, source.fps_hz, soles)
+        rotvecs = meet_hands(rotvecs, translation, rig, bones, performer, R_heading, scale_m)
     motion = Motion(
         name=source.name,
         fps_hz=source.fps_hz,
@@ -210,7 +221,7 @@ def _place_on_floor(
         for bone, point, flesh in _contact_points(joints, bones, rig, floor)
     ]
     lift = _lowest_point(p, human, scale) - torch.stack(heights).amin(0)
-    translation[:, 1] += _smoothed(lift, 0.04 * performer.fps_hz)
+    translation[:, 1] += smoothed(lift, 0.04 * performer.fps_hz)
     return translation
 
 
@@ -253,25 +264,30 @@ def _contact_points(
 
     Under each foot these are two points of the sole, at the heel and at the ball.
     """
-    feet = [bones[f"{side}Foot"] for side in ("left", "right")]
-    below = [[b for b, parent in enumerate(rig.bone_parents) if parent == foot] for foot in feet]
-    lowest = min(float(joints[b, 1]) for foot, toes in zip(feet, below, strict=True) for b in (foot, *toes))
-    height = floor if floor is not None else lowest - 0.02
     points = [(bones[bone], joints[bones[bone]], flesh) for bone, flesh in _FLESH_M.items() if bone in bones]
-    for foot, toes in zip(feet, below, strict=True):
-        soles = [joints[foot].clone()] + ([joints[toes].mean(0)] if toes else [])
-        for sole in soles:
-            sole[1] = height
-            points.append((foot, sole, 0.0))
+    for side, pair in sole_points(rig, bones, floor).items():
+        points += [(bones[f"{side}Foot"], sole, 0.0) for sole in pair]
     return points
 
 
-def _smoothed(values: Tensor, sigma_frames: float) -> Float[Tensor, " frames"]:
-    """A Gaussian mean over time, the ends repeated."""
-    reach = min(math.ceil(3 * sigma_frames), len(values) - 1)
-    if reach < 1:
-        return values
-    offsets = torch.arange(-reach, reach + 1, dtype=values.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma_frames) ** 2)
-    padded = torch.cat([values[:1].expand(reach), values, values[-1:].expand(reach)])
-    return torch.nn.functional.conv1d(padded[None, None], (kernel / kernel.sum())[None, None])[0, 0]
+def sole_points(
+    rig: Rig, bones: dict[str, int], floor_rest_m: float | None
+) -> dict[str, tuple[Float[Tensor, "3"], Float[Tensor, "3"]]]:
+    """For `left` and `right` the points of the sole under the heel and the ball, in the rest pose (float64).
+
+    Args:
+        rig, bones: A rig and its bones by VRM name.
+        floor_rest_m: Height of the soles; estimated from the feet's joints if none.
+    """
+    joints = rig.joints_rest_m.double()
+    feet = {side: bones[f"{side}Foot"] for side in ("left", "right")}
+    below = {side: [b for b, parent in enumerate(rig.bone_parents) if parent == foot] for side, foot in feet.items()}
+    lowest = min(float(joints[b, 1]) for side, foot in feet.items() for b in (foot, *below[side]))
+    height = floor_rest_m if floor_rest_m is not None else lowest - 0.02
+    points = {}
+    for side, foot in feet.items():
+        heel = joints[foot].clone()
+        ball = joints[below[side]].mean(0) if below[side] else heel.clone()
+        heel[1] = ball[1] = height
+        points[side] = (heel, ball)
+    return points
