@@ -171,7 +171,7 @@ def test_a_motion_of_our_own_rig_comes_back(tmp_path: Path, seed: int, unit: flo
     """Zero pose and bones are the same, so every world rotation must be the same, up to the heading at the start."""
     rotvecs, root = _random_motion(seed)
     source = read_bvh(write(tmp_path, bvh_text(RIG, rotvecs, root, unit=unit)))
-    out = retarget(source, RIG, fps_hz=30.0)
+    out = retarget(source, RIG, fps_hz=30.0, contacts=False)
     R_expected, p_expected = joints_of(
         Motion(
             name="",
@@ -224,7 +224,7 @@ def test_another_rest_pose_gives_the_same_directions(tmp_path: Path, seed: int) 
     from bodydouble.core.geometry import matrix_to_rotvec
 
     text = bvh_text(RIG.replace(joints_rest_m=joints), matrix_to_rotvec(torch.stack(local, 1)), root)
-    out = retarget(read_bvh(write(tmp_path, text)), RIG)
+    out = retarget(read_bvh(write(tmp_path, text)), RIG, contacts=False)
     _, p = joints_of(out)
     R_out, _ = joints_of(out)
     R_heading = R_out[0, 0] @ R[0, 0].T

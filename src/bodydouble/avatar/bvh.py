@@ -38,6 +38,8 @@ class SourceMotion(TensorStruct):
     R_parent_joint: Float[Tensor, "frames joints 3 3"]
     """Local rotations; the identity is the skeleton's zero pose."""
     root_position: Float[Tensor, "frames 3"]
+    expression: Float[Tensor, "frames actions"] | None = None
+    """Strength of the 52 ARKit actions in [0, 1], where the file has them."""
 
 
 @dataclass

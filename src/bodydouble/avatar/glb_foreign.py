@@ -35,14 +35,14 @@ def rest_rig(file: GlbFile, skin_index: int) -> tuple[Rig, np.ndarray, np.ndarra
     joint_nodes = [file.number(j, 0, len(nodes) - 1, f"a joint of skin {skin_index}") for j in joints]
     if len(set(joint_nodes)) != len(joint_nodes):
         file.fail(f"skin {skin_index} lists a joint twice")
-    node_parents = _node_parents(file, nodes)
-    T_world_node = _global_transforms(file, nodes, node_parents)
+    parent_of = node_parents(file, nodes)
+    T_world_node = global_transforms(file, nodes, parent_of)
     joint_of_node = {node: joint for joint, node in enumerate(joint_nodes)}
     joint_parents = []
     for node in joint_nodes:
-        above = node_parents[node]
+        above = parent_of[node]
         while above >= 0 and above not in joint_of_node:
-            above = node_parents[above]
+            above = parent_of[above]
         joint_parents.append(joint_of_node[above] if above >= 0 else -1)
     order = _parents_first(joint_parents)
     bone_of_joint = np.argsort(order)
@@ -172,7 +172,7 @@ def _joined(pieces: Sequence[Mesh]) -> Mesh:
     )
 
 
-def _node_parents(file: GlbFile, nodes: list[dict[str, Any]]) -> list[int]:
+def node_parents(file: GlbFile, nodes: list[dict[str, Any]]) -> list[int]:
     """Parent of each node, -1 for roots; refuses cycles and nodes with two parents."""
     if len(nodes) > MAX_NODES:
         file.fail(f"it has {len(nodes)} nodes; at most {MAX_NODES} are expected")
@@ -189,7 +189,7 @@ def _node_parents(file: GlbFile, nodes: list[dict[str, Any]]) -> list[int]:
     return parents
 
 
-def _global_transforms(file: GlbFile, nodes: list[dict[str, Any]], parents: list[int]) -> np.ndarray:
+def global_transforms(file: GlbFile, nodes: list[dict[str, Any]], parents: list[int]) -> np.ndarray:
     """T_world_node [nodes, 4, 4] of the file's rest pose."""
     order = [i for i, p in enumerate(parents) if p < 0]
     children: dict[int, list[int]] = {}
@@ -201,7 +201,7 @@ def _global_transforms(file: GlbFile, nodes: list[dict[str, Any]], parents: list
         file.fail("its nodes form a ring instead of a tree")
     transforms = np.tile(np.eye(4), (len(nodes), 1, 1))
     for index in order:
-        local = _local_transform(file, nodes[index], index)
+        local = local_transform(file, nodes[index], index)
         parent = parents[index]
         transforms[index] = transforms[parent] @ local if parent >= 0 else local
         if not np.abs(transforms[index]).max() < 1e12:
@@ -209,7 +209,7 @@ def _global_transforms(file: GlbFile, nodes: list[dict[str, Any]], parents: list
     return transforms
 
 
-def _local_transform(file: GlbFile, node: dict[str, Any], index: int) -> np.ndarray:
+def local_transform(file: GlbFile, node: dict[str, Any], index: int) -> np.ndarray:
     if "matrix" in node:
         return file.numbers(node["matrix"], 16, f"the matrix of node {index}").reshape(4, 4).T
     local = np.eye(4)

@@ -90,7 +90,7 @@ def retarget(
         fps_hz=source.fps_hz,
         rotvecs=rotvecs.float(),
         translation_world_m=translation.float(),
-        expression=torch.zeros(frames, len(ARKIT_ACTIONS)),
+        expression=torch.zeros(frames, len(ARKIT_ACTIONS)) if source.expression is None else source.expression,
     )
     return motion.resampled(fps_hz)
 

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from bodydouble.avatar.bvh import SourceMotion
+from bodydouble.avatar.humanoid import guess_humanoid
+from bodydouble.avatar.values import Rig
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 
@@ -76,6 +78,24 @@ def read_smpl_motion(path: Path) -> SourceMotion:
     return _source(path.stem, poses.reshape(len(poses), -1, 3), trans, _rate(path, arrays))
 
 
+def smplx_rig() -> tuple[Rig, list[int]]:
+    """The skeleton of average proportions (22 joints and 30 of the hands) as a rig in a T-pose, and their places among
+    SMPL-X's 55 joints."""
+    names, parents, offsets, columns = _skeleton(25)
+    joints: list[torch.Tensor] = []
+    for offset, parent in zip(torch.tensor(offsets, dtype=torch.float32), parents, strict=True):
+        joints.append(offset * 0 if parent < 0 else joints[parent] + offset)
+    places = torch.stack(joints)
+    places[:, 1] -= places[:, 1].min() - 0.02  # soles on y = 0
+    rig = Rig(
+        bone_names=tuple(names),
+        bone_parents=tuple(parents),
+        joints_rest_m=places,
+        humanoid=guess_humanoid(names, parents),
+    )
+    return rig, columns
+
+
 def _arrays(path: Path) -> dict[str, ndarray]:
     try:
         # The sizes that the archive announces are checked before anything is unpacked.
@@ -113,14 +133,13 @@ def _rate(path: Path, arrays: dict[str, ndarray]) -> float:
     return _DEFAULT_FPS_HZ
 
 
-def _source(name: str, rotvecs: ndarray, trans: ndarray, fps_hz: float) -> SourceMotion:
+def _skeleton(first_finger: int | None) -> tuple[list[str], list[int], list[tuple[float, float, float]], list[int]]:
+    """Names, parents, offsets and places in the pose of the joints used; without fingers if these have no first place."""
     names = [n for n, _, _ in _SPINE]
     parents = [names.index(p) if p else -1 for _, p, _ in _SPINE]
     offsets = [o for _, _, o in _SPINE]
     columns = list(range(22))
-    count = rotvecs.shape[1]
-    first = {52: 22, 55: 25}.get(count)
-    if first is not None:
+    if first_finger is not None:
         for side, sign in (("left", 1.0), ("right", -1.0)):
             for finger, root in _HAND_ROOTS.items():
                 for k in range(3):
@@ -128,7 +147,12 @@ def _source(name: str, rotvecs: ndarray, trans: ndarray, fps_hz: float) -> Sourc
                     x, y, z = root if k == 0 else _SEGMENT_M.get(finger, (0.03, 0.0, 0.0))
                     offsets.append((sign * x, y, z))
                     names.append(f"{side}_{finger}{k + 1}")
-                    columns.append(first + len(columns) - 22)
+                    columns.append(first_finger + len(columns) - 22)
+    return names, parents, offsets, columns
+
+
+def _source(name: str, rotvecs: ndarray, trans: ndarray, fps_hz: float) -> SourceMotion:
+    names, parents, offsets, columns = _skeleton({52: 22, 55: 25}.get(rotvecs.shape[1]))
     R = rotvec_to_matrix(torch.from_numpy(np.ascontiguousarray(rotvecs[:, columns])))
     R_up = _upright(R[:, 0])
     R[:, 0] = R_up @ R[:, 0]

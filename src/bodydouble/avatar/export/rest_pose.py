@@ -58,7 +58,8 @@ def with_rest_pose(avatar: Avatar, pose: Pose) -> Avatar:
     """The same avatar with another pose as its rest pose: afterwards the zero pose is that pose.
 
     Vertices, splats, joints and the offsets of morph targets are moved as skinning moves them. Where the weights of a
-    point are spread over several bones, later poses may differ a little from those of the original avatar.
+    point are spread over several bones, later poses may differ a little from those of the original avatar. Pose-dependent
+    correctives are left out: they are functions of turns since the old rest pose.
 
     Args:
         avatar: With a mesh, splats, or both.
@@ -71,7 +72,7 @@ def with_rest_pose(avatar: Avatar, pose: Pose) -> Avatar:
     if mesh is not None:
         moved = skin_points(mesh.vertices_rest_m.double(), R, t, mesh.joints, mesh.weights.double())
         blended = (R[mesh.joints] * mesh.weights.double()[..., None, None]).sum(1)
-        mesh = mesh.replace(vertices_rest_m=moved.float(), morphs=_turned(mesh.morphs, blended))
+        mesh = mesh.replace(vertices_rest_m=moved.float(), morphs=_turned(mesh.morphs, blended), correctives=None)
     if splats is not None:
         weights, joints_of = splats.weights.double(), splats.joints
         means, quats = skin_splats_reference(
@@ -86,6 +87,7 @@ def with_rest_pose(avatar: Avatar, pose: Pose) -> Avatar:
             quats_wxyz=quats.float(),
             sh=sh.float(),
             morphs=_turned(splats.morphs, blended),
+            correctives=None,
         )
     placed = (R @ joints[:, :, None])[:, :, 0] + t
     rig = rig.replace(joints_rest_m=placed.float())

@@ -1,0 +1,1 @@
+"""Motion files of other programs: read, described, written (docs/motions.md)."""
