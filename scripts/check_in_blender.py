@@ -55,7 +55,7 @@ def farthest(a: list[Vector], b: list[Vector]) -> float:
 
 def examine() -> dict[str, Any]:
     """Counts, and how far vertices follow a bone and a morph target, metres."""
-    people = [o for o in bpy.data.objects if o.type == "MESH" and len(o.data.polygons) > 500]
+    people = [o for o in bpy.data.objects if o.type == "MESH" and len(o.data.polygons) > 100]
     rigs = [o for o in bpy.data.objects if o.type == "ARMATURE"]
     body = max(people, key=lambda o: len(o.data.vertices))
     keys: Any = body.data.shape_keys.key_blocks if body.data.shape_keys else {}
@@ -79,7 +79,8 @@ def examine() -> dict[str, Any]:
         for rig in rigs:
             rig.animation_data_clear()
         before = shape(body)
-        bone = next(b for b in rigs[0].pose.bones if "upperarm" in b.name.lower().replace("_", ""))
+        arms = [b for b in rigs[0].pose.bones if "arm" in b.name.lower()]
+        bone = next((b for b in arms if "upper" in b.name.lower()), arms[0])
         bone.rotation_mode = "XYZ"
         bone.rotation_euler = (0.5, 0.3, 0.2)
         found["bone_moves_m"] = round(farthest(before, shape(body)), 4)

@@ -262,7 +262,7 @@ def test_every_kind_of_rig_keeps_its_pose(data_folder: Path, name: str) -> None:
         root_position=source.root_position[::step],
         fps_hz=source.fps_hz / step,
     )
-    out = retarget(source, RIG, fps_hz=source.fps_hz, floor_rest_m=0.0)
+    out = retarget(source, RIG, fps_hz=source.fps_hz, floor_rest_m=0.0, contacts=False)
     assert out.num_frames == len(source.R_parent_joint) and bool(out.rotvecs.isfinite().all())
     performer = read_performer(source)
     human, q = performer.humanoid, performer.joints_world

@@ -28,6 +28,7 @@ _STAND = 30.0
 """Weight of standing still against a smooth correction."""
 _FLOOR_M = 0.005
 """How exactly standing feet are on the floor, against a smooth correction."""
+_LIFTED_M = 0.08
 _NEAR_M, _FAR_M = 0.10, 0.30
 """Hands nearer than the first keep their whole distance to what they touch, beyond the second none of it."""
 
@@ -115,7 +116,9 @@ def plant_feet(
     for place, side in enumerate(("left", "right")):
         foot = bones[f"{side}Foot"]
         heel, ball = (p[:, foot] + (R[:, foot] @ (point.to(joints) - joints[foot])) for point in soles[side])
-        on_ball, on_heel = planted.ball[:, place], planted.heel[:, place]
+        # A foot that is slow high above the floor (a kick held, a hovering capture) does not stand on it.
+        near = torch.minimum(heel[:, 1], ball[:, 1]) < _LIFTED_M
+        on_ball, on_heel = planted.ball[:, place] & near, planted.heel[:, place] & near
         shifts[side] = _least_shift(heel, ball, on_heel & ~on_ball, on_ball, fps_hz)
     translation = translation_world_m + _lowered_hips(p, bones, shifts, fps_hz)
     moved = translation - translation_world_m
@@ -146,7 +149,9 @@ def _least_shift(
     shift = torch.zeros(frames, 3, dtype=heel.dtype)
     for axis in (0, 2):
         wanted = -velocity[:, axis].numpy() * both.numpy()
-        shift[:, axis] = torch.from_numpy(_solve(wanted, _STAND * both.numpy().astype(float), None, None, frames, fps_hz))
+        shift[:, axis] = torch.from_numpy(
+            _solve(wanted, _STAND * both.numpy().astype(float), None, None, frames, fps_hz)
+        )
     # Whatever is below the floor has to come up, standing or not; what stands has to come down as well.
     low = torch.minimum(ball[:, 1], heel[:, 1])
     asked = (on_ball | on_heel | (low < 0.0)).double().numpy() / _FLOOR_M**2

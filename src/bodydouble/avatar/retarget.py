@@ -20,9 +20,9 @@ from bodydouble.avatar.anatomy import (
     spread_twists,
 )
 from bodydouble.avatar.bvh import SourceMotion
+from bodydouble.avatar.contacts import meet_hands, plant_feet, planted_feet
 from bodydouble.avatar.humanoid import path_between
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.contacts import meet_hands, plant_feet, planted_feet
 from bodydouble.avatar.performer import Performer, calibrate, read_performer, spine_chain
 from bodydouble.avatar.timing import smoothed
 from bodydouble.avatar.values import Avatar, Rig
@@ -80,7 +80,7 @@ def retarget(
     rotvecs = _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs)
     translation = _place_on_floor(performer, R_heading, rotvecs, rig, bones, floor_rest_m)
     if contacts:
-        scale_m = _leg_length(joints[None], bones) / max(_leg_length(performer.joints_world, performer.humanoid), 1e-9)
+        scale_m = leg_length(joints[None], bones) / max(leg_length(performer.joints_world, performer.humanoid), 1e-9)
         soles = sole_points(rig, bones, floor_rest_m)
         planted = planted_feet(performer, scale_m)
         rotvecs, translation = plant_feet(rotvecs, translation, rig, bones, planted, source.fps_hz, soles)
@@ -210,7 +210,7 @@ def _place_on_floor(
     joints = rig.joints_rest_m.double()
     p = performer.joints_world @ R_heading.T
     human = performer.humanoid
-    scale = _leg_length(joints[None], bones) / max(_leg_length(p, human), 1e-9)
+    scale = leg_length(joints[None], bones) / max(leg_length(p, human), 1e-9)
     R, t = bone_transforms(rotvecs, joints, torch.zeros(len(rotvecs), 3, dtype=torch.float64), rig.bone_parents)
     hips_joint, hips_bone = human["hips"], bones["hips"]
     path = (p[:, hips_joint] - p[0, hips_joint]) * scale
@@ -225,7 +225,7 @@ def _place_on_floor(
     return translation
 
 
-def _leg_length(positions: Tensor, bones: dict[str, int]) -> float:
+def leg_length(positions: Tensor, bones: dict[str, int]) -> float:
     """Mean length of thigh and shank over both legs and all frames."""
     total = 0.0
     for side in ("left", "right"):

@@ -124,7 +124,7 @@ class Render(Compute):
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """The video (.mp4); with --like a new folder for the pictures."""
     motion: str = "idle"
-    """A built-in motion by name, a .bvh file, or a .csv of a face (as the Live Link Face app or `motion capture` write
+    """A built-in motion by name, a motion file (.bvh, .npz, .glb, .vmd), or a .csv of a face (as the Live Link Face app or `motion capture` write
     them), with which the body stands."""
     face: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv")] = None
     """Facial expressions to go with the motion."""

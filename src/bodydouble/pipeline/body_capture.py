@@ -55,7 +55,8 @@ def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motio
     )
     times = track.times_s.double()
     steps = torch.diff(times)
-    fps_hz = float(1.0 / steps.median()) if len(steps) else 30.0
+    # Some containers round frame times to milliseconds: the whole length tells the rate better than one step.
+    fps_hz = float((steps / steps.median()).round().sum() / steps.sum()) if len(steps) else 30.0
     # Frames that a file lacks are repeated: nearest in time.
     count = round(float(times[-1] - times[0]) * fps_hz) + 1
     even = times[0] + torch.arange(count, dtype=torch.float64) / fps_hz

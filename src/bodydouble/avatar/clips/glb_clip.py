@@ -11,6 +11,7 @@ import torch
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.glb_foreign import global_transforms, local_transform, node_parents
 from bodydouble.avatar.gltf_reader import GlbFile
+from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.body.protocol import ARKIT_ACTIONS
 
 MAX_FRAMES = 100_000
@@ -48,6 +49,7 @@ def read_glb_motion(path: Path, clip: str = "") -> SourceMotion:
     joints = _joints(file, nodes, parents)
     above = [next((j for j in _line(parents, node) if j in set(joints)), -1) for node in joints]
     order, above = _one_tree(file, joints, above)
+    order, above = _from_the_hips(nodes, order, above)
     names = _names(nodes, order)
     place = {node: i for i, node in enumerate(order)}
     W = _rotation(rest[order])
@@ -238,6 +240,8 @@ def _joints(file: GlbFile, nodes: list[dict[str, Any]], parents: list[int]) -> l
             file.fail(f"skin {index} must have a list of joints")
         listed.append(sorted({file.number(j, 0, len(nodes) - 1, f"a joint of skin {index}") for j in joints}))
     chosen = max(listed, key=len) if listed else [i for i, node in enumerate(nodes) if "mesh" not in node]
+    if all(above < node for node in chosen for above in _line(parents, node)):
+        return sorted(chosen)  # as they are in the file
     return sorted(chosen, key=lambda node: (len(_line(parents, node)), node))
 
 
@@ -252,6 +256,28 @@ def _one_tree(file: GlbFile, joints: list[int], above: list[int]) -> tuple[list[
     root = max(set(roots), key=lambda r: (roots.count(r), -r))
     kept = [(j, p) for j, p in zip(joints, above, strict=True) if root_of[j] == root]
     return [j for j, _ in kept], [p for _, p in kept]
+
+
+def _from_the_hips(nodes: list[dict[str, Any]], order: list[int], above: list[int]) -> tuple[list[int], list[int]]:
+    """The part of the tree at and below the hips, if both legs and the head are there.
+
+    Only the first joint of a motion is moved, and in many files that is not a bone on the floor but the hips below it.
+    """
+    names = _names(nodes, order)
+    place = {node: i for i, node in enumerate(order)}
+    human = guess_humanoid(names, [place[p] if p >= 0 else -1 for p in above])
+    needed = [human.get(h) for h in ("hips", "leftUpperLeg", "rightUpperLeg")] + [human.get("head", human.get("neck"))]
+    if None in needed:
+        return order, above
+    hips = names.index(str(needed[0]))
+    below = {order[hips]}
+    for node, parent in zip(order, above, strict=True):
+        if parent in below:
+            below.add(node)
+    if not all(order[names.index(str(n))] in below for n in needed):
+        return order, above
+    kept = [(n, p if n != order[hips] else -1) for n, p in zip(order, above, strict=True) if n in below]
+    return [n for n, _ in kept], [p for _, p in kept]
 
 
 def _names(nodes: list[dict[str, Any]], order: list[int]) -> tuple[str, ...]:

@@ -44,7 +44,15 @@ _SIDED: dict[str, tuple[str, tuple[str, ...], tuple[float, float, float]]] = {
     "Foot": ("Leg", ("足首", "足首D"), (0.95, 1.2, 0.25)),
     "ToeBase": ("Foot", ("つま先",), (0.95, 0.2, -1.3)),
 }
-_FINGERS = {"Thumb": ("親指", "０１２"), "Index": ("人指", "１２３"), "Middle": ("中指", "１２３"), "Ring": ("薬指", "１２３"), "Pinky": ("小指", "１２３")}  # fmt: skip
+_FINGERS = {
+    "Thumb": ("親指", (0, 1, 2)),
+    "Index": ("人指", (1, 2, 3)),
+    "Middle": ("中指", (1, 2, 3)),
+    "Ring": ("薬指", (1, 2, 3)),
+    "Pinky": ("小指", (1, 2, 3)),
+}
+_FULL_WIDTH_0 = 0xFF10
+"""Fingers are numbered in digits as wide as kanji."""
 _SPREAD = {"Thumb": (0.35, -0.5), "Index": (0.9, -0.35), "Middle": (0.95, -0.1), "Ring": (0.9, 0.15), "Pinky": (0.82, 0.38)}  # fmt: skip
 _FACE: dict[str, dict[str, float]] = {
     "まばたき": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
@@ -135,7 +143,7 @@ def _figure() -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray, list[tuple[
                 far = along + 0.32 * k
                 place = (sign * (x + far * _ARM[0]), y + far * _ARM[1], z + across)
                 above = f"{side}Hand" if k == 0 else f"{side}Hand{finger}{k}"
-                add(f"{side}Hand{finger}{k + 1}", above, (f"{kanji}{jp}{digit}",), place)
+                add(f"{side}Hand{finger}{k + 1}", above, (f"{kanji}{jp}{chr(_FULL_WIDTH_0 + digit)}",), place)
     return tuple(names), tuple(parents), np.array(places), sources
 
 
@@ -165,7 +173,9 @@ def _table(path: Path, data: bytes, place: int, kind: np.dtype, what: str) -> tu
         raise InputError(f"{path} is truncated before its table of {what}. Copy it again.")
     (count,) = struct.unpack_from("<I", data, place)
     if place + 4 + count * kind.itemsize > len(data):
-        raise InputError(f"{path} is truncated: {count} keys of {what} were announced, the file ends before. Copy it again.")
+        raise InputError(
+            f"{path} is truncated: {count} keys of {what} were announced, the file ends before. Copy it again."
+        )
     rows = np.frombuffer(data, kind, count, place + 4)
     values = np.concatenate([rows["frame"][:, None].astype(np.float64), rows["values"].astype(np.float64)], 1)
     if not np.isfinite(values).all() or (len(values) and np.abs(values[:, 1:]).max() > 1e6):
@@ -233,5 +243,3 @@ def _expression(faces: dict[str, np.ndarray], frames: np.ndarray) -> torch.Tenso
         for action, weight in _FACE[name].items():
             out[:, ARKIT_ACTIONS.index(action)] += weight * strength
     return torch.from_numpy(np.clip(out, 0.0, 1.0)).float()
-
-

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.anatomy import frame_of
+from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.bvh_write import write_bvh
 from bodydouble.avatar.clips.rigs import as_rig_motion, end_points, guess_unit
-from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.glb_write import avatar_to_glb
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import retarget
@@ -24,7 +24,9 @@ from bodydouble.core.files import write_bytes
 WRITABLE = (".bvh", ".glb", ".npz")
 
 
-def write_motion(path: Path, source: SourceMotion, *, target: Rig | None = None, floor_rest_m: float | None = None) -> None:
+def write_motion(
+    path: Path, source: SourceMotion, *, target: Rig | None = None, floor_rest_m: float | None = None
+) -> None:
     """Write a motion in the format that the file's ending names.
 
     Args:
