@@ -300,6 +300,26 @@ def _bend(p: torch.Tensor, upper: int, middle: int, end: int) -> torch.Tensor:
     return torch.linalg.cross(_directions(p, upper, middle), _directions(p, middle, end))
 
 
+def test_hips_that_move_below_a_joint_on_the_floor_become_the_root(tmp_path: Path) -> None:
+    rotvecs, root = _random_motion(3)
+    text = bvh_text(RIG, rotvecs, root)
+    plain = read_bvh(write(tmp_path, text))
+    head, frames = text.split("MOTION\n")
+    inner = head.replace("HIERARCHY\nROOT hips", "JOINT hips")
+    outer = "HIERARCHY\nROOT Reference\n{\nOFFSET 0 0 0\n"
+    outer += "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n" + inner + "}\nMOTION\n"
+    count, step, *rows = frames.strip().split("\n")
+    # The reference stands 1 m aside, turned by a quarter about +Y: x goes to -z, z to x.
+    rows = [f"100 0 0 0 0 90 {row}" for row in rows]
+    moved = read_bvh(write(tmp_path, outer + "\n".join([count, step, *rows]) + "\n"))
+    assert moved.joint_names == plain.joint_names and moved.joint_parents == plain.joint_parents
+    x, y, z = plain.root_position.unbind(-1)
+    assert torch.allclose(moved.root_position, torch.stack([100 + z, y, -x], -1), atol=1e-3)
+    assert torch.allclose(moved.R_parent_joint[:, 1:], plain.R_parent_joint[:, 1:], atol=1e-6)
+    quarter = rotvec_to_matrix(torch.tensor([0.0, math.pi / 2, 0.0]))
+    assert torch.allclose(moved.R_parent_joint[:, 0], quarter @ plain.R_parent_joint[:, 0], atol=1e-5)
+
+
 def test_jumps_stay_jumps_and_floors_stay_floors(tmp_path: Path) -> None:
     frames = 30
     rotvecs = torch.zeros(frames, len(RIG.bone_names), 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.core.errors import InputError
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
@@ -86,8 +87,8 @@ class _Lines:
 def read_bvh(path: Path) -> SourceMotion:
     """Read a BVH file.
 
-    Joints may have any order of channels; positions of joints other than the root are ignored, because a skeleton's
-    bones keep their length.
+    Joints may have any order of channels; positions of joints other than the root (or hips right below a root on the
+    floor, which then take its place) are ignored, because a skeleton's bones keep their length.
 
     Args:
         path: A text file that starts with HIERARCHY.
@@ -112,6 +113,7 @@ def read_bvh(path: Path) -> SourceMotion:
     frames, frame_time = _read_motion_head(lines)
     values = _read_frames(lines, frames, sum(len(j.channels) for j in joints))
     rotations, root = _to_rotations(joints, values)
+    joints, rotations, root = _without_reference(joints, rotations, root, values)
     return SourceMotion(
         name=path.stem,
         fps_hz=1.0 / frame_time,
@@ -248,6 +250,26 @@ def _to_rotations(joints: list[_Joint], values: np.ndarray) -> tuple[np.ndarray,
                 root[:, axis] = values[:, column]
             column += 1
     return rotations, root
+
+
+def _without_reference(
+    joints: list[_Joint], rotations: np.ndarray, root: np.ndarray, values: np.ndarray
+) -> tuple[list[_Joint], np.ndarray, np.ndarray]:
+    """Some programs put a joint on the floor above the hips and move the hips below it: there the hips become the root."""
+    if [j.parent for j in joints].count(0) != 1 or sum(c.endswith("position") for c in joints[1].channels) != 3:
+        return joints, rotations, root
+    names = [j.name for j in joints]
+    if guess_humanoid(names, [j.parent for j in joints]).get("hips") != names[1]:
+        return joints, rotations, root
+    place = np.zeros((len(values), 3))
+    for column, channel in enumerate(joints[1].channels, start=len(joints[0].channels)):
+        kind, axis = _CHANNELS[channel]
+        if kind == "position":
+            place[:, axis] = values[:, column]
+    root = root + (rotations[:, 0] @ place[:, :, None])[:, :, 0]
+    rotations = np.concatenate([(rotations[:, 0] @ rotations[:, 1])[:, None], rotations[:, 2:]], axis=1)
+    kept = [replace(j, parent=j.parent - 1) for j in joints[1:]]
+    return kept, rotations, root
 
 
 def _axis_rotations(axis: int, angles: np.ndarray) -> np.ndarray:

@@ -24,14 +24,14 @@ _SUFFIX = {"mesh-ply": ".mesh.ply"}
 
 LOSSES: dict[str, str] = {
     "glb": "nothing",
-    "vrm": "splats; the mesh keeps skeleton, morph targets and colours, and rests in a T-pose; no motion",
+    "vrm": "splats, pose-dependent correctives, motion; the mesh keeps skeleton, morph targets and colours, and rests in a T-pose",
     "ply": "skeleton, morph targets, mesh, confidence, motion: one pose of the splats",
     "spz": "skeleton, morph targets, mesh, confidence, motion: one pose of the splats, rounded to 8 bits",
     "obj": "skeleton, morph targets, splats, motion: one pose of the mesh",
     "mesh-ply": "skeleton, morph targets, splats, motion: one pose of the mesh, colours rounded to 8 bits",
-    "usd": "splats, confidence",
-    "usda": "splats, confidence",
-    "usdz": "splats, confidence",
+    "usd": "splats, confidence, pose-dependent correctives",
+    "usda": "splats, confidence, pose-dependent correctives",
+    "usdz": "splats, confidence, pose-dependent correctives",
 }
 """What a format cannot hold."""
 
