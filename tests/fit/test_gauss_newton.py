@@ -12,7 +12,7 @@ from bodydouble.core.cameras import video_camera
 from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.skinning import skin_points
-from bodydouble.fit.register import PoseProblem, RegisterConfig
+from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig
 
 NAMES = ("root", "spine", "arm_l", "arm_r", "hand_l", "hand_r")
 PARENTS = (-1, 0, 1, 1, 2, 3)

@@ -30,11 +30,12 @@ from bodydouble.evaluate.regions import Box, box_in_crop, mask_box
 from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
 from bodydouble.evaluate.seen_parts import frame_speeds, seen_box
 from bodydouble.evaluate.ssim import ssim
-from bodydouble.fit.register import RegisterConfig, register_frames
+from bodydouble.fit.pose_problem import RegisterConfig
+from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
 
-DEFAULT_REGISTER = RegisterConfig(rounds=0, photometric_steps=24, full_size_steps=6, photometric_rate=8e-3)
-"""Photometric steps alone: held-out poses start close, and a round of flow would move still frames away again."""
+DEFAULT_REGISTER = RegisterConfig(rounds=0, sweeps=(1, 1, 1, 1, 0, 0, 0))
+"""Photometric sweeps alone: held-out poses start close, and a round of flow would move still frames away again."""
 _JUDGED_BEHIND = 2
 """Frames whose pictures may wait for their figures."""
 _SSIM_MARGIN_PX = 5

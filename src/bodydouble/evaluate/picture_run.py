@@ -24,7 +24,8 @@ from bodydouble.evaluate.picture_scores import FilmedFrame, Pair, score_pair
 from bodydouble.evaluate.predictions import AvatarPictures, PictureSource
 from bodydouble.evaluate.regions import mask_box
 from bodydouble.evaluate.seen_parts import frame_speeds, part_boxes
-from bodydouble.fit.register import RegisterConfig, register_frames
+from bodydouble.fit.pose_problem import RegisterConfig
+from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
 
 FrameChoice = Literal["heldout", "protocol"]

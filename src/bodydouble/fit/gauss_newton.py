@@ -15,7 +15,7 @@ from bodydouble.core.jit import kernel
 
 @kernel(cached=False)
 def _accumulate_frame(
-    points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, camera, H, g
+    points, joints, weights, targets_px, information, rho_px, R, t, bone_world, parents, slot_of_bone, camera, H, g
 ):
     """Add the normal equations of one frame's reprojection residuals; returns the robust mean residual in pixels.
 
@@ -31,7 +31,9 @@ def _accumulate_frame(
     P = np.empty((2, 3))
     total, total_weight = 0.0, 0.0
     for n in range(points.shape[0]):
-        if target_weights[n] <= 0.0:
+        ixx, ixy, iyy = information[n, 0], information[n, 1], information[n, 2]
+        trust = 0.5 * (ixx + iyy)
+        if trust <= 0.0:
             continue
         # World position and, for each active ancestor, the weighted lever arm.
         x, y, z = 0.0, 0.0, 0.0
@@ -70,9 +72,9 @@ def _accumulate_frame(
             rv = targets_px[n, 1] - (fy * yc / zc + cy)
             error_sq = ru * ru + rv * rv
             robust = 1.0 / (1.0 + error_sq / (rho_px * rho_px))
-            weight = target_weights[n] * robust * robust
-            total += target_weights[n] * robust * np.sqrt(error_sq)
-            total_weight += target_weights[n] * robust
+            weight = robust * robust
+            total += trust * robust * np.sqrt(error_sq)
+            total_weight += trust * robust
             for i in range(3):
                 P[0, i] = fx / zc * (camera[4 + i] - xc / zc * camera[10 + i])
                 P[1, i] = fy / zc * (camera[7 + i] - yc / zc * camera[10 + i])
@@ -101,7 +103,8 @@ def _accumulate_frame(
                 J[1, width] = P[1, axis]
                 width += 1
             for i in range(width):
-                a0, a1 = weight * J[0, i], weight * J[1, i]
+                a0 = weight * (ixx * J[0, i] + ixy * J[1, i])
+                a1 = weight * (ixy * J[0, i] + iyy * J[1, i])
                 row = columns[i]
                 g[row] += a0 * ru + a1 * rv
                 for j in range(width):
@@ -115,8 +118,8 @@ def _accumulate_frame(
 
 @kernel()
 def gauss_newton_step(
-    worker, num_workers, points, joints, weights, targets_px, target_weights, rho_px, R, t, bone_world, parents, slot_of_bone, cameras,
-    deviation, neighbour_deviation, neighbour_weight, prior_precision, smooth_precision, step_out, residual_px_out,
+    worker, num_workers, points, joints, weights, targets_px, information, rho_px, R, t, bone_world, parents, slot_of_bone, cameras,
+    deviation, neighbour_deviation, neighbour_weight, prior_precision, smooth_precision, damping, step_out, residual_px_out,
 ):  # fmt: skip
     """Solve one step for every frame on its own.
 
@@ -124,7 +127,8 @@ def gauss_newton_step(
         worker, num_workers: This worker takes every num_workers-th frame (`render.threads.run_kernel`).
         points: [frames, points, 3] rest positions (each frame has its own visible points).
         joints, weights: [frames, points, k] skinning.
-        targets_px, target_weights: [frames, points, 2] and [frames, points]; weight 0 is no target.
+        targets_px: [frames, points, 2].
+        information: [frames, points, 3] xx, xy, yy of each target's inverse covariance, 1 / px^2; 0 is no target.
         rho_px: [frames] scale of the Geman-McClure loss.
         R, t: [frames, bones, 3, 3] and [frames, bones, 3] bone transforms; bone_world: [frames, bones, 3] joints.
         parents: [bones]; slot_of_bone: [bones] index among the active bones, or -1.
@@ -133,6 +137,7 @@ def gauss_newton_step(
         neighbour_deviation: the same, smoothed over neighbouring frames.
         neighbour_weight: [frames] how much the neighbours count; it fades with the time between frames.
         prior_precision, smooth_precision: [3 active + 3] 1 / sigma^2 of the pull to 0 and to the neighbours.
+        damping: [frames] share of the diagonal that is added to it (Levenberg, Marquardt); 0 for a full step.
         step_out: [frames, 3 active + 3] receives the step; residual_px_out: [frames] the residual before it.
     """
     size = prior_precision.shape[0]
@@ -140,12 +145,12 @@ def gauss_newton_step(
         H = np.zeros((size, size))
         g = np.zeros(size)
         residual_px_out[f] = _accumulate_frame(
-            points[f], joints[f], weights[f], targets_px[f], target_weights[f], rho_px[f], R[f], t[f], bone_world[f],
+            points[f], joints[f], weights[f], targets_px[f], information[f], rho_px[f], R[f], t[f], bone_world[f],
             parents, slot_of_bone, cameras[f], H, g,
         )  # fmt: skip
         for i in range(size):
             smooth = smooth_precision[i] * neighbour_weight[f]
-            H[i, i] += prior_precision[i] + smooth + 1e-9
+            H[i, i] = (H[i, i] + prior_precision[i] + smooth) * (1.0 + damping[f]) + 1e-9
             g[i] -= prior_precision[i] * deviation[f, i]
             g[i] += smooth * (neighbour_deviation[f, i] - deviation[f, i])
         step_out[f] = np.linalg.solve(H, g)

@@ -198,7 +198,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
             name="report",
             settings={
                 "turntable_seconds": config.turntable_seconds,
-                "register_steps": config.register_steps,
+                "register_sweeps": config.register_sweeps,
                 "preset": config.preset,
                 "truth": truth,
             },

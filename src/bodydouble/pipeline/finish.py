@@ -49,9 +49,7 @@ def finish(
     started = time.perf_counter()
     avatar, refined_track = trained_result(run.folder, capture)
     fit_track = fitted_track(run.folder, capture)
-    heldout = score(
-        capture, body, avatar, fit_track, refined_track, config.device, emit, register_steps=config.register_steps
-    )
+    heldout = score(capture, body, avatar, fit_track, refined_track, config.device, emit, sweeps=config.register_sweeps)
     save_heldout(heldout, run.folder / HELDOUT)
     evaluated = time.perf_counter()
     turntable = run.folder / TURNTABLE
@@ -100,11 +98,11 @@ def score(
     emit: Emit,
     *,
     protocol: HeldoutProtocol = HELDOUT_V1,
-    register_steps: int = DEFAULT_REGISTER.photometric_steps,
+    sweeps: tuple[int, ...] = DEFAULT_REGISTER.sweeps,
 ) -> HeldoutResult:
     """Held-out scores of an avatar (see `HeldoutProtocol.describe`)."""
     rasterizer = make_rasterizer(device)
-    register = replace(DEFAULT_REGISTER, photometric_steps=register_steps, full_size_steps=register_steps // 4)
+    register = replace(DEFAULT_REGISTER, sweeps=sweeps)
     return evaluate_heldout(
         capture, body, avatar, fit_track, refined_track, rasterizer, emit, protocol=protocol, register=register
     )

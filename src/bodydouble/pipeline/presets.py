@@ -36,8 +36,8 @@ class CreateConfig:
     turntable_seconds: float = 6.0
     estimate: EstimateChoices | None = None
     """A tracker's result that the fit starts from."""
-    register_steps: int = 24
-    """Photometric steps that register each held-out frame for the report's second figure."""
+    register_sweeps: tuple[int, ...] = (1, 1, 1, 1, 0, 0, 0)
+    """Photometric sweeps that register held-out frames for the report's second figure (`fit.pose_problem`)."""
 
 
 DRAFT = CreateConfig(
@@ -46,7 +46,7 @@ DRAFT = CreateConfig(
     fit=FitConfig(),
     splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
     turntable_seconds=3.0,
-    register_steps=6,
+    register_sweeps=(1, 1, 1, 0),
 )
 STANDARD = CreateConfig(preset="standard", perceive=PerceiveConfig(), fit=FitConfig(), splats=SplatsConfig())
 FINE = CreateConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bodydouble.fit.register import RegisterConfig
+from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
 from bodydouble.reconstruct.splats.exposure import ExposureConfig
 
@@ -125,7 +125,7 @@ class SplatsConfig:
     """Training frames from which a video counts as longer."""
     coarse_share: float = 0.4
     """Share of the steps, the first ones, taken at half that size."""
-    register_at: tuple[float, ...] = (0.15, 0.45)
+    register_at: tuple[float, ...] = (0.15, 0.45, 0.8)
     """Shares of the run after which every training frame is registered to the avatar as it then is."""
     checkpoint_every: float = 0.1
     seed: int = 0
@@ -139,7 +139,10 @@ class SplatsConfig:
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     correctives: CorrectiveConfig = field(default_factory=CorrectiveConfig)
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
-    register: RegisterConfig = field(default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07))
+    register: RegisterConfig = field(
+        default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07, sweeps=(0, 0, 0))
+    )
+    """Of training frames, at half the size of their crops."""
 
     def for_video(self, num_frames: int) -> SplatsConfig:
         """The settings for a video of so many training frames: more to see takes more steps, to a limit."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bodydouble.avatar.correctives import brightened
 from bodydouble.avatar.glb import save_avatar
-from bodydouble.avatar.values import Avatar, Rig
+from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Step
@@ -27,7 +27,8 @@ from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.evaluate.lpips import find_lpips
-from bodydouble.fit.register import PoseProblem, active_bones, register_poses
+from bodydouble.fit.pose_problem import PoseProblem, active_bones
+from bodydouble.fit.register import register_poses
 from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
 from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
 from bodydouble.reconstruct.splats.confidence import Confidence
@@ -244,12 +245,19 @@ class Trainer:
         half = self.step < self.config.coarse_share * self.config.num_steps
         problem = PoseProblem(
             self.rig, self.frames.half if half else self.frames.full, self.frames.times_s, self.rotvecs, self.translation,
-            self.config.register, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation,
+            self.config.register, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
         )  # fmt: skip
         register_poses(problem, as_splats(self.state), self.rasterizer)
         self.rotvecs, self.translation = problem.rotvecs, problem.translation
         self.rotvec_adam.reset()
         self.translation_adam.reset()
+
+    def _dress(self, splats: Splats, R_world_rest: Tensor, place: int) -> Splats:
+        """The splats at rest as a training frame shows them: facial actions, correctives, exposure."""
+        acted = (self.expression[place] @ self.action_deltas).reshape(-1, 3)
+        rest, gain = self.appearance.apply(splats.means_rest_m, R_world_rest, place)
+        sh = splats.sh if gain is None else brightened(splats.sh, gain)
+        return splats.replace(means_rest_m=rest.index_add(0, self.action_splats, acted), sh=sh)
 
     def _color_seeds(self) -> None:
         colors, weight = observed_colors(self.state, self.frames, self._cloud_at, self.rasterizer)

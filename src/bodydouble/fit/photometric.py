@@ -1,0 +1,93 @@
+"""Poses by Gauss-Newton on the pictures themselves: the avatar is rendered, and the difference to the frame says where
+each visible part of it should move. A handful of renders a frame does what hundreds of gradient steps do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from bodydouble.avatar.values import Splats
+from bodydouble.capture.crops import PersonCrop, half_size
+from bodydouble.fit.photometric_kernels import image_pulls
+from bodydouble.fit.pose_problem import GRAY, PoseProblem, frame_over_gray, pack_camera, visible_points
+from bodydouble.render.protocol import Rasterizer
+
+
+class _Level:
+    """The crops at one size, each with its own visible points."""
+
+    def __init__(self, problem: PoseProblem, splats: Splats, halvings: int) -> None:
+        self.crops: list[PersonCrop] = list(problem.crops)
+        for _ in range(halvings):
+            self.crops = [half_size(crop) for crop in self.crops]
+        self.cameras = np.stack([pack_camera(crop) for crop in self.crops])
+        frames, count, k = len(self.crops), problem.config.sweep_points, splats.joints.shape[1]
+        self.points = np.zeros((frames, count, 3))
+        self.joints = np.zeros((frames, count, k), np.int64)
+        self.weights = np.zeros((frames, count, k))
+        self.targets_px = np.zeros((frames, count, 2))
+        self.information = np.zeros((frames, count, 3))
+
+
+def align_photometrically(
+    problem: PoseProblem,
+    splats: Splats,
+    rasterizer: Rasterizer,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Move all poses of `problem` in place towards their frames; none ends with a larger squared error than it began.
+
+    Returns:
+        Root mean squared colour difference over each crop at the best pose met.
+    """
+    config = problem.config
+    joints, weights = splats.joints.long().numpy(), splats.weights.double().numpy()
+    frames = len(problem.crops)
+    error = np.zeros(frames)
+    for halvings in sorted(set(config.sweeps), reverse=True):
+        level = _Level(problem, splats, halvings)
+        problem.cameras = level.cameras
+        best = np.full(frames, np.inf)
+        kept = problem.rotvecs.clone(), problem.translation.clone()
+        damping = np.full(frames, 0.01)
+        for sweep in range(config.sweeps.count(halvings) + 1):
+            last = sweep == config.sweeps.count(halvings)
+            for f, crop in enumerate(level.crops):
+                with torch.no_grad():
+                    dressed, cloud = problem.posed(splats, f)
+                    image = rasterizer(cloud, crop.camera, GRAY)
+                render, target = image.rgb.numpy(), frame_over_gray(crop)
+                error[f] = float(((render - target) ** 2).mean())
+                if error[f] >= best[f]:
+                    damping[f] = max(damping[f], 0.05) * 6.0
+                    continue
+                best[f], damping[f] = error[f], damping[f] / 4.0
+                kept[0][f], kept[1][f] = problem.rotvecs[f], problem.translation[f]
+                if last:
+                    continue
+                chosen, at_px = visible_points(cloud, image, crop, config.sweep_points)
+                n = len(chosen)
+                level.points[f, :n] = dressed.means_rest_m.numpy()[chosen]
+                level.joints[f, :n] = joints[chosen]
+                level.weights[f, :n] = weights[chosen]
+                level.information[f] = 0.0
+                image_pulls(
+                    render, target, at_px.astype(np.float64), config.window_px,
+                    level.targets_px[f], level.information[f],
+                )  # fmt: skip
+                level.information[f] /= config.color_sigma**2
+                if progress is not None:
+                    progress(f)
+            problem.rotvecs.copy_(kept[0])
+            problem.translation.copy_(kept[1])
+            if not last:
+                problem.step(
+                    level.points, level.joints, level.weights, level.targets_px, level.information, rho_px=1e6,
+                    damping=damping,
+                )  # fmt: skip
+        error = best
+    problem.cameras = np.stack([pack_camera(crop) for crop in problem.crops])
+    return np.sqrt(error)
