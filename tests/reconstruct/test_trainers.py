@@ -13,7 +13,7 @@ from tiny_person import film_person
 from bodydouble.body.anny import load_anny
 from bodydouble.capture.folder import Capture
 from bodydouble.core.events import Checkpointed, Densified, Event, Step
-from bodydouble.fit.register import RegisterConfig
+from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.reconstruct.splats.config import ConfidenceConfig, DensityConfig, LossWeights, Rates, SplatsConfig
 from bodydouble.reconstruct.splats.eva import reconstruct_eva
 from bodydouble.reconstruct.splats.eva_config import EvaConfig, EvaDensity

@@ -206,7 +206,7 @@ def _score(
     """Figures of one training, from the file where the same one was scored before."""
     config = variant.change(replace(preset.splats, seed=seed)).for_video(len(subject.trained_on.train_indices()))
     home = folder / "ablation" / subject.name / f"{variant.name.replace(' ', '-')}-{seed}"
-    facts = [plain(config), variant.recipe, preset.register_steps, code_digest(_ROOMS)]
+    facts = [plain(config), variant.recipe, preset.register_sweeps, code_digest(_ROOMS)]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(subject.trained_on.track().rotvecs.numpy().tobytes())
     done = home / "figures.json"
@@ -221,9 +221,7 @@ def _score(
         emit(event)
     avatar, refined = load_result(checkpoints, subject.trained_on)
     assert avatar.splats is not None
-    register = replace(
-        DEFAULT_REGISTER, photometric_steps=preset.register_steps, full_size_steps=preset.register_steps // 4
-    )
+    register = replace(DEFAULT_REGISTER, sweeps=preset.register_sweeps)
     result = evaluate_heldout(
         subject.judged, body, avatar, driven_track(checkpoints, subject.trained_on), refined, make_rasterizer("auto"),
         emit, register=register,

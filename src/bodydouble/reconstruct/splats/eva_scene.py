@@ -11,7 +11,7 @@ from bodydouble.avatar.values import Rig
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.fit.register import active_bones
+from bodydouble.fit.pose_problem import active_bones
 from bodydouble.reconstruct.splats.frames import TrainingFrames
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
 
