@@ -51,7 +51,11 @@ def capture(command: options.Capture) -> int:
     if command.json:
         _print_json({"folder": str(out), "capture": str(folder), **_cost(result)})
     else:
-        print(f"The capture is in {folder}. To make the avatar: bodydouble create {command.video} -o {out} --resume")
+        again = "" if command.estimate is None else f" --estimate {command.estimate}"
+        again += "" if command.estimate_person is None else f" --estimate-person {command.estimate_person}"
+        print(
+            f"The capture is in {folder}. To make the avatar: bodydouble create {command.video} -o {out}{again} --resume"
+        )
     return 0
 
 

@@ -29,7 +29,7 @@ _LEAST_OVERLAP = 0.15
 _RATIOS = np.exp(np.linspace(np.log(0.6), np.log(1.6), 33))
 _CLEARLY_BETTER = 0.8
 """Another reading of the frame numbers is believed when its error is at most this share of the plain reading's."""
-_MAX_SAMPLES = 60
+_MAX_SAMPLES = 48
 _NEAR_SHIFTS = (*range(-12, 13),)
 _SAME_TURN_RAD = 0.35
 _SAME_PLACE = 0.05
@@ -161,12 +161,15 @@ def frame_errors(
     have = np.flatnonzero((chosen >= 0) & (evidence.sure.sum(1) >= 3))
     if len(have):
         distance = np.linalg.norm(figures.pixels(chosen[have], ratio) - evidence.xy_px[have], axis=-1)
-        distance = np.where(evidence.sure[have], distance, np.nan)
-        errors[have] = np.nanmedian(distance, axis=1) / evidence.person_px[have]
+        ordered = np.sort(np.where(evidence.sure[have], distance, np.inf), axis=1)
+        middle = (evidence.sure[have].sum(1) - 1) // 2
+        errors[have] = ordered[np.arange(len(have)), middle] / evidence.person_px[have]
     return errors
 
 
-def size_ratio(figures: Figures, evidence: Evidence, chosen: Int[np.ndarray, " frames"]) -> tuple[float, float]:
+def size_ratio(
+    figures: Figures, evidence: Evidence, chosen: Int[np.ndarray, " frames"], *, exactly: bool = True
+) -> tuple[float, float]:
     """By which all distances must be multiplied so that our body looks as large as the person, and the error then left.
 
     The tracker's person may be taller or smaller than ours; only the ratio of height and distance can be seen.
@@ -178,6 +181,8 @@ def size_ratio(figures: Figures, evidence: Evidence, chosen: Int[np.ndarray, " f
     some = have[np.unique(np.linspace(0, len(have) - 1, _MAX_SAMPLES).round().astype(int))]
     part[some] = chosen[some]
     best = min(_RATIOS, key=lambda r: typical(frame_errors(figures, evidence, part, r)))
+    if not exactly:
+        return float(best), typical(frame_errors(figures, evidence, part, best))
     fine = best * np.exp(np.linspace(-0.03, 0.03, 25))
     best = min(fine, key=lambda r: _spread(figures, evidence, part, r))
     return float(best), typical(frame_errors(figures, evidence, part, best))

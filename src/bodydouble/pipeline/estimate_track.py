@@ -194,7 +194,7 @@ def _located(
         if estimate.frame == IN_WORLD:
             left = typical(frame_errors(stood_in_camera(figures, evidence, chosen)[0], evidence, chosen))
         else:
-            left = size_ratio(figures, evidence, chosen)[1]
+            left = size_ratio(figures, evidence, chosen, exactly=False)[1]
         return left / share**0.25
 
     timing = best_timing(usual, error)
