@@ -19,7 +19,7 @@ GIVEN = FitConfig(focal_px=FOCAL_PX, silhouettes=False, expressions=False)
 
 @pytest.fixture(scope="module")
 def truth(anny: AnnyBody) -> Truth:
-    return perform(anny, frames=16)
+    return perform(anny, frames=9)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_between_keyframes_the_start_moves_on(anny: AnnyBody, truth: Truth, own:
     """Keyframes that are right, and a start that is off by a constant: what lies between is right."""
     model = truth.landmarks
     right = state_of_track(own.replace(rotvecs=torch.from_numpy(truth.rotvecs).float()), truth.controls, model)
-    keys = np.array([0, 7, 15])
+    keys = np.array([0, 4, 8])
     moved = np.full_like(right.theta, 0.1)
     from dataclasses import replace
 
@@ -89,13 +89,13 @@ def test_between_keyframes_the_start_moves_on(anny: AnnyBody, truth: Truth, own:
     assert np.abs(found.translation - right.translation).max() < 1e-9
     assert np.abs(found.R_root - right.R_root).max() < 1e-9
     straight = between(keyed, truth.times_s[keys], truth.times_s)
-    assert np.abs(straight.theta - right.theta).max() > 0.01
+    assert np.abs(straight.theta - right.theta).max() > 0.003
 
 
 def test_few_keyframes_with_a_start(
     anny: AnnyBody, truth: Truth, own: BodyTrack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_track_module, "_KEYFRAMES", 5)
+    monkeypatch.setattr(fit_track_module, "_KEYFRAMES", 4)
     found = fit_observations(
         observe(truth, noise_px=2.0), anny, GIVEN, lambda event: None, start=noisy(anny, truth, own)
     )
