@@ -20,7 +20,13 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.reconstruct.splats.seed import SplatState
 
 _UNSURE, _SURE = 0.08, 0.35
-"""Shares of a splat that the video showed: below the first it is a guess, above the second it is itself."""
+"""Share of a splat that the video showed from which it is believed when others are guessed, a little and fully."""
+_DARK_REGION, _LIT_REGION = 0.01, 0.03
+"""Mean of these shares around a splat below which it is a guess, and above which it stays as it is."""
+_DARK_SHAPE, _LIT_SHAPE = 0.002, 0.01
+"""The same for what gives the outline (place, opacity, size): at the rim of what was filmed, pixels know it better."""
+_RINGS = 3
+"""Around a splat means so many rings of vertices."""
 _DATA = 20.0
 """Weight of a vertex full of data against its edges in the Laplacian."""
 _MIRROR = 0.15
@@ -31,10 +37,33 @@ _GROWTH = 1.5
 """A guessed splat is larger than those around by this factor at most."""
 
 
-def trust_of(seen: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """How far each splat is itself, 1, and how far a guess, 0; smooth in how much the video showed of it."""
-    t = ((seen - _UNSURE) / (_SURE - _UNSURE)).clamp(0.0, 1.0)
+def ramp(values: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, " n"]:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = ((values - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
+
+
+def region_seen(
+    seen: Float[Tensor, " n"], corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"], body: BodyModel
+) -> Float[Tensor, " n"]:
+    """How much the video shows of the surface around each splat, in [0, 1].
+
+    A splat under others is hardly seen itself, and yet part of what the video shows: its surroundings decide.
+
+    Args:
+        seen: How much the video showed of each splat.
+        corners: Vertices of the face it was born on.
+        barycentric: Where on that face.
+    """
+    mean, weight = _on_vertices(seen[:, None], torch.ones_like(seen), corners, barycentric, body)
+    field = torch.cat([mean * weight[:, None], weight[:, None]], dim=1)
+    edges = torch.cat([body.faces.long()[:, [0, 1]], body.faces.long()[:, [1, 2]], body.faces.long()[:, [2, 0]]])
+    edges = torch.cat([edges, edges.flip(1)])
+    for _ in range(_RINGS):
+        field = field.index_add(0, edges[:, 0], field[edges[:, 1]])
+        field = field / field[:, 1:].amax().clamp_min(1e-9)
+    around = field[:, 0] / field[:, 1].clamp_min(1e-9)
+    return (around[corners] * barycentric).sum(1)
 
 
 def mirror_vertices(vertices_rest: Float[Tensor, "verts 3"]) -> Int[Tensor, " verts"]:
@@ -109,11 +138,12 @@ def fill_unseen(
         body: The body they ride on.
         vertices_rest: Its fitted shape in the rest pose, metres.
     Returns:
-        The splats with colours, distance from the body, opacities and sizes filled in, in proportion to how little was
-        seen of them.
+        The splats with colours, distance from the body, opacities and sizes filled in, in proportion to how little the
+        video shows of the surface around them.
     """
-    trust = trust_of(seen)
     corners = body.faces.long()[state.faces]
+    around = region_seen(seen, corners, state.barycentric, body)
+    doubt, doubt_shape = 1.0 - ramp(around, _DARK_REGION, _LIT_REGION), 1.0 - ramp(around, _DARK_SHAPE, _LIT_SHAPE)
     normal = torch.nn.functional.normalize(_vertex_normals(vertices_rest, body.faces.long())[corners].mean(1), dim=1)
     born = (vertices_rest[corners] * state.barycentric[..., None]).sum(1)
     height = ((state.means - born) * normal).sum(1)
@@ -121,17 +151,17 @@ def fill_unseen(
     values = torch.cat(
         [state.sh[:, 0], height[:, None], state.logit_opacities.clamp(-4.0, 4.0)[:, None], largest[:, None]], dim=1
     )
-    data, weight = _on_vertices(values, trust * torch.sigmoid(state.logit_opacities), corners, state.barycentric, body)
+    believed = ramp(seen, _UNSURE, _SURE) * torch.sigmoid(state.logit_opacities)
+    data, weight = _on_vertices(values, believed, corners, state.barycentric, body)
     fields = fill_fields(data, weight, vertices_rest, body.faces)
     here = (fields[corners] * state.barycentric[..., None]).sum(1)
-    doubt = 1.0 - trust
-    lift = (here[:, 3].clamp(*_FARTHEST_M) - height) * doubt
-    shrink = (here[:, 5] + float(np.log(_GROWTH)) - largest).clamp(max=0.0) * doubt
+    lift = (here[:, 3].clamp(*_FARTHEST_M) - height) * doubt_shape
+    shrink = (here[:, 5] + float(np.log(_GROWTH)) - largest).clamp(max=0.0) * doubt_shape
     return state.replace(
         sh=state.sh + doubt[:, None, None] * (here[:, None, :3] - state.sh),
-        sh_rest=state.sh_rest * trust[:, None, None],
+        sh_rest=state.sh_rest * (1.0 - doubt)[:, None, None],
         means=state.means + lift[:, None] * normal,
-        logit_opacities=state.logit_opacities + doubt * (here[:, 4] - state.logit_opacities).clamp_min(0.0),
+        logit_opacities=state.logit_opacities + doubt_shape * (here[:, 4] - state.logit_opacities).clamp_min(0.0),
         log_scales=state.log_scales + shrink[:, None],
     )
 

@@ -1,0 +1,100 @@
+"""Correctives, floaters and unseen splats in a whole, tiny training."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_person import film_person
+
+from bodydouble.avatar.correctives import num_coefficients
+from bodydouble.avatar.drive import pose_avatar
+from bodydouble.body.anny import load_anny
+from bodydouble.body.protocol import Pose
+from bodydouble.reconstruct.splats.config import SplatsConfig
+from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
+from bodydouble.reconstruct.splats.density import concatenate, take
+from bodydouble.reconstruct.splats.exposure import ExposureConfig
+from bodydouble.reconstruct.splats.sight import seen_shares
+from bodydouble.reconstruct.splats.trainer import Trainer
+from bodydouble.render.select import make_rasterizer
+
+CONFIG = SplatsConfig(
+    num_steps=32, num_seeds=1200, max_splats=1300, max_frames=8, size_px=96, register_at=(),
+    correctives=CorrectiveConfig(num_nodes=60, start=0.25, pose_terms=3, frame_terms=2),
+    exposure=ExposureConfig(start=0.1, least_drift=-1.0),  # always
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    folder: Path = tmp_path_factory.mktemp("person")
+    trainer = Trainer(film_person(folder), load_anny(), CONFIG, make_rasterizer("cpu"), folder)
+    for _ in trainer.run():
+        pass
+    return trainer
+
+
+def test_the_avatar_carries_what_was_learnt(trainer: Trainer) -> None:
+    avatar = trainer.avatar()
+    assert avatar.splats is not None and avatar.mesh is not None
+    assert 2 <= num_coefficients(avatar.splats) <= 5
+    basis = avatar.splats.correctives.basis if avatar.splats.correctives else None
+    assert basis is not None and 1e-5 < float(basis.offsets_m.abs().max()) < 0.05
+    assert avatar.mesh.correctives is not None and avatar.mesh.correctives.basis is basis
+    wild = Pose(rotvecs=torch.full((len(avatar.rig.bone_names), 3), 0.7), translation_world_m=torch.zeros(3))
+    posed, plain = (
+        pose_avatar(avatar, wild),
+        pose_avatar(avatar, wild, coefficients=torch.zeros(num_coefficients(avatar.splats))),
+    )
+    assert posed.splats and plain.splats
+    assert float((posed.splats.means_world - plain.splats.means_world).norm(dim=1).max()) < 0.1  # nothing explodes
+
+
+def test_steady_light_gives_gains_near_one(trainer: Trainer) -> None:
+    gains = trainer.appearance.exposure.gains
+    assert gains is not None and gains.shape == (8, 3)
+    assert float((gains - 1.0).abs().max()) < 0.15
+    assert "exposure.log_gains" in trainer.appearance.tensors()
+
+
+def test_a_splat_beside_the_person_is_removed(trainer: Trainer) -> None:
+    before = trainer.state
+    chest = (before.means - trainer.joints_rest[trainer.rig.bone_names.index(trainer.rig.humanoid["chest"])]).norm(
+        dim=1
+    )
+    floater = take(before, chest.argmin()[None])
+    floater = floater.replace(
+        means=floater.means + torch.tensor([[0.35, 0.0, 0.0]]),
+        log_scales=torch.full((1, 3), -3.5),
+        logit_opacities=torch.tensor([3.0]),
+    )
+    trainer.state = concatenate(before, floater)
+    trainer._bind()
+    try:
+        seen, supported = seen_shares(trainer.state, trainer.frames, trainer._cloud_at, trainer.rasterizer)
+        avatar = trainer.avatar()
+    finally:
+        trainer.state = before
+        trainer._bind()
+    assert float(supported[-1]) < 0.1 and float(seen[-1]) < 0.1
+    assert float(supported[:-1].median()) > 0.3
+    assert avatar.splats is not None
+    nearest = (avatar.splats.means_rest_m - floater.means).norm(dim=1).min()
+    assert float(nearest) > 0.05
+    assert len(avatar.splats.means_rest_m) > 0.9 * len(before.means)
+
+
+def test_correctives_can_be_left_out(trainer: Trainer, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG, num_steps=2, correctives=CorrectiveConfig(start=1.0), exposure=ExposureConfig(start=1.0)
+    )
+    bare = Trainer(trainer.capture, trainer.body, config, trainer.rasterizer, tmp_path)
+    for _ in bare.run():
+        pass
+    avatar = bare.avatar()
+    assert avatar.splats is not None and avatar.splats.correctives is None
+    assert avatar.mesh is not None and avatar.mesh.correctives is None
+    assert bare.appearance.tensors() == {}
