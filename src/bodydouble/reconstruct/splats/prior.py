@@ -43,6 +43,11 @@ def ramp(values: Float[Tensor, " n"], low: float, high: float) -> Float[Tensor, 
     return t * t * (3.0 - 2.0 * t)
 
 
+def trust_of(seen: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """How far the video itself tells the colour of each splat, from what it showed of that splat alone."""
+    return ramp(seen, _UNSURE, _SURE)
+
+
 def region_seen(
     seen: Float[Tensor, " n"], corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"], body: BodyModel
 ) -> Float[Tensor, " n"]:
@@ -151,7 +156,7 @@ def fill_unseen(
     values = torch.cat(
         [state.sh[:, 0], height[:, None], state.logit_opacities.clamp(-4.0, 4.0)[:, None], largest[:, None]], dim=1
     )
-    believed = ramp(seen, _UNSURE, _SURE) * torch.sigmoid(state.logit_opacities)
+    believed = trust_of(seen) * torch.sigmoid(state.logit_opacities)
     data, weight = _on_vertices(values, believed, corners, state.barycentric, body)
     fields = fill_fields(data, weight, vertices_rest, body.faces)
     here = (fields[corners] * state.barycentric[..., None]).sum(1)
