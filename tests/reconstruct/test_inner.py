@@ -58,7 +58,8 @@ def test_at_rest_it_is_a_line_and_it_fills_the_open_mouth(anny: AnnyBody) -> Non
     curtain = moved["tongueOut"].norm(dim=1) < 1e-4
     rest = splats.means_rest_m[curtain]
     middle = (rest[:, 0] - opening.middle_m[0]).abs() < 0.006
-    assert float(rest[middle, 1].max() - rest[middle, 1].min()) < 0.006
+    assert float(rest[middle, 1].max() - rest[middle, 1].min()) < 0.003
+    assert float(rest[:, 0].abs().max()) < 0.3 * opening.width_m
     opened = (rest + moved["jawOpen"][curtain])[middle, 1].sort().values
     assert float(opened[-1] - opened[0]) > 0.025
     assert float(opened.diff().max()) < 0.004  # no holes

@@ -27,9 +27,12 @@ _ROWS, _COLUMNS, _LICK = 20, 18, 140
 """Splats of the curtain behind the lips, and on the tongue."""
 _UPPER_TEETH, _LOWER_TEETH, _TOOTHED = (0.03, 0.19), (0.88, 0.96), 0.86
 """Shares of the curtain's height that are teeth, and share of its width."""
-_CURTAIN_M, _DEEPER_M, _TEETH_BEHIND_M = 0.014, 0.012, 0.0025
-"""How far behind the lips the curtain hangs, how much deeper its sides are, and how far behind it the teeth are: folded away
-they must not shine through."""
+_CURTAIN_M, _DEEPER_M, _TEETH_BEHIND_M = 0.024, 0.010, 0.0025
+"""How far behind closed lips the curtain hangs, how much deeper its sides are, and how far behind it the teeth are."""
+_HEAP_M, _HEAPED = 0.045, 0.2
+"""How far behind the lips the folded tongue lies, and its share of its own size there."""
+_FOLDED, _FORWARD_M = 0.5, 0.010
+"""Share of its width that the curtain has while the jaw is closed, and how far it comes forward as the jaw opens."""
 _IRIS_M, _PUPIL_M, _EYEBALL_M = 0.0058, 0.0023, 0.0145
 _OPACITY = 0.96
 
@@ -221,15 +224,19 @@ def _curtain(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside:
         edges.append(vertices[lip[near]].mean(1))
         moves.append(body.action_deltas[:, lip[near]].mean(2))
     t = torch.linspace(0.0, 1.0, _ROWS)[:, None, None]
-    y = (edges[0] * (1 - t) + edges[1] * t)[..., 1]
+    # Closed lips overlap: the curtain is folded into a line between them.
+    y = (0.5 * (edges[0] + edges[1])[:, 1]).expand(_ROWS, -1)
     share = t[..., 0]
     teeth = ((share > _UPPER_TEETH[0]) & (share < _UPPER_TEETH[1])) | (
         (share > _LOWER_TEETH[0]) & (share < _LOWER_TEETH[1])
     )
     teeth = teeth & (u.abs() < _TOOTHED)[None]
     z = opening.front_m - _CURTAIN_M - _DEEPER_M * u**2 - _TEETH_BEHIND_M * teeth
-    means = torch.stack([x.expand_as(y), y, z], dim=-1).reshape(-1, 3)
+    folded = opening.middle_m[0] + _FOLDED * (x - opening.middle_m[0])
+    means = torch.stack([folded.expand_as(y), y, z], dim=-1).reshape(-1, 3)
     deltas = moves[0][:, None] * (1 - t) + moves[1][:, None] * t
+    jaw = body.action_names.index("jawOpen")
+    deltas[jaw] += torch.stack([x - folded, torch.zeros_like(x), torch.full_like(x, _FORWARD_M)], dim=-1)
     # The floor of the mouth is lighter: a tongue lies there.
     floor = torch.exp(-(((share - 0.72) / 0.16) ** 2) - ((u / 0.55) ** 2)[None])[..., None]
     tone = torch.tensor(_CAVITY) * (1 - floor) + 0.75 * torch.tensor(_TONGUE) * floor
@@ -255,7 +262,7 @@ def _on_head(body: BodyModel, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside | None:
-    """Splats on the tongue, as the mesh has it."""
+    """Splats on the tongue, folded into a small heap behind the curtain until it is put out."""
     rng = numpy_rng(0, "inner mouth")
     faces = body.faces.long()
     index = torch.nonzero(_tongue(body)[faces].all(1))[:, 0]
@@ -269,7 +276,11 @@ def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Insi
     u, v = np.sqrt(rng.random(_LICK)), rng.random(_LICK)
     barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
     corners = faces[index[pick]]
-    means = (vertices[corners] * barycentric[..., None]).sum(1)
+    natural = (vertices[corners] * barycentric[..., None]).sum(1)
+    heap = opening.middle_m * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, opening.front_m - _HEAP_M])
+    means = heap + _HEAPED * (natural - natural.mean(0))
+    deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
+    deltas[body.action_names.index("tongueOut")] += natural - means
     z = torch.nn.functional.normalize(normal[pick], dim=1)
     x = torch.nn.functional.normalize(triangle[pick, 1] - triangle[pick, 0], dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
@@ -277,9 +288,9 @@ def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Insi
     return _Inside(
         means=means,
         quats=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)),
-        scales=torch.tensor([0.7 * gap, 0.7 * gap, 0.2 * gap]).repeat(_LICK, 1),
-        colors=torch.tensor(_TONGUE) * _depth_shade(means, opening)[:, None],
+        scales=torch.tensor([0.6 * gap, 0.6 * gap, 0.2 * gap]).repeat(_LICK, 1),
+        colors=torch.tensor(_TONGUE) * _depth_shade(natural, opening)[:, None],
         joints=joints,
         weights=weights,
-        deltas=(body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2),
+        deltas=deltas,
     )
