@@ -57,7 +57,7 @@ def test_a_film_of_a_face_becomes_a_table(clip: tuple[Path, np.ndarray], tmp_pat
 
 
 def test_other_kinds_of_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"face\.txt must end in \.csv or \.bvh"):
+    with pytest.raises(ConfigError, match=r"face\.txt must end in \.csv, \.bvh or \.npz"):
         capture_motion(tmp_path / "none.mp4", tmp_path / "face.txt", lambda event: None)
 
 

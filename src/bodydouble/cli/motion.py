@@ -16,9 +16,9 @@ class Capture(Common):
     """Read the motion of the person in a video."""
 
     video: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VIDEO")]
-    """A face, close up or not, for a .csv; one person, at least from the hips up, for a .bvh."""
+    """A face, close up or not, for a .csv; one person, at least from the hips up, for a .bvh or an .npz."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
-    """The motion: .csv (face, as the Live Link Face app records it) or .bvh (body with fingers)."""
+    """The motion: .csv (face, as the Live Link Face app records it), .bvh (body with fingers) or .npz (SMPL-X)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,12 @@ def body_to_file(info: VideoInfo, out: Path, emit: Emit):
 
     Args:
         info: Of the video.
-        out: A .bvh.
+        out: A .bvh or an .npz.
         emit: Told about progress.
     """
     from bodydouble.avatar.bvh_write import write_bvh
+    from bodydouble.avatar.clips.rigs import as_source
+    from bodydouble.avatar.clips.write import write_smplx
     from bodydouble.capture.folder import Capture
     from bodydouble.fit.face import track_face
     from bodydouble.fit.track import FitConfig, fit_track
@@ -40,7 +42,10 @@ def body_to_file(info: VideoInfo, out: Path, emit: Emit):
         track = fit_track(capture, body, FitConfig(silhouettes=False), emit)
         face_seen = float((track_face(observations).sight > 0).mean())
     motion, rig = motion_of_track(track, body, out.stem)
-    write_bvh(out, motion, rig)
+    if out.suffix.lower() == ".bvh":
+        write_bvh(out, motion, rig)
+    else:
+        write_smplx(out, as_source(motion, rig))
     return CapturedMotion(frames=motion.num_frames, fps_hz=motion.fps_hz, face_seen=face_seen, with_body=True)
 
 

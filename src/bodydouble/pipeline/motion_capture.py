@@ -18,7 +18,7 @@ from bodydouble.core.events import Event, Warned
 from bodydouble.fit.face import FaceTrack, track_face, track_points
 
 Emit = Callable[[Event], None]
-FORMATS = (".csv", ".bvh")
+FORMATS = (".csv", ".bvh", ".npz")
 _EYE_RAD = (0.45, 0.35)
 """How far an eye is turned, across and up or down, when its action has its full strength."""
 _FEW = 0.3
@@ -42,15 +42,17 @@ def capture_motion(video: Path, out: Path, emit: Emit) -> CapturedMotion:
     """Read the motion of the person in a video and write it as a file.
 
     Args:
-        video: Of the face for a .csv; of the person, at least from the hips up, for a .bvh.
-        out: `.csv` (face, as the Live Link Face app records it) or `.bvh` (body with fingers).
+        video: Of the face for a .csv; of the person, at least from the hips up, for a .bvh or an .npz.
+        out: `.csv` (face, as the Live Link Face app records it), `.bvh` (body with fingers) or `.npz` (SMPL-X).
         emit: Told about progress.
     Raises:
         ConfigError: For another kind of file.
         NoSubjectError: When nobody is seen.
     """
     if out.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{out.name} must end in {' or '.join(FORMATS)}; name the motion so with -o.")
+        raise ConfigError(
+            f"{out.name} must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; name the motion so with -o."
+        )
     from bodydouble.capture.video import probe
 
     info = probe(video)
