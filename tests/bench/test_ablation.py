@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_person import film_person
 
 from bodydouble.bench.ablation import (
     VARIANTS,
@@ -19,7 +23,11 @@ from bodydouble.bench.ablation import (
 )
 from bodydouble.bench.page import page
 from bodydouble.core.errors import InputError
+from bodydouble.core.events import Event
+from bodydouble.fit.register import RegisterConfig
 from bodydouble.pipeline.presets import DRAFT
+from bodydouble.reconstruct.splats.config import SplatsConfig
+from bodydouble.reconstruct.splats.eva_config import EvaConfig
 
 
 def test_each_variant_leaves_out_one_thing() -> None:
@@ -71,6 +79,46 @@ def test_the_page_shows_means_with_their_spread() -> None:
     assert "## ablation" in text
     assert "| recipe eva | 21.00 ± 1.00 |" in text
     assert "| a | psnr_box |" in text
+
+
+def test_variants_are_trained_on_the_same_capture_and_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite with two of its variants, on a tiny person and with hardly any steps."""
+    from bodydouble.bench import ablation
+    from bodydouble.reconstruct.splats import recipes
+
+    capture = film_person(tmp_path)
+    micro = SplatsConfig(
+        num_steps=8, num_seeds=600, max_splats=700, max_frames=4, size_px=64, register_at=(0.5,),
+        register=RegisterConfig(rounds=1, size_px=64),
+    )  # fmt: skip
+    preset = replace(DRAFT, splats=micro, register_steps=1)
+    monkeypatch.setattr(recipes, "EvaConfig", partial(EvaConfig, num_steps=4, opacity=0.2, sh_degree_from=2))
+    events: list[Event] = []
+    trained: list[tuple[str, int]] = []
+
+    def noted(recipe, found, body, config, folder, device):
+        trained.append((recipe, config.seed))
+        yield from recipes.reconstruct_by(recipe, found, body, config, folder, device)
+
+    monkeypatch.setattr(ablation, "reconstruct_by", noted)
+    monkeypatch.setattr(ablation, "VARIANTS", (VARIANTS[0], VARIANTS[-1]))
+    rows, remarks = run(tmp_path / "out", events.append, quick=False, preset=preset, captures=[capture.folder], seeds=2)
+    figures = {row.name: row.value for row in rows}
+    assert sorted(trained) == sorted([("default", 0), ("default", 1), ("eva", 0), ("eva", 1)])
+    for variant in (VARIANTS[0], VARIANTS[-1]):
+        assert 5.0 < figures[f"{variant.name}: psnr_box, mean"] < 60.0
+        assert figures[f"{variant.name}: psnr_box, spread"] >= 0.0
+        assert figures[f"{variant.name}: splats, mean"] > 300
+    assert "2 seeds on capture" in remarks[0]
+    again, _ = run(tmp_path / "out", events.append, quick=False, preset=preset, captures=[capture.folder], seeds=2)
+    assert len(trained) == 4  # nothing was trained again
+    assert [row.name for row in again] == list(figures)
+    assert np.array_equal([row.value for row in again], list(figures.values()), equal_nan=True)
+    changed = replace(preset, splats=replace(micro, num_seeds=601))
+    run(tmp_path / "out", events.append, quick=False, preset=changed, captures=[capture.folder], seeds=1)
+    assert len(trained) == 6
 
 
 def test_a_folder_without_a_capture_is_refused(tmp_path: Path) -> None:
