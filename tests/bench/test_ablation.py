@@ -24,7 +24,7 @@ from bodydouble.bench.ablation import (
 from bodydouble.bench.page import page
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event
-from bodydouble.fit.register import RegisterConfig
+from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.pipeline.presets import DRAFT
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.eva_config import EvaConfig
@@ -93,7 +93,7 @@ def test_variants_are_trained_on_the_same_capture_and_only_once(
         num_steps=8, num_seeds=600, max_splats=700, max_frames=4, size_px=64, register_at=(0.5,),
         register=RegisterConfig(rounds=1, size_px=64),
     )  # fmt: skip
-    preset = replace(DRAFT, splats=micro, register_steps=1)
+    preset = replace(DRAFT, splats=micro, register_sweeps=(0,))
     monkeypatch.setattr(recipes, "EvaConfig", partial(EvaConfig, num_steps=4, opacity=0.2, sh_degree_from=2))
     events: list[Event] = []
     trained: list[tuple[str, int]] = []
