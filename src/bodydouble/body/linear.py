@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import ShapeError
+from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.core.skinning import bone_transforms, skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
@@ -24,6 +25,9 @@ class LinearRig(TensorStruct):
     skin_weights: Float[Tensor, "verts k"]
     action_vertices: Int[Tensor, " moved"]
     action_deltas_m: Float[Tensor, "actions moved 3"]
+    correctives_m: Float[Tensor, "features verts 3"] | None = None
+    """Offset of the rest vertices by each entry of the bones' local rotation matrices beyond the identity: row by row,
+    in the order of the bones, the root's left out. Bodies without such correctives have none."""
 
 
 @tensor_struct
@@ -84,9 +88,22 @@ class LinearPosedBody(TensorStruct):
         return (self.R_world_rest * self.shaped.joints_rest[..., None, :]).sum(-1) + self.t_world_rest
 
     def vertices(self) -> Float[Tensor, "*batch verts 3"]:
-        """Skinned vertices in the world, metres. Differentiable."""
-        rig = self.shaped.rig
-        return _skin(self.shaped.vertices_rest, self.R_world_rest, self.t_world_rest, rig.skin_joints, rig.skin_weights)
+        """Skinned vertices in the world, pose correctives added before, metres. Differentiable."""
+        rig, rest = self.shaped.rig, self.shaped.vertices_rest
+        if rig.correctives_m is not None:
+            rest = rest + pose_offsets(self.pose.rotvecs, rig.correctives_m)
+        return _skin(rest, self.R_world_rest, self.t_world_rest, rig.skin_joints, rig.skin_weights)
+
+
+def pose_offsets(
+    rotvecs: Float[Tensor, "*batch bones 3"], correctives_m: Float[Tensor, "features verts 3"]
+) -> Float[Tensor, "*batch verts 3"]:
+    """Offsets of rest vertices that a pose brings with it, metres: linear in the rotation matrices of all bones but the
+    root (SMPL, doi 10.1145/2816795.2818013, section 3.2). Differentiable.
+    """
+    beyond = rotvec_to_matrix(rotvecs[..., 1:, :]) - torch.eye(3, dtype=rotvecs.dtype, device=rotvecs.device)
+    offset = beyond.flatten(-3) @ correctives_m.flatten(1)
+    return offset.reshape(*offset.shape[:-1], *correctives_m.shape[1:])
 
 
 def _skin(points: Tensor, R: Tensor, t: Tensor, joints: Tensor, weights: Tensor) -> Tensor:

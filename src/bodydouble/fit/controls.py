@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from bodydouble.body.parts import finger_flexion_axes
 from bodydouble.body.protocol import BodyModel
@@ -113,12 +114,13 @@ def build_controls(body: BodyModel) -> Controls:
         ConfigError: When the humanoid map lacks a bone that fitting needs.
     """
     joints = body.with_shape(body.shape_default).joints_rest.detach()
-    flexion = finger_flexion_axes(body.bone_names, body.humanoid, joints)
+    fingers = "leftIndexProximal" in body.humanoid
+    flexion = finger_flexion_axes(body.bone_names, body.humanoid, joints) if fingers else torch.zeros_like(joints)
     rest = _Rest(body, joints.double().numpy(), flexion.double().numpy())
     dofs = _trunk(rest)
     for side in SIDES:
         dofs += _arm(rest, side) + _leg(rest, side)
-    for side in SIDES:
+    for side in SIDES if fingers else ():
         dofs += _hand(rest, side)
     return _assemble(body, rest.bone("hips"), dofs)
 
@@ -200,8 +202,8 @@ def _arm(rest: _Rest, side: str) -> list[Dof]:
     frame = arm_frames(rest.joints, upper[0], lower[0], hand)
     fore = unit(rest.joints[hand] - rest.joints[lower[0]])
     straight = -_angle(frame[1], fore)
-    knuckles = [_finger_bones(rest, side, finger)[0] for finger in FINGERS[1:]]
-    across = rest.flexion[knuckles].mean(0)
+    across = _across_palm(rest, side, fore)
+    relaxed = rest.body.relaxed_rotvecs[upper[0]].detach().double().numpy()
 
     def dof(name, bones, axes, sigma, lower_limit=-3.0, upper_limit=3.0, agility=12.0, mean=0.0):
         axes = np.atleast_2d(np.asarray(axes, dtype=np.float64))
@@ -210,11 +212,12 @@ def _arm(rest: _Rest, side: str) -> list[Dof]:
     dofs = [
         dof("clavicle_swing", [clavicle], [0, 1, 0], 0.16, -0.5, 0.5, 5.0),
         dof("clavicle_raise", [clavicle], [0, 0, 1], 0.20, -0.6, 0.6, 5.0),
-        dof("shoulder_bend", [upper[0]], frame[0], 0.9),
-        dof("shoulder_twist", [upper[0]], frame[1], 0.7),
-        dof("shoulder_raise", [upper[0]], frame[2], 0.9),
+        dof("shoulder_bend", [upper[0]], frame[0], 0.9, mean=float(relaxed @ frame[0])),
+        dof("shoulder_twist", [upper[0]], frame[1], 0.7, mean=float(relaxed @ frame[1])),
+        dof("shoulder_raise", [upper[0]], frame[2], 0.9, mean=float(relaxed @ frame[2])),
         dof("elbow_bend", [lower[0]], frame[0], 0.9, straight, straight + 2.7, 18.0),
-        dof("elbow_twist", [lower[0]], fore, 0.35, -1.2, 1.2, 12.0),
+        # A forearm of one bone turns all of its length at the elbow; of two bones, most at the lower.
+        dof("elbow_twist", [lower[0]], fore, *((0.35, -1.2, 1.2) if len(lower) > 1 else (0.7, -1.9, 1.9)), 12.0),
     ]
     if len(upper) > 1:
         dofs.append(dof("upper_arm_twist", [upper[-1]], frame[1], 0.35, -1.2, 1.2, 8.0))
@@ -227,6 +230,13 @@ def _arm(rest: _Rest, side: str) -> list[Dof]:
         dof("wrist_twist", [hand], fore, 0.08, -0.3, 0.3, 12.0),
     ]
     return dofs
+
+
+def _across_palm(rest: _Rest, side: str, fore: np.ndarray) -> np.ndarray:
+    """Axis about which the hand bends: that of its knuckles; without fingers the palm is taken to face down at rest."""
+    if f"{side}IndexProximal" not in rest.body.humanoid:
+        return np.cross(fore, np.array([0.0, -1.0, 0.0]))
+    return rest.flexion[[_finger_bones(rest, side, finger)[0] for finger in FINGERS[1:]]].mean(0)
 
 
 def _leg(rest: _Rest, side: str) -> list[Dof]:

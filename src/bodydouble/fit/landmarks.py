@@ -3,7 +3,8 @@
 A landmark rides on one bone. Its place in that bone's rest frame is a combination of joints (or of surface vertices, for
 the face) plus an offset: estimators mark shoulders above the joint, ankles above the ankle, tips before the tip. The
 offsets were learnt once per body from renders with known pose (`scripts/learn_landmark_offsets.py`) and are stored as
-shares of the body's height, so that they grow with it.
+shares of the body's height, so that they grow with it. Bodies without a table of their own get Anny's, carried over by
+what lies where on their surface (`body.transfer`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import BodyModel
+from bodydouble.body.transfer import Carried, carry_points, nearest_on_surface
 from bodydouble.core.errors import InputError
 from bodydouble.fit.controls import SIDES, Controls
 from bodydouble.fit.kinematics import Rest
@@ -79,22 +82,59 @@ def load_learnt(body_name: str) -> dict:
     return json.loads(text).get(body_name, {"offsets": {}, "face": {}})
 
 
+def carried_table(body: BodyModel, carried: Carried) -> dict:
+    """Anny's learnt table for another body: the same points of a person, by that body's joints and surface.
+
+    Args:
+        body: The other body, whole.
+        carried: What it has from Anny.
+    """
+    anny = load_anny()
+    ours = build_landmarks(anny)
+    shaped = anny.with_shape(anny.shape_default)
+    vertices = shaped.vertices_rest.double().numpy()
+    points = ours.joint_weights @ shaped.joints_rest.double().numpy() + ours.vertex_weights @ vertices[ours.vertex_ids]
+    points += ours.offsets * float(anny.height_m(anny.shape_default))
+    places = carry_points(carried, points, ours.bones)
+    theirs = body.with_shape(body.shape_default)
+    surface, faces = theirs.vertices_rest.double().numpy(), body.faces.numpy()
+    head = np.isin(body.vertex_parts.numpy(), [body.part_names.index(p) for p in ("face", "head", "mouth")])
+    corners, shares = nearest_on_surface(places, surface, faces[head[faces].all(1)])
+    bare = build_landmarks(body, {"offsets": {}, "face": {}})
+    joints = bare.joint_weights @ theirs.joints_rest.double().numpy()
+    height = float(body.height_m(body.shape_default))
+    place = {name: i for i, name in enumerate(ours.names)}
+    return {
+        "offsets": {n: (places[place[n]] - joint) / height for n, joint in zip(bare.names, joints, strict=True)},
+        "face": {
+            name.removeprefix("face/"): {"vertices": corners[i], "weights": shares[i]}
+            for name, i in place.items()
+            if name.startswith("face/")
+        },
+    }
+
+
 def build_landmarks(body: BodyModel, learnt: dict | None = None) -> LandmarkModel:
     """The landmark model of a body.
 
     Args:
-        body: Any body; joints are found through its humanoid map.
-        learnt: A table as `load_learnt` gives it; that one by default.
+        body: Any body; joints are found through its humanoid map. Landmarks of fingers that it lacks are left out.
+        learnt: A table as `load_learnt` gives it. By default that one, or Anny's carried over to the body.
     """
-    table = load_learnt(body.name) if learnt is None else learnt
+    if learnt is None:
+        carried = getattr(body, "carried", None)
+        learnt = load_learnt(body.name) if carried is None else carried_table(body, carried)
+    table = learnt
     rows: list[tuple[str, str, tuple[tuple[str, float], ...]]] = [
         (f"body/{name}", "head", (("leftEye", 0.5), ("rightEye", 0.5))) for name in HEAD_POINTS
     ]
     for side in SIDES:
         for name, (bone, parts) in BODY_POINTS.items():
             rows.append((f"body/{side}_{name}", _sided(bone, side), tuple((_sided(j, side), w) for j, w in parts)))
+    rows = [_without_absent(row, body.humanoid) for row in rows]
     for side in SIDES:
-        rows += _hand_rows(side)
+        if f"{side}IndexProximal" in body.humanoid:
+            rows += _hand_rows(side)
     face = sorted(table["face"].items(), key=lambda item: int(item[0]))
     names = tuple(r[0] for r in rows) + tuple(f"face/{i}" for i, _ in face)
     place = {name: i for i, name in enumerate(body.bone_names)}
@@ -109,6 +149,16 @@ def build_landmarks(body: BodyModel, learnt: dict | None = None) -> LandmarkMode
         vertex_weights[len(rows) + i, np.searchsorted(vertex_ids, point["vertices"])] = point["weights"]
     offsets = np.array([table["offsets"].get(name, (0.0, 0.0, 0.0)) for name in names])
     return LandmarkModel(names, bones, joint_weights, vertex_ids, vertex_weights, offsets)
+
+
+def _without_absent(
+    row: tuple[str, str, tuple[tuple[str, float], ...]], humanoid: dict[str, str]
+) -> tuple[str, str, tuple[tuple[str, float], ...]]:
+    """The row of a body that lacks its joints: it stands at the bone's own joint, a finger's at the hand's."""
+    name, bone, parts = row
+    if bone not in humanoid:
+        bone = f"{'left' if bone.startswith('left') else 'right'}Hand"
+    return name, bone, parts if all(joint in humanoid for joint, _ in parts) else ((bone, 1.0),)
 
 
 def _sided(name: str, side: str) -> str:

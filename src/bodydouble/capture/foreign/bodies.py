@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from bodydouble.capture.foreign.arrays import rows
 from bodydouble.capture.foreign.values import ForeignBody, smpl_joint_names
+from bodydouble.core.arrays import rows
 from bodydouble.core.errors import InputError
 
 _MAX_ANGLE_RAD = 4.0 * np.pi

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bodydouble.capture.foreign.arrays import Npz, numbers
 from bodydouble.capture.foreign.bodies import common_frames
 from bodydouble.capture.foreign.colmap import ColmapView, read_colmap
 from bodydouble.capture.foreign.files import by_number, existing, frames_of, inside, pictures, read_text
 from bodydouble.capture.foreign.peoplesnapshot import smpl_from_npz
-from bodydouble.capture.foreign.pickles import read_object_npy
 from bodydouble.capture.foreign.pictures import common_size
 from bodydouble.capture.foreign.values import ForeignBody, ForeignCameras, ForeignCapture, ForeignFrame
 from bodydouble.capture.foreign.worlds import make_cameras
+from bodydouble.core.arrays import Npz, numbers
 from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import read_object_npy
 
 _ALIGNED = ("4d_humans/smpl_optimized_aligned_scale.npz", "smpl_optimized_aligned_scale.npz")
 _RAW = ("smpl_output_optimized.npz", "smpl_output_romp.npz")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.foreign.arrays import Npz, numbers, rows
 from bodydouble.capture.foreign.bodies import common_frames, smpl_body
 from bodydouble.capture.foreign.files import IMAGE_SUFFIXES, by_number, existing, frames_of, inside, pictures
 from bodydouble.capture.foreign.pictures import common_size
 from bodydouble.capture.foreign.values import ForeignBody, ForeignCapture
 from bodydouble.capture.foreign.worlds import OPENCV_PIXELS, make_cameras
+from bodydouble.core.arrays import Npz, numbers, rows
 from bodydouble.core.errors import InputError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from bodydouble.capture.foreign.arrays import npy_shape, read_npy
 from bodydouble.capture.foreign.values import MaskMeaning
+from bodydouble.core.arrays import npy_shape, read_npy
 from bodydouble.core.errors import InputError
 
 MAX_SIDE_PX = 16_384

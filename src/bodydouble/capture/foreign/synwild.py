@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.foreign.arrays import Npz, numbers, read_npy, rows
 from bodydouble.capture.foreign.bodies import common_frames, smpl_body
 from bodydouble.capture.foreign.files import by_number, existing, frames_of, inside, pictures, read_text
 from bodydouble.capture.foreign.pictures import common_size
 from bodydouble.capture.foreign.values import ForeignCapture
 from bodydouble.capture.foreign.worlds import OPENCV_PIXELS, make_cameras, split_projection
+from bodydouble.core.arrays import Npz, numbers, read_npy, rows
 from bodydouble.core.errors import InputError
 
 

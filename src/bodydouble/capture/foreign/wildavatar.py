@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.foreign.arrays import numbers, rows
 from bodydouble.capture.foreign.bodies import smpl_body
 from bodydouble.capture.foreign.files import by_number, frames_of, inside, pictures, read_json_value
 from bodydouble.capture.foreign.pictures import common_size, same_shape
 from bodydouble.capture.foreign.values import ForeignCapture
 from bodydouble.capture.foreign.worlds import make_cameras
+from bodydouble.core.arrays import numbers, rows
 from bodydouble.core.errors import InputError
 
 

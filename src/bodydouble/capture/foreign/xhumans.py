@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.foreign.arrays import Npz, numbers, read_npy, rows
 from bodydouble.capture.foreign.bodies import smplx_body
 from bodydouble.capture.foreign.files import by_number, existing, frames_of, inside, pictures, read_text
-from bodydouble.capture.foreign.pickles import read_pickle
 from bodydouble.capture.foreign.pictures import common_size
 from bodydouble.capture.foreign.values import ForeignBody, ForeignCapture
 from bodydouble.capture.foreign.worlds import make_cameras, rigid_rows
+from bodydouble.core.arrays import Npz, numbers, read_npy, rows
 from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import read_pickle
 
 _PARTS = (
     ("global_orient", 3),

@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from bodydouble.capture.foreign.arrays import numbers, rows
 from bodydouble.capture.foreign.bodies import smpl_body
 from bodydouble.capture.foreign.files import (
     MAX_FRAMES,
@@ -34,11 +33,12 @@ from bodydouble.capture.foreign.files import (
     read_json_value,
     read_text,
 )
-from bodydouble.capture.foreign.pickles import read_object_npy
 from bodydouble.capture.foreign.pictures import common_size
 from bodydouble.capture.foreign.values import ForeignBody, ForeignCapture
 from bodydouble.capture.foreign.worlds import OPENCV_PIXELS, make_cameras
+from bodydouble.core.arrays import numbers, rows
 from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import read_object_npy
 
 _MASKS = ("mask_cihp", "mask", "masks")
 _PARAMS = ("new_params", "params")

@@ -48,7 +48,7 @@ class Npz:
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
         except FileNotFoundError as error:
-            raise InputError(f"{path} is missing. Copy it from the source of the capture.") from error
+            raise InputError(f"{path} is missing. Copy it from its source.") from error
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is not a readable .npz file ({error}). Copy it again from the source.") from error
         if len(infos) > _MAX_MEMBERS:
@@ -58,7 +58,7 @@ class Npz:
     def __getitem__(self, name: str) -> np.ndarray:
         info = self._members[name]
         if info.file_size > MAX_ARRAY_BYTES:
-            raise InputError(f"{self.path}: array {name!r} has {info.file_size >> 20} MiB; too large for a capture.")
+            raise InputError(f"{self.path}: array {name!r} has {info.file_size >> 20} MiB; too large.")
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
                 return _array(file, f"{self.path} ({name})", info.file_size)  # type: ignore[arg-type]
@@ -67,6 +67,20 @@ class Npz:
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all arrays."""
+        return tuple(self._members)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape that an array announces, before it is read."""
+        info = self._members[name]
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
+                return _header(file, f"{self.path} ({name})", info.file_size)[0]  # type: ignore[arg-type]
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
     def first_of(self, *names: str) -> np.ndarray:
         """The first of these arrays that is there.
@@ -124,7 +138,7 @@ def _opened(path: Path) -> BufferedIOBase:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing. Copy it from the source of the capture.") from error
+        raise InputError(f"{path} is missing. Copy it from its source.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 

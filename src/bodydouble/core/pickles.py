@@ -1,4 +1,5 @@
 """Pickles of numbers, for layouts that have nothing else: arrays, dicts, lists, text and numbers are built, nothing more.
+Sparse matrices (scipy) and the arrays of chumpy, of which old body models are made, become plain arrays.
 
 A pickle is a program. This reader runs it on a machine that has no functions: the handful of names by which NumPy's
 arrays describe themselves lead to stand-ins written here, every other name ends the reading. What a stand-in is given is
@@ -19,19 +20,24 @@ import numpy as np
 from bodydouble.core.errors import InputError
 
 MAX_PICKLE_BYTES = 512 << 20
+_MAX_DENSE = 16 << 20
+"""Elements of a sparse matrix when it is written out."""
 _MAX_DEPTH = 64
 _MAX_ELEMENTS = 20_000_000
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, *, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
     """The value in a pickle file (any protocol, also of Python 2).
 
+    Args:
+        path: The file.
+        max_bytes: Larger files are refused.
     Returns:
         Dicts, lists, tuples, sets, text, bytes, numbers, None and NumPy arrays of numbers, nested.
     Raises:
         InputError: When the file is missing, too large, damaged, or holds anything else.
     """
-    return loads(_bytes(path), str(path))
+    return loads(_bytes(path, max_bytes), str(path))
 
 
 def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
@@ -43,7 +49,7 @@ def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
 
     Returns, Raises: as `read_pickle`; plain arrays are returned as they are.
     """
-    data = _bytes(path)
+    data = _bytes(path, MAX_PICKLE_BYTES)
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -52,7 +58,7 @@ def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
     except (ValueError, EOFError, SyntaxError) as error:
         raise InputError(f"{path} is not a readable NumPy file ({error}). Copy it again from the source.") from error
     if not dtype.hasobject:
-        from bodydouble.capture.foreign.arrays import read_npy
+        from bodydouble.core.arrays import read_npy
 
         return read_npy(path)
     value = loads(data[file.tell() :], str(path), machine)
@@ -69,7 +75,7 @@ def loads(data: bytes, name: str, machine: type[_Numbers] | None = None) -> Any:
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except RecursionError as error:
-        raise InputError(f"{name} is nested too deeply for a capture. It is not opened.") from error
+        raise InputError(f"{name} is nested too deeply. It is not opened.") from error
     except Exception as error:  # a hostile stream can make the unpickler raise anything
         raise InputError(f"{name} is not a readable pickle ({error}). Copy it again from the source.") from error
 
@@ -77,7 +83,7 @@ def loads(data: bytes, name: str, machine: type[_Numbers] | None = None) -> Any:
 class _Numbers(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         place = module.replace("numpy._core", "numpy.core").replace("builtins", "__builtin__")
-        found = _STAND_INS.get((place, name))
+        found = _STAND_INS.get((place, name)) or _object_class(place, name)
         if found is None:
             raise InputError(
                 f"the pickle asks for {module}.{name}, which is not a number, a text or an array of numbers. "
@@ -138,6 +144,100 @@ class _Dtype:
         if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.subdtype is not None:
             raise InputError(f"an array in the pickle has type {self.code}, expected numbers.")
         return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype  # type: ignore[arg-type]
+
+
+class _Sparse:
+    """A sparse matrix of scipy, by its state: written out as a dense array."""
+
+    __slots__ = ("value",)
+    value: np.ndarray
+
+    def __setstate__(self, state: Any) -> None:
+        slots = state[0] if isinstance(state, tuple) and state else state
+        if not isinstance(slots, dict):
+            raise InputError("a sparse matrix in the pickle describes itself wrongly.")
+        shape = slots.get("_shape")
+        ordered = isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(n, int) and n >= 0 for n in shape)
+        if not ordered or math.prod(shape) > _MAX_DENSE:
+            raise InputError(f"a sparse matrix in the pickle has the shape {shape}, expected two moderate lengths.")
+        data = _numbers_of(slots.get("data"))
+        if "indptr" in slots:
+            starts, places = _indices(slots.get("indptr")), _indices(slots.get("indices"))
+            if starts[:1].tolist() != [0] or (np.diff(starts) < 0).any() or starts[-1] != len(data):
+                raise InputError("a sparse matrix in the pickle describes itself wrongly.")
+            lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            by_columns = self._columns_first
+            rows, columns = (places, lines) if by_columns else (lines, places)
+        else:
+            rows, columns = (_indices(i) for i in slots.get("coords") or (slots.get("row"), slots.get("col")))
+        inside = len(rows) == len(columns) == len(data) and (
+            not len(data) or (min(rows.min(), columns.min()) >= 0 and rows.max() < shape[0] and columns.max() < shape[1])
+        )
+        if not inside:
+            raise InputError("a sparse matrix in the pickle has entries outside of its shape.")
+        self.value = np.zeros(shape, data.dtype)
+        np.add.at(self.value, (rows, columns), data)
+
+    _columns_first = False
+
+
+class _SparseByColumns(_Sparse):
+    __slots__ = ()
+    _columns_first = True
+
+
+class _Chumpy:
+    """An array of chumpy: its value `x`, or a selection `idxs` out of another one, `a`."""
+
+    __slots__ = ("value",)
+    value: np.ndarray
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise InputError("a chumpy array in the pickle describes itself wrongly.")
+        if "x" in state:
+            self.value = _numbers_of(state["x"])
+            return
+        whole, chosen = _numbers_of(state.get("a")).reshape(-1), _indices(state.get("idxs"))
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(whole):
+            raise InputError("a chumpy array in the pickle selects what is not there.")
+        shape = state.get("preferred_shape", chosen.shape)
+        if not isinstance(shape, tuple | list) or math.prod(shape) != len(chosen):
+            raise InputError("a chumpy array in the pickle describes itself wrongly.")
+        self.value = whole[chosen].reshape(tuple(shape))
+
+
+def _numbers_of(value: Any) -> np.ndarray:
+    """The array that a stand-in or a plain number holds."""
+    if isinstance(value, _Array | _Sparse | _Chumpy):
+        value = getattr(value, "value", None)
+    if isinstance(value, int | float):
+        value = np.array(value)
+    if not isinstance(value, np.ndarray):
+        raise InputError("an array in the pickle is made of something else than numbers.")
+    return value
+
+
+def _indices(value: Any) -> np.ndarray:
+    found = _numbers_of(value)
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise InputError("a list of indices in the pickle is none.")
+    return found.astype(np.int64)
+
+
+def _object_class(module: str, name: str) -> type | None:
+    """Classes whose instances describe themselves by a state alone."""
+    if module.startswith("scipy.sparse"):
+        by_lines = {"csr_matrix": _Sparse, "coo_matrix": _Sparse, "csc_matrix": _SparseByColumns}
+        return {**by_lines, **{k.replace("matrix", "array"): v for k, v in by_lines.items()}}.get(name)
+    return _Chumpy if (module, name) in (("chumpy.ch", "Ch"), ("chumpy.reordering", "Select")) else None
+
+
+def _reconstructor(cls: Any, base: Any = None, state: Any = None) -> Any:
+    """How objects are born in the oldest pickles; only those that `_object_class` knows."""
+    if cls not in (_Sparse, _SparseByColumns, _Chumpy):
+        raise InputError("the pickle makes an object of an unknown kind. It is not opened.")
+    return cls()
 
 
 def _array(*args: Any) -> _Array:
@@ -204,6 +304,9 @@ _STAND_INS = {
     ("collections", "OrderedDict"): _StandIn(dict),
     ("__builtin__", "bytes"): _StandIn(_no_bytes),
     ("__builtin__", "set"): _StandIn(set),
+    ("__builtin__", "object"): _StandIn(_marker),
+    ("copy_reg", "_reconstructor"): _StandIn(_reconstructor),
+    ("copyreg", "_reconstructor"): _StandIn(_reconstructor),
 }
 
 
@@ -211,12 +314,14 @@ def _plain(value: Any, depth: int, done: dict[int, Any], count: list[int]) -> An
     """The value with stand-ins replaced by arrays; anything unknown is refused."""
     count[0] += 1
     if depth > _MAX_DEPTH or count[0] > _MAX_ELEMENTS:
-        raise InputError("the pickle is nested too deeply or has too many parts for a capture.")
+        raise InputError("the pickle is nested too deeply or has too many parts.")
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if id(value) in done:
         return done[id(value)]
-    if isinstance(value, _Array):
+    if isinstance(value, _Sparse | _Chumpy):
+        result = _numbers_of(value)
+    elif isinstance(value, _Array):
         result = value.value if isinstance(value.value, np.ndarray) else _plain(value.value, depth + 1, done, count)
     elif isinstance(value, dict):
         if not all(isinstance(key, str | int | float | bytes) for key in value):
@@ -230,15 +335,13 @@ def _plain(value: Any, depth: int, done: dict[int, Any], count: list[int]) -> An
     return result
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, max_bytes: int) -> bytes:
     try:
         size = path.stat().st_size
-        if size > MAX_PICKLE_BYTES:
-            raise InputError(
-                f"{path} has {size >> 20} MiB; at most {MAX_PICKLE_BYTES >> 20} are read. Is it the right file?"
-            )
+        if size > max_bytes:
+            raise InputError(f"{path} has {size >> 20} MiB; at most {max_bytes >> 20} are read. Is it the right file?")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing. Copy it from the source of the capture.") from error
+        raise InputError(f"{path} is missing. Copy it from its source.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
