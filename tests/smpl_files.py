@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import heapq
 import io
+import itertools
 import pickle
 import sys
 import types
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +118,7 @@ def _in_a_t(anny: AnnyBody, shape: torch.Tensor) -> tuple[np.ndarray, dict[str, 
     for side, sign in (("left", 1.0), ("right", -1.0)):
         chains = [("UpperArm", "LowerArm", "Hand", "MiddleProximal"), ("UpperLeg", "LowerLeg", "Foot")]
         for chain in chains:
-            for name, end in zip(chain[:-1], chain[1:], strict=True):
+            for name, end in itertools.pairwise(chain):
                 target = np.array(_T_POSE[name]) * [sign, 1.0, 1.0]
                 along = joints[bone[side + end]] - joints[bone[side + name]]
                 wanted[bone[side + name]] = _swing_to(along, target)
@@ -201,7 +203,9 @@ def _waves(points: np.ndarray, rng: np.random.Generator, size: float) -> np.ndar
     return size * np.sin(points @ rng.normal(0.0, 4.0, (3, 3)) + rng.uniform(0, 6.28, 3))
 
 
-def _correctives(weights: np.ndarray, parents: tuple[int, ...], base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _correctives(
+    weights: np.ndarray, parents: tuple[int, ...], base: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Offsets near the joint that turns: a few millimetres, smooth."""
     waves = [_waves(base, rng, 0.004) for _ in range(6)]
     out = np.zeros((9 * (len(parents) - 1), len(base), 3))
@@ -213,7 +217,7 @@ def _correctives(weights: np.ndarray, parents: tuple[int, ...], base: np.ndarray
 
 
 @cache
-def model_arrays(kind: str) -> dict[str, object]:
+def model_arrays(kind: str) -> dict[str, Any]:
     """Everything a file of this kind holds, in the types that the real ones have."""
     rng = np.random.default_rng(5)
     anny = load_anny()
@@ -227,7 +231,7 @@ def model_arrays(kind: str) -> dict[str, object]:
     shapes = _shapes(kind, anny, kept, base, rng)
     tree = np.array([parents, range(len(parents))], dtype=np.int64)
     tree[0, 0] = 2**32 - 1
-    arrays: dict[str, object] = {
+    arrays: dict[str, Any] = {
         "v_template": base - origin,
         "f": faces.astype(np.uint32),
         "weights": weights,
@@ -257,7 +261,7 @@ def _expressions(anny: AnnyBody, kept: np.ndarray, rng: np.random.Generator) -> 
     return np.moveaxis(np.tensordot(mix.T, deltas, 1), 0, -1)
 
 
-def _face_landmarks(kept: np.ndarray, faces: np.ndarray, base: np.ndarray, whole: np.ndarray) -> dict[str, object]:
+def _face_landmarks(kept: np.ndarray, faces: np.ndarray, base: np.ndarray, whole: np.ndarray) -> dict[str, Any]:
     """The 51 inner landmarks on the nearest face; those that Anny does not know lie at the nose."""
     nose = IBUG_ON_ANNY[13]
     points = [IBUG_ON_ANNY.get(i, nose) for i in range(51)]
@@ -274,7 +278,7 @@ def _face_landmarks(kept: np.ndarray, faces: np.ndarray, base: np.ndarray, whole
     }
 
 
-def tiny_arrays() -> dict[str, object]:
+def tiny_arrays() -> dict[str, Any]:
     """A file's layout with little in it: 300 vertices of nothing in particular."""
     count, joints = 300, len(JOINT_NAMES["smplx"])
     tree = np.array([joint_parents(JOINT_NAMES["smplx"]), range(joints)], dtype=np.int64)
@@ -289,7 +293,7 @@ def tiny_arrays() -> dict[str, object]:
     }
 
 
-def write_npz(path: Path, kind: str = "smplx", **changes: object) -> Path:
+def write_npz(path: Path, kind: str = "smplx", **changes: Any) -> Path:
     """A .npz as it is distributed."""
     np.savez(path, **(model_arrays(kind) | changes))
     return path
@@ -307,7 +311,7 @@ def write_pkl(path: Path, kind: str = "smpl", *, chumpy: bool = False) -> Path:
     module.Ch = type("Ch", (), {"__module__": "chumpy.ch", "__qualname__": "Ch"})  # type: ignore[attr-defined]
     for name in ("v_template", "shapedirs", "posedirs"):
         box = module.Ch()  # type: ignore[attr-defined]
-        box.__dict__ |= {"x": arrays[name], "_dirty_vars": set(), "_itr": None}
+        vars(box).update({"x": arrays[name], "_dirty_vars": set(), "_itr": None})
         arrays[name] = box
     sys.modules["chumpy"], sys.modules["chumpy.ch"] = types.ModuleType("chumpy"), module
     try:

@@ -71,7 +71,9 @@ def test_smplx_agrees_with_the_reference(body: SmplBody, smplx_file: Path, flat:
         betas=betas, expression=expression, global_orient=root, body_pose=trunk, jaw_pose=jaw, leye_pose=eyes[:, :3],
         reye_pose=eyes[:, 3:], left_hand_pose=hands[0], right_hand_pose=hands[1], transl=place,
     )  # fmt: skip
-    fingers = [body.hand_rotvecs(side, h, flat=flat).flatten(1) for side, h in zip(("left", "right"), hands, strict=True)]
+    fingers = [
+        body.hand_rotvecs(side, h, flat=flat).flatten(1) for side, h in zip(("left", "right"), hands, strict=True)
+    ]
     rotvecs = torch.cat([root, trunk, jaw, eyes, *fingers], 1).reshape(BATCH, 55, 3)
     posed = body.shaped(betas, expression).with_pose(Pose(rotvecs=rotvecs, translation_world_m=place))
     assert_same(posed, theirs, 55)
@@ -118,7 +120,9 @@ def test_smplh_agrees_with_the_reference(folder: Path) -> None:
         betas=betas, global_orient=flat[:, :3], body_pose=flat[:, 3:66], left_hand_pose=flat[:, 66:111],
         right_hand_pose=flat[:, 111:],
     )  # fmt: skip
-    assert_same(ours.shaped(betas).with_pose(Pose(rotvecs=rotvecs, translation_world_m=torch.zeros(BATCH, 3))), theirs, 52)
+    assert_same(
+        ours.shaped(betas).with_pose(Pose(rotvecs=rotvecs, translation_world_m=torch.zeros(BATCH, 3))), theirs, 52
+    )
     assert ours.uv_faces.shape == ours.faces.shape and 0 <= float(ours.uv.min()) <= float(ours.uv.max()) <= 1
 
 
@@ -193,7 +197,7 @@ def test_short_and_missing_files_are_refused(tmp_path: Path, smplx_file: Path) -
     cut = tmp_path / "cut.npz"
     with smplx_file.open("rb") as whole:
         cut.write_bytes(whole.read(2_000_000))
-    with pytest.raises(InputError, match="not a readable .npz"):
+    with pytest.raises(InputError, match=r"not a readable \.npz"):
         read_smpl_file(cut)
     with pytest.raises(InputError, match="model file of SMPL or SMPL-X that you were given on registering"):
         read_smpl_file(tmp_path / "nothing.npz")

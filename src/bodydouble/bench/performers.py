@@ -17,7 +17,8 @@ from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import read_json, remove_tree
 from bodydouble.evaluate.heldout import evaluate_heldout
 from bodydouble.evaluate.results import HeldoutResult
-from bodydouble.pipeline.create import capture, create, load_body
+from bodydouble.pipeline.bodies import load_body
+from bodydouble.pipeline.create import capture, create
 from bodydouble.pipeline.layout import CAPTURE, REPORT_JSON
 from bodydouble.pipeline.presets import DRAFT, CreateConfig
 from bodydouble.pipeline.truth import score_against_truth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from jaxtyping import Float
 
@@ -26,7 +28,7 @@ def segment_maps(source: BodyModel, target: BodyModel) -> Float[np.ndarray, "bon
         R = np.eye(3)
         for chain in (("Shoulder", "UpperArm", "LowerArm", "Hand"), ("UpperLeg", "LowerLeg", "Foot", "Toes")):
             R = np.eye(3)
-            for bone, end in zip(chain[:-1], chain[1:], strict=True):
+            for bone, end in itertools.pairwise(chain):
                 R, A[side + bone] = _turned(R, sj[side + end] - sj[side + bone], tj[side + end] - tj[side + bone])
             if chain[-1] == "Toes":
                 A[f"{side}Toes"] = R
@@ -93,7 +95,7 @@ def _hand(A: dict[str, np.ndarray], side: str, sj: dict, tj: dict) -> None:
         bones, turn = [f"{side}{finger}{s}" for s in segments], R
         if bones[0] not in tj:
             continue
-        for bone, end in zip(bones[:-1], bones[1:], strict=True):
+        for bone, end in itertools.pairwise(bones):
             turn, A[bone] = _turned(turn, sj[end] - sj[bone], tj[end] - tj[bone])
         A[bones[2]] = turn * scale
 
@@ -118,9 +120,7 @@ def _head_scale(source: BodyModel, target: BodyModel, sj: dict, tj: dict) -> flo
     return float(np.clip((_crown(target) - tj[below][1]) / (_crown(source) - sj[below][1]), 0.7, 1.4))
 
 
-def _anchor(
-    name: str, source: BodyModel, target: BodyModel, sj: dict, tj: dict
-) -> tuple[np.ndarray, np.ndarray]:
+def _anchor(name: str, source: BodyModel, target: BodyModel, sj: dict, tj: dict) -> tuple[np.ndarray, np.ndarray]:
     """A point of the source and its place on the target that the map of this bone keeps together."""
     if name in _TRUNK:
         return _middle(sj, "UpperLeg"), _middle(tj, "UpperLeg")

@@ -293,7 +293,7 @@ def _render_like(command: options.Render) -> int:
 
 
 def _choices(command: options.FromVideo) -> dict[str, Any]:
-    names = ("start_s", "end_s", "focal_px", "height_cm", "seed", "device", "threads")
+    names = ("start_s", "end_s", "focal_px", "height_cm", "seed", "device", "threads", "body", "body_file")
     return {**{name: getattr(command, name) for name in names}, "estimate": _estimate(command)}
 
 

@@ -58,6 +58,10 @@ class FromVideo(Compute):
     """Whose result it is; `auto` finds out."""
     estimate_person: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Which person of it, by its own numbers. By default the one who is where the video's subject is."""
+    body: Literal["anny", "smplx"] = "anny"
+    """The body model that is fitted; `smplx` stands for all of the SMPL family and needs your own --body-file."""
+    body_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The model file of SMPL, SMPL-H or SMPL-X (.npz or .pkl) that its owners gave you. It stays where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +74,6 @@ class Create(FromVideo):
     """How the avatar is reconstructed."""
     recipe: Literal["default", "eva"] = "default"
     """How splats are trained: our own way, or EVA's (NeurIPS 2024) as published, for comparison: 2,000 steps, slower."""
-    body: Literal["anny"] = "anny"
-    """The body model that is fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,18 +26,18 @@ _MAX_DEPTH = 64
 _MAX_ELEMENTS = 20_000_000
 
 
-def read_pickle(path: Path, *, max_bytes: int = MAX_PICKLE_BYTES) -> Any:
+def read_pickle(path: Path, *, max_bytes: int | None = None) -> Any:
     """The value in a pickle file (any protocol, also of Python 2).
 
     Args:
         path: The file.
-        max_bytes: Larger files are refused.
+        max_bytes: Larger files are refused; by default MAX_PICKLE_BYTES.
     Returns:
         Dicts, lists, tuples, sets, text, bytes, numbers, None and NumPy arrays of numbers, nested.
     Raises:
         InputError: When the file is missing, too large, damaged, or holds anything else.
     """
-    return loads(_bytes(path, max_bytes), str(path))
+    return loads(_bytes(path, max_bytes or MAX_PICKLE_BYTES), str(path))
 
 
 def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
@@ -151,34 +151,28 @@ class _Sparse:
 
     __slots__ = ("value",)
     value: np.ndarray
+    _columns_first = False
 
     def __setstate__(self, state: Any) -> None:
         slots = state[0] if isinstance(state, tuple) and state else state
         if not isinstance(slots, dict):
             raise InputError("a sparse matrix in the pickle describes itself wrongly.")
-        shape = slots.get("_shape")
-        ordered = isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(n, int) and n >= 0 for n in shape)
-        if not ordered or math.prod(shape) > _MAX_DENSE:
-            raise InputError(f"a sparse matrix in the pickle has the shape {shape}, expected two moderate lengths.")
+        height, width = _matrix_shape(slots.get("_shape"))
         data = _numbers_of(slots.get("data"))
         if "indptr" in slots:
             starts, places = _indices(slots.get("indptr")), _indices(slots.get("indices"))
             if starts[:1].tolist() != [0] or (np.diff(starts) < 0).any() or starts[-1] != len(data):
                 raise InputError("a sparse matrix in the pickle describes itself wrongly.")
             lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-            by_columns = self._columns_first
-            rows, columns = (places, lines) if by_columns else (lines, places)
+            rows, columns = (places, lines) if self._columns_first else (lines, places)
         else:
             rows, columns = (_indices(i) for i in slots.get("coords") or (slots.get("row"), slots.get("col")))
-        inside = len(rows) == len(columns) == len(data) and (
-            not len(data) or (min(rows.min(), columns.min()) >= 0 and rows.max() < shape[0] and columns.max() < shape[1])
-        )
-        if not inside:
+        if not (
+            data.ndim == 1 and len(rows) == len(columns) == len(data) and _all_below(rows, height)
+        ) or not _all_below(columns, width):
             raise InputError("a sparse matrix in the pickle has entries outside of its shape.")
-        self.value = np.zeros(shape, data.dtype)
+        self.value = np.zeros((height, width), data.dtype)
         np.add.at(self.value, (rows, columns), data)
-
-    _columns_first = False
 
 
 class _SparseByColumns(_Sparse):
@@ -199,12 +193,24 @@ class _Chumpy:
             self.value = _numbers_of(state["x"])
             return
         whole, chosen = _numbers_of(state.get("a")).reshape(-1), _indices(state.get("idxs"))
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(whole):
+        if not _all_below(chosen, len(whole)):
             raise InputError("a chumpy array in the pickle selects what is not there.")
         shape = state.get("preferred_shape", chosen.shape)
         if not isinstance(shape, tuple | list) or math.prod(shape) != len(chosen):
             raise InputError("a chumpy array in the pickle describes itself wrongly.")
         self.value = whole[chosen].reshape(tuple(shape))
+
+
+def _matrix_shape(shape: Any) -> tuple[int, int]:
+    if not isinstance(shape, tuple) or len(shape) != 2 or any(not isinstance(n, int) or n < 0 for n in shape):
+        raise InputError(f"a sparse matrix in the pickle has the shape {shape}, expected two lengths.")
+    if math.prod(shape) > _MAX_DENSE:
+        raise InputError(f"a sparse matrix in the pickle has the shape {shape}: too large.")
+    return shape[0], shape[1]
+
+
+def _all_below(indices: np.ndarray, count: int) -> bool:
+    return not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < count)
 
 
 def _numbers_of(value: Any) -> np.ndarray:

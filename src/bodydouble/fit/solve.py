@@ -37,7 +37,9 @@ _SHARE = 0.1
 """Priors of shared unknowns count as one in ten frames would: a landmark's errors repeat from frame to frame."""
 
 SHAPE_SIGMA = {"gender": 0.15, "age": 0.02, "muscle": 0.10, "weight": 0.10, "height": 1.0, "proportions": 0.20}
-SHAPE_SIGMA |= {f"beta_{i}": 0.1 for i in range(300)}  # a standard deviation of SMPL's components, as body.smplx has them
+SHAPE_SIGMA |= {
+    f"beta_{i}": 0.1 for i in range(300)
+}  # a standard deviation of SMPL's components, as body.smplx has them
 """Spread of the shape prior. Girth hardly shows in landmarks, so it stays near the mean until silhouettes speak."""
 _OTHER_SHAPE_SIGMA = 0.2
 _OFFSET_SIGMA_M = 0.012

@@ -14,6 +14,7 @@ from bodydouble.capture.folder import Capture
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.core.events import Progress
 from bodydouble.core.files import atomic_path, file_sha256, read_json, write_json
+from bodydouble.pipeline.bodies import load_body
 from bodydouble.pipeline.create import RunResult, reconstruction_stages, result_of, use_threads
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.presets import CreateConfig
@@ -49,7 +50,7 @@ def create_from_capture(
             f"{folder} holds no capture ({_INDEX} is missing). Name a video, or a folder that `bodydouble import` or "
             "`bodydouble capture` left."
         )
-    found = usable_capture(source, config.body)
+    found = usable_capture(source, load_body(config.body, file=config.body_file).name)
     if out.resolve() in (folder.resolve(), source.resolve()):
         raise OutputError(f"{out} is the capture itself. Choose another folder for the avatar with -o.")
     with open_run(out, kind="create", resume=resume) as run:
@@ -91,8 +92,8 @@ def usable_capture(folder: Path, body: str) -> Capture:
     track = capture.track()
     if track.body != body:
         raise InputError(
-            f"{folder} holds a body of kind {track.body!r}, but {body!r} was asked for. Leave --body out, or fit it anew: "
-            f"bodydouble create {video} --body {body}."
+            f"{folder} holds a body of kind {track.body!r}, but {body!r} was asked for. Name the body it holds, or fit the other anew: "
+            f"bodydouble create {video}, with --body and --body-file if it is not ours."
         )
     if not bool(track.valid.any()) or not capture.train_indices():
         raise InputError(f"{folder} shows nobody in any frame, so there is nothing to make an avatar of.")

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import VideoInfo
 from bodydouble.core.errors import OutputError
-from bodydouble.core.events import Progress, Warned
+from bodydouble.core.events import Warned
 from bodydouble.core.files import remove_tree
+from bodydouble.pipeline.bodies import body_key, load_body
 from bodydouble.pipeline.layout import (
     AVATAR,
     CAPTURE,
@@ -143,17 +143,6 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads or int(machine_facts()["cores"]))
 
 
-def load_body(name: str, emit: Emit | None = None) -> BodyModel:
-    """The body model of this name; the very first time its cache is built, and `emit` is told so."""
-    from bodydouble.body.anny import load_anny
-    from bodydouble.body.anny_cache import cache_file
-
-    assert name == "anny", name
-    if emit is not None and not cache_file().is_file():
-        emit(Progress(stage="body", done=0, total=1, unit="models"))
-    return load_anny()
-
-
 def _check_same_video(run: Run, info: VideoInfo) -> None:
     before = run.about("video")
     if before is not None and before.get("sha256") != info.sha256:
@@ -179,7 +168,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
         ),
         Stage(
             name="fit",
-            settings={"fit": config.fit, "body": config.body, **_estimate_settings(config)},
+            settings={"fit": config.fit, **body_key(config.body, config.body_file), **_estimate_settings(config)},
             after=("perceive",),
             rooms=with_body,
             outputs=(f"{CAPTURE}/body.safetensors",),
@@ -187,7 +176,13 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
         ),
         Stage(
             name="reconstruct",
-            settings={"method": config.method, "recipe": config.recipe, "splats": config.splats, "seed": config.seed},
+            settings={
+                "method": config.method,
+                "recipe": config.recipe,
+                "splats": config.splats,
+                "seed": config.seed,
+                **body_key(config.body, config.body_file),
+            },
             after=("perceive", "fit"),
             rooms=(*with_body, "reconstruct"),
             outputs=(AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
@@ -229,7 +224,7 @@ def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.fit.track import fit_track
     from bodydouble.render.warm_up import warm_up
 
-    found, body = Capture.open(folder), load_body(config.body, emit)
+    found, body = Capture.open(folder), load_body(config.body, emit, file=config.body_file)
     start = None
     if config.estimate is not None:
         from bodydouble.pipeline.estimate_track import start_from_estimate
@@ -244,7 +239,7 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
     from bodydouble.reconstruct.splats.recipes import reconstruct_by
     from bodydouble.reconstruct.splats.result import load_result
 
-    found, body = Capture.open(folder), load_body(config.body)
+    found, body = Capture.open(folder), load_body(config.body, file=config.body_file)
     checkpoints = run.folder / SPLATS_CHECKPOINT
     checkpoints.mkdir(parents=True, exist_ok=True)
     splats = config.splats.for_video(len(found.train_indices()))
@@ -255,7 +250,7 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
         avatar.provenance,
         source_sha256=found.info.sha256,
         method=config.method,
-        body=config.body,
+        body=body.name,
         created=run.created,  # of the run, not of this attempt: a resumed run gives the same file
     )
     save_avatar(dataclasses.replace(avatar, provenance=provenance), run.folder / AVATAR)
@@ -264,4 +259,4 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
 def _report(run: Run, folder: Path, config: CreateConfig, truth: Mapping[str, float], emit: Emit) -> None:
     from bodydouble.pipeline.finish import finish
 
-    finish(run, Capture.open(folder), load_body(config.body), config, emit, truth=truth)
+    finish(run, Capture.open(folder), load_body(config.body, file=config.body_file), config, emit, truth=truth)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bodydouble.core.files import read_json, remove_tree, write_json
-from bodydouble.pipeline.create import STAGES, RunResult, create_in, load_body, result_of, use_threads
+from bodydouble.pipeline.bodies import load_body
+from bodydouble.pipeline.create import STAGES, RunResult, create_in, result_of, use_threads
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import Emit, Run, Stage, open_run
 

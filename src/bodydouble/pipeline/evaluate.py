@@ -58,12 +58,12 @@ def evaluate_run(
         raise InputError(
             f"{folder} is not the folder of a run ({LEDGER_NAME} is missing). Name what `create` wrote with -o."
         )
-    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.bodies import body_of_run
     from bodydouble.render.select import make_rasterizer
 
     capture = Capture.open(folder / CAPTURE)
     avatar, refined_track = trained_result(folder, capture)
-    body = load_body("anny")
+    body = body_of_run(folder)
     if isinstance(chosen, HeldoutProtocol):
         return score(capture, body, avatar, fitted_track(folder, capture), refined_track, device, emit, protocol=chosen)
     lpips = _lpips(chosen, lpips_folder)
@@ -125,10 +125,10 @@ def evaluate_against_truth(folder: Path, performer: Path, protocol: str, device:
         device: Where the avatar is rendered.
         emit: Told about progress.
     """
-    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.bodies import body_of_run
     from bodydouble.pipeline.truth_sections import score_truth
 
-    return score_truth(performer, folder, load_body("anny"), device, emit, protocol=protocol)
+    return score_truth(performer, folder, body_of_run(folder), device, emit, protocol=protocol)
 
 
 def open_capture(folder: Path) -> Capture:

@@ -101,7 +101,7 @@ def import_capture(
 
 
 def _import(foreign: ForeignCapture, out: Path, choices: ImportChoices, emit: Emit) -> ImportResult:
-    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.bodies import load_body
     from bodydouble.pipeline.foreign_track import foreign_track
 
     folder = out / CAPTURE

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from bodydouble.core.errors import ConfigError
 from bodydouble.fit.track import FitConfig
 from bodydouble.perceive.observe import PerceiveConfig
 from bodydouble.pipeline.estimate_choices import EstimateChoices
+from bodydouble.pipeline.bodies import body_file as model_file
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.recipes import Recipe
 
@@ -28,7 +30,9 @@ class CreateConfig:
     method: Literal["splats"] = "splats"
     recipe: Recipe = "default"
     """How splats are trained."""
-    body: Literal["anny"] = "anny"
+    body: Literal["anny", "smplx"] = "anny"
+    body_file: str = ""
+    """The user's model file, for smplx: any of the SMPL family."""
     device: Device = "auto"
     seed: int = 0
     threads: int = 0
@@ -83,11 +87,14 @@ def with_choices(
     threads: int = 0,
     recipe: Recipe = "default",
     estimate: EstimateChoices | None = None,
+    body: Literal["anny", "smplx"] = "anny",
+    body_file: Path | None = None,
 ) -> CreateConfig:
     """A preset with what the user chose.
 
     Raises:
         ConfigError: When a choice makes no sense.
+        InputError: When the body file is missing.
     """
     if start_s is not None and start_s < 0:
         raise ConfigError(f"--start-s is {start_s:g}; expected seconds from the beginning of the video, 0 or more.")
@@ -102,8 +109,14 @@ def with_choices(
         raise ConfigError(f"--height-cm is {height_cm:g}; expected the person's height in centimetres, 50 to 260.")
     if threads < 0:
         raise ConfigError(f"--threads is {threads}; expected 0 (all cores) or a number of threads.")
+    if body == "anny" and body_file is not None:
+        raise ConfigError(
+            f"--body-file {body_file} is for --body smplx, which was not given. Add it, or leave both out."
+        )
     return replace(
         config,
+        body=body,
+        body_file="" if body == "anny" else model_file(body_file),
         perceive=replace(config.perceive, start_s=start_s, end_s=end_s),
         fit=replace(config.fit, focal_px=focal_px, height_cm=height_cm),
         splats=replace(config.splats, seed=seed),
