@@ -94,7 +94,7 @@ class BodyModel(Protocol):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Facial actions: `ARKIT_ACTIONS`."""
+        """Facial actions: `ARKIT_ACTIONS`, for every body. One whose data lack them has them carried over (`body.transfer`)."""
         ...
 
     @property
@@ -125,7 +125,7 @@ class BodyModel(Protocol):
 
     @property
     def relaxed_rotvecs(self) -> Float[Tensor, "bones 3"]:
-        """Rest pose with relaxed fingers: the prior for hands nobody sees."""
+        """Rest pose with relaxed fingers and hanging arms: the prior for what nobody sees."""
         ...
 
     def with_shape(self, shape: Float[Tensor, "*batch shape"]) -> ShapedBody:

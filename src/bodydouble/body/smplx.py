@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny_cache import restrict_faces
+from bodydouble.body.height import shape_of_height
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.body.parts import PART_NAMES, relaxed_hands
 from bodydouble.body.protocol import ARKIT_ACTIONS
@@ -265,7 +266,7 @@ def bare_body(file: SmplFile) -> SmplBody:
         hand_components=None if file.hand_components is None else _float(file.hand_components),
         carried=None,
     )
-    body = body.replace(shape_default=_default_shape(body))
+    body = body.replace(shape_default=shape_of_height(body, _PRIOR_HEIGHT_M))
     return body.replace(relaxed_rotvecs=_relaxed(body))
 
 
@@ -300,20 +301,6 @@ def _shaped_landmarks(file: SmplFile, body: SmplBody) -> Tensor | None:
         return None
     corners = body.with_shape(body.shape_default).vertices_rest[body.faces[torch.from_numpy(file.landmark_faces)]]
     return (corners * _float(file.landmark_barycentric)[..., None]).sum(1)
-
-
-def _default_shape(body: SmplBody) -> Tensor:
-    """The most probable shape of an adult of 1.70 m: components move as little as they can together."""
-    shape = body.shape_default
-    for _ in range(10):
-        values = shape.clone().requires_grad_()
-        height = body.height_m(values)
-        (slope,) = torch.autograd.grad(height, values)
-        gain = float(slope @ slope)
-        if gain < 1e-8:
-            break
-        shape = (shape + slope * (_PRIOR_HEIGHT_M - float(height.detach())) / gain).clamp(0.0, 1.0)
-    return shape
 
 
 def _relaxed(body: SmplBody) -> Tensor:

@@ -9,7 +9,6 @@ Where a body stands is told in three steps, each exact:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from bodydouble.body.smplx_names import JOINT_NAMES, joint_parents
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 MaskMeaning = Literal["bright", "dark", "nonzero", "nearer"]
@@ -134,37 +134,9 @@ class ForeignCapture:
 
 def smpl_joint_names(model: str) -> tuple[str, ...]:
     """Joint names of a model of the SMPL family, parents first: 24 of `smpl`, 55 of `smplx`."""
-    return (*_BODY, "left_hand", "right_hand") if model == "smpl" else (*_BODY, *_FACE, *_fingers())
+    return JOINT_NAMES[model]
 
 
 def smpl_joint_parents(model: str) -> tuple[int, ...]:
     """Parent of each joint of `smpl_joint_names`, -1 for the pelvis."""
-    names = smpl_joint_names(model)
-    parents = [-1 if parent == "" else names.index(parent) for parent in _BODY_PARENTS]
-    for name in names[len(_BODY) :]:
-        side, _, rest = name.partition("_")
-        if name in _FACE:
-            parents.append(names.index("head"))
-        elif rest == "hand" or rest.endswith("1"):
-            parents.append(names.index(f"{side}_wrist"))
-        else:
-            parents.append(names.index(f"{side}_{rest[:-1]}{int(rest[-1]) - 1}"))
-    return tuple(parents)
-
-
-def _fingers() -> Sequence[str]:
-    order = ("index", "middle", "pinky", "ring", "thumb")
-    return [f"{side}_{finger}{i}" for side in ("left", "right") for finger in order for i in (1, 2, 3)]
-
-
-_FACE = ("jaw", "left_eye", "right_eye")
-_BODY = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-)  # fmt: skip
-_BODY_PARENTS = (
-    "", "pelvis", "pelvis", "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2",
-    "left_ankle", "right_ankle", "spine3", "spine3", "spine3", "neck", "left_collar", "right_collar", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow",
-)  # fmt: skip
+    return joint_parents(JOINT_NAMES[model])
