@@ -22,8 +22,11 @@ from scipy.sparse import csc_matrix
 
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.body.anny_face import IBUG_ON_ANNY
-from bodydouble.body.protocol import Pose
+from bodydouble.body.protocol import Pose, PosedBody
+from bodydouble.body.smplx import SmplBody, bare_body, face_landmarks, with_carried
+from bodydouble.body.smplx_file import SmplFile
 from bodydouble.body.smplx_names import JOINT_NAMES, joint_parents, smpl_humanoid
+from bodydouble.body.transfer import map_over
 
 SIZES = {"smpl": (6890, 13776), "smplh": (6890, 13776), "smplx": (10475, 20908)}
 """Vertices and faces of the real models."""
@@ -108,8 +111,8 @@ def _collapsed(points: np.ndarray, faces: np.ndarray, wanted: int, cost: np.ndar
     return np.array([corners[f] for f in alive])
 
 
-def _in_a_t(anny: AnnyBody, shape: torch.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Vertices and humanoid joints of Anny in a T with flat hands, metres."""
+def in_a_t(anny: AnnyBody, shape: torch.Tensor) -> PosedBody:
+    """Anny in a T with flat hands."""
     shaped = anny.with_shape(shape)
     joints = shaped.joints_rest.double().numpy()
     bone = {name: anny.bone_names.index(b) for name, b in anny.humanoid.items()}
@@ -130,9 +133,15 @@ def _in_a_t(anny: AnnyBody, shape: torch.Tensor) -> tuple[np.ndarray, dict[str, 
         above = world[parent] if parent >= 0 else np.eye(3)
         world[b] = wanted.get(b, above)
         rotvecs[b] = torch.from_numpy(log_so3((above.T @ world[b])[None])[0])
-    posed = shaped.with_pose(Pose(rotvecs=rotvecs, translation_world_m=torch.zeros(3)))
+    return shaped.with_pose(Pose(rotvecs=rotvecs, translation_world_m=torch.zeros(3)))
+
+
+def _in_a_t(anny: AnnyBody, shape: torch.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Its vertices and humanoid joints, metres."""
+    posed = in_a_t(anny, shape)
     place = posed.joints_world.double().numpy()
-    return posed.vertices().double().numpy(), {name: place[b] for name, b in bone.items()}
+    joints = {name: place[anny.bone_names.index(bone)] for name, bone in anny.humanoid.items()}
+    return posed.vertices().double().numpy(), joints
 
 
 def _swing_to(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -276,6 +285,32 @@ def _face_landmarks(kept: np.ndarray, faces: np.ndarray, base: np.ndarray, whole
         "dynamic_lmk_faces_idx": np.tile(face[:17], (79, 1)),
         "dynamic_lmk_bary_coords": np.tile(shares[:17], (79, 1, 1)),
     }
+
+
+@cache
+def model_body(kind: str) -> SmplBody:
+    """The body of such a file, carried over from Anny and all, without a file."""
+    arrays = model_arrays(kind)
+    shapes = arrays["shapedirs"]
+    file = SmplFile(
+        kind=kind,
+        sha256="",
+        template_m=arrays["v_template"],
+        shapes_m=shapes[..., :10],
+        expressions_m=shapes[..., 300:310],
+        correctives_m=arrays["posedirs"].astype(np.float32),
+        joint_regressor=arrays["J_regressor"],
+        weights=arrays["weights"],
+        faces=arrays["f"].astype(np.int64),
+        uv=None,
+        uv_faces=None,
+        hand_means=None,
+        hand_components=None,
+        landmark_faces=arrays.get("lmk_faces_idx"),
+        landmark_barycentric=arrays.get("lmk_bary_coords"),
+    )
+    body = bare_body(file)
+    return with_carried(body, map_over(load_anny(), body, face_landmarks(file, body)))
 
 
 def tiny_arrays() -> dict[str, Any]:

@@ -216,7 +216,7 @@ def _load(path: Path, stamp: int, num_shapes: int, num_expressions: int) -> Smpl
     file = read_smpl_file(path, num_shapes=num_shapes, num_expressions=num_expressions)
     body = bare_body(file)
     key = f"{file.sha256[:20]}-{num_shapes}"
-    return with_carried(body, carry_over(body, key=key, landmarks=_shaped_landmarks(file, body)))
+    return with_carried(body, carry_over(body, key=key, landmarks=face_landmarks(file, body)))
 
 
 def bare_body(file: SmplFile) -> SmplBody:
@@ -295,8 +295,8 @@ def _texture(file: SmplFile) -> tuple[Tensor, Tensor]:
     return _float(file.uv * [1.0, -1.0] + [0.0, 1.0]), torch.from_numpy(file.uv_faces)
 
 
-def _shaped_landmarks(file: SmplFile, body: SmplBody) -> Tensor | None:
-    """The file's own face landmarks on the default shape."""
+def face_landmarks(file: SmplFile, body: SmplBody) -> Float[Tensor, "landmarks 3"] | None:
+    """The file's own 51 face landmarks on the default shape's rest surface, metres; none where the file has none."""
     if file.landmark_faces is None or file.landmark_barycentric is None:
         return None
     corners = body.with_shape(body.shape_default).vertices_rest[body.faces[torch.from_numpy(file.landmark_faces)]]

@@ -63,7 +63,7 @@ def carry_over(body: BodyModel, *, key: str, landmarks: Float[Tensor, "landmarks
             return Carried(**tensors)
         except (InputError, TypeError):
             path.unlink(missing_ok=True)  # of an older version, or damaged: it is made again
-    carried = _carry_over(load_anny(), body, landmarks)
+    carried = map_over(load_anny(), body, landmarks)
     write_tensors(path, {name: getattr(carried, name) for name in Carried.__dataclass_fields__})
     return carried
 
@@ -73,7 +73,8 @@ def carried_file(key: str) -> Path:
     return cache_file().parent / f"carried-{_FORMAT}-{key}.safetensors"
 
 
-def _carry_over(anny: AnnyBody, body: BodyModel, landmarks: Tensor | None) -> Carried:
+def map_over(anny: AnnyBody, body: BodyModel, landmarks: Float[Tensor, "landmarks 3"] | None) -> Carried:
+    """What `carry_over` keeps, computed."""
     ours, theirs = anny.with_shape(anny.shape_default), body.with_shape(body.shape_default)
     source, target = ours.vertices_rest.double().numpy(), theirs.vertices_rest.double().numpy()
     maps = segment_maps(anny, body)
