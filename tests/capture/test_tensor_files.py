@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from bodydouble.capture.foreign.pickles import read_object_npy
 from bodydouble.capture.foreign.tensor_files import TensorNumbers, read_joblib, read_torch
 from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import read_object_npy
 
 VALUES = {
     "float": torch.arange(12.0).reshape(3, 4),

@@ -37,7 +37,7 @@ def read_pickle(path: Path, *, max_bytes: int | None = None) -> Any:
     Raises:
         InputError: When the file is missing, too large, damaged, or holds anything else.
     """
-    return loads(_bytes(path, max_bytes or MAX_PICKLE_BYTES), str(path))
+    return loads(_bytes(path, max_bytes), str(path))
 
 
 def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
@@ -49,7 +49,7 @@ def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
 
     Returns, Raises: as `read_pickle`; plain arrays are returned as they are.
     """
-    data = _bytes(path, MAX_PICKLE_BYTES)
+    data = _bytes(path)
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -341,11 +341,12 @@ def _plain(value: Any, depth: int, done: dict[int, Any], count: list[int]) -> An
     return result
 
 
-def _bytes(path: Path, max_bytes: int) -> bytes:
+def _bytes(path: Path, max_bytes: int | None = None) -> bytes:
+    most = max_bytes or MAX_PICKLE_BYTES
     try:
         size = path.stat().st_size
-        if size > max_bytes:
-            raise InputError(f"{path} has {size >> 20} MiB; at most {max_bytes >> 20} are read. Is it the right file?")
+        if size > most:
+            raise InputError(f"{path} has {size >> 20} MiB; at most {most >> 20} are read. Is it the right file?")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing. Copy it from its source.") from error

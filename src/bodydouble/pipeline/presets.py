@@ -9,8 +9,8 @@ from typing import Literal
 from bodydouble.core.errors import ConfigError
 from bodydouble.fit.track import FitConfig
 from bodydouble.perceive.observe import PerceiveConfig
-from bodydouble.pipeline.estimate_choices import EstimateChoices
 from bodydouble.pipeline.bodies import body_file as model_file
+from bodydouble.pipeline.estimate_choices import EstimateChoices
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.recipes import Recipe
 

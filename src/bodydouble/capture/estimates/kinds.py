@@ -18,8 +18,8 @@ from bodydouble.capture.estimates.smplx_frames import (
 )
 from bodydouble.capture.estimates.values import ForeignEstimate
 from bodydouble.capture.estimates.wildavatar import read_wildavatar_estimate, wildavatar_file
-from bodydouble.capture.foreign.arrays import Npz
 from bodydouble.capture.foreign.files import read_json_value
+from bodydouble.core.arrays import Npz
 from bodydouble.core.errors import ConfigError, InputError
 
 

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 from bodydouble.capture.estimates.values import ForeignEstimate, make_estimate
-from bodydouble.capture.foreign.arrays import Npz, numbers
 from bodydouble.capture.foreign.files import by_number, inside, read_json_value
-from bodydouble.capture.foreign.pickles import read_object_npy
 from bodydouble.capture.foreign.tensor_files import TensorNumbers, read_joblib
+from bodydouble.core.arrays import Npz, numbers
 from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import read_object_npy
 
 SUFFIXES = (".npz", ".npy", ".json", ".pkl")
 KEYS = ("pred_keypoints_3d", "pred_cam_t", "focal_length")

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from bodydouble.capture.estimates.values import ForeignEstimate, make_estimate
-from bodydouble.capture.foreign.arrays import numbers, rows
 from bodydouble.capture.foreign.bodies import smpl_body, smplx_body
 from bodydouble.capture.foreign.files import by_number, inside
-from bodydouble.capture.foreign.pickles import read_object_npy
 from bodydouble.capture.foreign.tensor_files import TensorNumbers, read_joblib, read_torch
+from bodydouble.core.arrays import numbers, rows
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import matrix_to_rotvec
+from bodydouble.core.pickles import read_object_npy
 
 
 def read_gvhmr(path: Path) -> ForeignEstimate:

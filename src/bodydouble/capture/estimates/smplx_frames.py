@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from bodydouble.capture.estimates.values import IN_WORLD, UNKNOWN, ForeignEstimate, make_estimate
-from bodydouble.capture.foreign.arrays import Npz, numbers, rows
 from bodydouble.capture.foreign.bodies import smpl_body, smplx_body
 from bodydouble.capture.foreign.files import by_number, inside, read_json_value, read_text
+from bodydouble.core.arrays import Npz, numbers, rows
 from bodydouble.core.errors import InputError
 
 EXAVATAR_FOLDERS = (

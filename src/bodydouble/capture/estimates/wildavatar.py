@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from bodydouble.capture.estimates.values import ForeignEstimate, make_estimate
-from bodydouble.capture.foreign.arrays import numbers, rows
 from bodydouble.capture.foreign.bodies import smpl_body
 from bodydouble.capture.foreign.files import read_json_value
+from bodydouble.core.arrays import numbers, rows
 from bodydouble.core.errors import InputError
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from bodydouble.capture.foreign.pickles import (
+from bodydouble.core.errors import InputError
+from bodydouble.core.pickles import (
     MAX_PICKLE_BYTES,
     _Array,
     _bytes,
@@ -27,7 +28,6 @@ from bodydouble.capture.foreign.pickles import (
     _plain,
     _StandIn,
 )
-from bodydouble.core.errors import InputError
 
 _MAX_VALUES = 128 << 20
 """Of one tensor: a repeated one takes more memory than its storage."""
