@@ -36,6 +36,7 @@ def pose_avatar(
     expression: Float[Tensor, " actions"] | None = None,
     *,
     coefficients: Float[Tensor, " coeffs"] | None = None,
+    extra: Float[Tensor, " coeffs"] | None = None,
 ) -> PosedAvatar:
     """Put an avatar into a pose: correctives and morphs first, then skinning.
 
@@ -48,6 +49,7 @@ def pose_avatar(
         expression: Strength of the 52 ARKit actions in [0, 1], in the order of `ARKIT_ACTIONS`; none is neutral.
         coefficients: Of the avatar's correctives; by default what the pose asks for (`avatar.correctives`). Zeros leave
             them out. An avatar without correctives ignores them.
+        extra: Added to these: what registration found in one frame (`fit.looks`).
     Returns:
         The posed parts in the world, metres. Differentiable in the pose and the avatar's tensors.
     Raises:
@@ -70,6 +72,7 @@ def pose_avatar(
     if correctives is not None:
         if coefficients is None:
             coefficients = pose_coefficients(correctives.basis, R, rig.bone_parents)
+        coefficients = coefficients if extra is None else coefficients + extra
         mesh = None if mesh is None else corrected_mesh(mesh, coefficients)
         splats_rest = None if splats_rest is None else corrected_splats(splats_rest, coefficients)
     vertices = None

@@ -89,3 +89,6 @@ class BodyTrack(TensorStruct):
     """Median reprojection error of the limb's seen landmarks; NaN where none was seen."""
     frame_quality: Float[Tensor, " frames"]
     """In [0, 1]: 1 is a fit within 1 % of the person's height in pixels, 0 one beyond 10 % or an absent subject."""
+    looks: Float[Tensor, "frames coeffs"] | None = None
+    """Coefficients of an avatar's correctives beyond those of the pose, once frames are registered to it; not of the
+    fit, and in no file."""

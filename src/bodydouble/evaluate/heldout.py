@@ -34,7 +34,7 @@ from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
 
-DEFAULT_REGISTER = RegisterConfig(rounds=0, sweeps=(1, 1, 1, 1, 0, 0, 0))
+DEFAULT_REGISTER = RegisterConfig(rounds=0, sweeps=(1, 1, 1, 1, 0, 0, 0), looks=True)
 """Photometric sweeps alone: held-out poses start close, and a round of flow would move still frames away again."""
 _JUDGED_BEHIND = 2
 """Frames whose pictures may wait for their figures."""
@@ -231,7 +231,8 @@ def _predict(
     crop_px = protocol.crop_px
     with torch.no_grad():
         pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
-        splats = pose_avatar(avatar, pose, track.expression[row]).splats
+        extra = None if track.looks is None else track.looks[row]
+        splats = pose_avatar(avatar, pose, track.expression[row], extra=extra).splats
         assert splats is not None, "checked by evaluate_heldout"
 
         def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,8 @@ POSE_SENTENCES: dict[PoseSource, str] = {
     "fit": "from the fit alone: what the estimators saw in the test frame (landmarks, outline), not its colours",
     "interpolated": "that pose plus the photometric correction of the training frames before and after it",
     "registered": (
-        "the interpolated pose aligned to the test frame's own picture with the avatar frozen; compare only with "
-        "figures that fit test poses too"
+        "the interpolated pose, facial actions and the coefficients of the avatar's pose-dependent correctives aligned to "
+        "the test frame's own picture with the avatar frozen; compare only with figures that fit test poses too"
     ),
 }
 

@@ -155,7 +155,8 @@ def rgba_of_row(
     """One picture of an avatar with splats, with straight (not premultiplied) alpha."""
     pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
     with torch.no_grad():
-        splats = pose_avatar(avatar, pose, track.expression[row]).splats
+        extra = None if track.looks is None else track.looks[row]
+        splats = pose_avatar(avatar, pose, track.expression[row], extra=extra).splats
         assert splats is not None, "callers refuse avatars without splats"
         image = rasterizer(splats, camera)
     return straight_rgba(image.rgb, image.alpha)

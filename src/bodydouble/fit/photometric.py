@@ -37,6 +37,7 @@ def align_photometrically(
     splats: Splats,
     rasterizer: Rasterizer,
     progress: Callable[[int], None] | None = None,
+    settle: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Move all poses of `problem` in place towards their frames; none ends with a larger squared error than it began.
 
@@ -89,5 +90,7 @@ def align_photometrically(
                     damping=damping,
                 )  # fmt: skip
         error = best
+        if settle is not None and halvings > min(config.sweeps):
+            settle()
     problem.cameras = np.stack([pack_camera(crop) for crop in problem.crops])
     return np.sqrt(error)

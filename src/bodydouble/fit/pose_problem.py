@@ -48,6 +48,8 @@ class RegisterConfig:
     """Scale of the robust loss."""
     sweeps: tuple[int, ...] = ()
     """Photometric sweeps after those rounds, one entry each: how many times the crop is halved for it."""
+    looks: bool = False
+    """Whether the frame's own folds and face are found, too (`fit.looks`)."""
     sweep_points: int = 2000
     """Visible points that share a frame's pixels among them."""
     window_px: float = 4.5

@@ -20,16 +20,25 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Event, Progress
 from bodydouble.fit.flow import FlowMatcher
+from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, RegisterConfig, frame_over_gray, visible_points
 from bodydouble.render.protocol import Rasterizer
 
 
 def register_poses(
-    problem: PoseProblem, splats: Splats, rasterizer: Rasterizer, progress: Callable[[int], None] | None = None
+    problem: PoseProblem,
+    splats: Splats,
+    rasterizer: Rasterizer,
+    progress: Callable[[int], None] | None = None,
+    settle: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Run all rounds of flow, then all photometric sweeps, on `problem` in place.
 
+    Args:
+        problem, splats, rasterizer: The frames, and what is laid on them.
+        progress: Told the place of each frame that was rendered.
+        settle: Called between the sweeps at two sizes, to adjust what `problem.dress` shows.
     Returns:
         Residual of the flow targets in crop pixels, one per frame, as it was before the last step.
     """
@@ -60,7 +69,7 @@ def register_poses(
             targets[f, :n], trust[f, :n] = found, weight
         residual = problem.solve(points, joints, weights, targets, trust)
     if config.sweeps:
-        align_photometrically(problem, splats, rasterizer, progress)
+        align_photometrically(problem, splats, rasterizer, progress, settle)
     return residual
 
 
@@ -84,23 +93,34 @@ def register_frames(
         frame_indices: Source frames to register; frames without a mask keep their pose.
         rasterizer: Renders the splats.
     Returns:
-        The track with the poses of `frame_indices` replaced.
+        The track with the poses of `frame_indices` replaced; with `config.looks` their expressions and `looks`, too.
     """
     if avatar.splats is None:
         raise ValueError("register_frames: the avatar holds no splats to render; train it with --method splats.")
+    splats = avatar.splats
     crops = list(person_crops(capture, frame_indices, size_px=config.size_px, focal_px=float(track.focal_px)))
     if not crops:
         return track
     rows = torch.tensor([int((track.frame_indices == crop.frame_index).nonzero()[0, 0]) for crop in crops])
+    looks = FrameLooks(avatar.rig, splats, track.expression[rows])
     problem = PoseProblem(
         avatar.rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
-        track.translation_world_m[rows], config,
+        track.translation_world_m[rows], config, dress=looks.dress,
     )  # fmt: skip
     passes = config.rounds + len(config.sweeps)
     register_poses(
-        problem, avatar.splats, rasterizer,
+        problem, splats, rasterizer,
         lambda f: emit(Progress(stage="register", done=f + 1, total=len(crops) * passes, unit="frames")),
+        (lambda: looks.settle_folds(problem, splats, rasterizer)) if config.looks else None,
     )  # fmt: skip
+    if config.looks:
+        looks.settle_faces(problem, splats, rasterizer)
     rotvecs, translation = track.rotvecs.clone(), track.translation_world_m.clone()
     rotvecs[rows], translation[rows] = problem.rotvecs, problem.translation
-    return track.replace(rotvecs=rotvecs, translation_world_m=translation)
+    registered = track.replace(rotvecs=rotvecs, translation_world_m=translation)
+    if not config.looks:
+        return registered
+    extra = torch.zeros(len(track.frame_indices), looks.extra.shape[1])
+    extra[rows] = looks.extra
+    expression = track.expression.index_copy(0, rows, looks.expression)
+    return registered.replace(expression=expression, looks=extra)
