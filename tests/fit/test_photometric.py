@@ -12,8 +12,7 @@ from bodydouble.body.protocol import Pose
 from bodydouble.capture.crops import PersonCrop
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
-from bodydouble.fit.photometric import align_photometrically
-from bodydouble.fit.photometric_kernels import image_pulls
+from bodydouble.fit.photometric import align_photometrically, pull_points
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, RegisterConfig
 from bodydouble.render.select import make_rasterizer
 
@@ -48,7 +47,7 @@ def test_windows_find_a_small_shift(shift: tuple[float, float]) -> None:
     render, frame = _smooth_picture(1, 40, 50, (0.0, 0.0)), _smooth_picture(1, 40, 50, shift)
     points = np.stack(np.meshgrid(np.arange(10.0, 40.0, 5.0), np.arange(10.0, 30.0, 5.0)), -1).reshape(-1, 2)
     target, information = np.zeros_like(points), np.zeros((len(points), 3))
-    image_pulls(render, frame, points, 4.5, target, information)
+    pull_points(render, frame, points, 4.5, target, information)
     found = np.median(target - points, axis=0)
     np.testing.assert_allclose(found, shift, atol=0.05)
     assert (information[:, [0, 2]] > 0).all()
@@ -59,7 +58,7 @@ def test_an_edge_says_nothing_along_itself() -> None:
     render = np.zeros((30, 30, 3), np.float32)
     render[:, :15] = 0.8
     target, information = np.zeros((1, 2)), np.zeros((1, 3))
-    image_pulls(render, np.roll(render, 1, axis=1), np.array([[15.0, 15.0]]), 4.5, target, information)
+    pull_points(render, np.roll(render, 1, axis=1), np.array([[15.0, 15.0]]), 4.5, target, information)
     assert information[0, 0] > 0.1
     assert abs(information[0, 2]) < 1e-6
     assert target[0, 0] > 15.3

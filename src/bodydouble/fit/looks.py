@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.correctives import corrected_splats, pose_coefficients
-from bodydouble.avatar.drive import apply_morphs
 from bodydouble.avatar.values import Rig, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.capture.crops import PersonCrop, half_size
@@ -23,9 +22,8 @@ from bodydouble.fit.pose_problem import GRAY, PoseProblem, frame_over_gray
 from bodydouble.render.protocol import Rasterizer
 
 ACTIONS = (
-    "jawOpen", "mouthClose", "mouthPucker", "mouthFunnel", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft",
-    "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight",
-    "eyeBlinkLeft", "eyeBlinkRight", "browInnerUp", "browDownLeft", "browDownRight",
+    "jawOpen", "mouthClose", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight",
+    "browInnerUp", "browDownLeft", "browDownRight",
 )  # fmt: skip
 """Facial actions that a picture of a person's size can tell apart."""
 _ACTION_SIGMA = 0.15
@@ -50,14 +48,15 @@ class FrameLooks:
         self._expression_start = expression.clone()
         moving = [m.indices for m in splats.morphs if m.name in ACTIONS and m.indices.numel()]
         self._face = torch.cat(moving).unique() if moving else torch.zeros(0, dtype=torch.long)
+        self._acted, self._deltas = _dense_morphs(splats)
 
     def dress(self, splats: Splats, R_world_rest: Tensor, frame: int) -> Splats:
         """`pose_problem.Dress`: the splats at rest with the frame's coefficients and actions."""
         if splats.correctives is not None:
             asked = pose_coefficients(splats.correctives.basis, R_world_rest.detach(), self._rig.bone_parents)
             splats = corrected_splats(splats, asked + self.extra[frame])
-        means = apply_morphs(splats.means_rest_m, splats.morphs, self.expression[frame])
-        return splats.replace(means_rest_m=means)
+        acted = (self.expression[frame] @ self._deltas).reshape(-1, 3)
+        return splats.replace(means_rest_m=splats.means_rest_m.index_add(0, self._acted, acted))
 
     def settle_folds(self, problem: PoseProblem, splats: Splats, rasterizer: Rasterizer) -> None:
         """One step of every frame's coefficients, kept where it brings the render closer to the frame."""
@@ -108,6 +107,18 @@ class FrameLooks:
         x0, y0 = max(int(low[0]), 0), max(int(low[1]), 0)
         x1, y1 = min(int(high[0]) + 1, width), min(int(high[1]) + 1, height)
         return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= _LEAST_FACE_PX else None
+
+
+def _dense_morphs(splats: Splats) -> tuple[Int[Tensor, " m"], Float[Tensor, "actions coordinates"]]:
+    """Splats that any facial action moves, and how: `avatar.drive.apply_morphs` as one product, for many renders."""
+    morphs = [m for m in splats.morphs if m.name in ARKIT_ACTIONS and m.indices.numel()]
+    if not morphs:
+        return torch.zeros(0, dtype=torch.long), torch.zeros(len(ARKIT_ACTIONS), 0)
+    acted = torch.cat([m.indices for m in morphs]).unique()
+    deltas = torch.zeros(len(ARKIT_ACTIONS), len(acted), 3)
+    for morph in morphs:
+        deltas[ARKIT_ACTIONS.index(morph.name), torch.searchsorted(acted, morph.indices)] = morph.deltas_m
+    return acted, deltas.flatten(1)
 
 
 def _renderer(

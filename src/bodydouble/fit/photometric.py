@@ -11,9 +11,10 @@ import torch
 
 from bodydouble.avatar.values import Splats
 from bodydouble.capture.crops import PersonCrop, half_size
-from bodydouble.fit.photometric_kernels import image_pulls
+from bodydouble.fit.photometric_kernels import image_pulls, window_cover
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, frame_over_gray, pack_camera, visible_points
 from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.threads import kernel_threads, run_kernel
 
 
 class _Level:
@@ -30,6 +31,20 @@ class _Level:
         self.weights = np.zeros((frames, count, k))
         self.targets_px = np.zeros((frames, count, 2))
         self.information = np.zeros((frames, count, 3))
+
+
+def pull_points(
+    render: np.ndarray,
+    frame: np.ndarray,
+    points_px: np.ndarray,
+    radius_px: float,
+    targets_out: np.ndarray,
+    information_out: np.ndarray,
+) -> None:
+    """`image_pulls` of some points on all threads; arguments as there."""
+    cover = np.zeros(render.shape[:2], np.float32)
+    window_cover(points_px, radius_px, cover)
+    run_kernel(image_pulls, kernel_threads(), render, frame, points_px, radius_px, cover, targets_out, information_out)
 
 
 def align_photometrically(
@@ -75,10 +90,14 @@ def align_photometrically(
                 level.joints[f, :n] = joints[chosen]
                 level.weights[f, :n] = weights[chosen]
                 level.information[f] = 0.0
-                image_pulls(
-                    render, target, at_px.astype(np.float64), config.window_px,
-                    level.targets_px[f], level.information[f],
-                )  # fmt: skip
+                pull_points(
+                    render,
+                    target,
+                    at_px.astype(np.float64),
+                    config.window_px,
+                    level.targets_px[f],
+                    level.information[f],
+                )
                 level.information[f] /= config.color_sigma**2
                 if progress is not None:
                     progress(f)

@@ -112,7 +112,7 @@ class ConfidenceConfig:
 class SplatsConfig:
     """One training run."""
 
-    num_steps: int = 2200
+    num_steps: int = 2000
     num_seeds: int = 14000
     max_splats: int = 24000
     max_frames: int = 150
@@ -140,7 +140,7 @@ class SplatsConfig:
     correctives: CorrectiveConfig = field(default_factory=CorrectiveConfig)
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
     register: RegisterConfig = field(
-        default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07, sweeps=(0, 0, 0))
+        default_factory=lambda: RegisterConfig(rounds=1, rotation_sigma_rad=0.07, sweeps=(0, 0))
     )
     """Of training frames, at half the size of their crops."""
 

@@ -242,10 +242,12 @@ class Trainer:
 
     def _registration_round(self) -> None:
         """Move every training pose onto its frame; the pull is to the landmark fit."""
-        half = self.step < self.config.coarse_share * self.config.num_steps
+        config = self.config.register
+        if self.step > round(self.config.register_at[0] * self.config.num_steps):
+            config = dataclasses.replace(config, rounds=0)  # flow finds the way from afar; from here it is near
         problem = PoseProblem(
-            self.rig, self.frames.half if half else self.frames.full, self.frames.times_s, self.rotvecs, self.translation,
-            self.config.register, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
+            self.rig, self.frames.half, self.frames.times_s, self.rotvecs, self.translation,
+            config, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
         )  # fmt: skip
         register_poses(problem, as_splats(self.state), self.rasterizer)
         self.rotvecs, self.translation = problem.rotvecs, problem.translation
