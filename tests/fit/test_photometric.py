@@ -142,3 +142,17 @@ def test_no_frame_ends_worse_than_it_began() -> None:
     problem.config = RegisterConfig(sweeps=(0, 0, 0, 0))
     align_photometrically(problem, splats, rasterizer)
     assert (errors() <= before + 1e-9).all()
+
+
+def test_centring_takes_what_all_frames_share() -> None:
+    """A turn common to all frames goes; what differs between them stays."""
+    problem, _, _, _ = _problem(0, 0.0)
+    own = torch.tensor([[-0.05], [0.0], [0.05]])
+    shared = torch.tensor([0.0, 0.1, 0.0])
+    for f in range(3):
+        turn = rotvec_to_matrix(shared + torch.tensor([0.0, 1.0, 0.0]) * own[f])
+        problem.rotvecs[f, 2] = matrix_to_rotvec(turn @ rotvec_to_matrix(problem.rotvecs[f, 2]))
+    problem.centre()
+    left = problem.deviation()[:, 6:9]
+    np.testing.assert_allclose(left, own.numpy() * np.array([[0.0, 1.0, 0.0]]), atol=1e-4)
+    np.testing.assert_allclose(np.delete(problem.deviation(), [6, 7, 8], axis=1), 0.0, atol=1e-4)

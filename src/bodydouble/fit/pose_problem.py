@@ -131,6 +131,12 @@ class PoseProblem:
         dressed = self.dress(splats, R[0], frame)
         return dressed, drive_splats(dressed, R[0], t[0])
 
+    def centre(self) -> None:
+        """Take from all frames what they deviate alike: that is the avatar's to learn, so that poses of the fit, which
+        know nothing of it, suit the avatar."""
+        mean = torch.from_numpy(np.median(self.deviation(), axis=0))
+        self._apply((-mean).expand(len(self.crops), -1))
+
     def deviation(self) -> np.ndarray:
         """[frames, 3 active + 3] rotation (axes of the parent bone) and translation since the prior."""
         R_now = rotvec_to_matrix(self.rotvecs).double()[:, self.bones]

@@ -250,6 +250,7 @@ class Trainer:
             config, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
         )  # fmt: skip
         register_poses(problem, as_splats(self.state), self.rasterizer)
+        problem.centre()
         self.rotvecs, self.translation = problem.rotvecs, problem.translation
         self.rotvec_adam.reset()
         self.translation_adam.reset()
