@@ -119,13 +119,13 @@ class SplatsConfig:
     """Training frames, spread evenly over the track; held-out frames are never among them."""
     size_px: int = 512
     """Side of the person crop."""
-    stretch: float = 1.5
+    stretch: float = 1.65
     """A longer video gets up to so many times the steps and the frames."""
     stretch_from: int = 240
     """Training frames from which a video counts as longer."""
     coarse_share: float = 0.4
     """Share of the steps, the first ones, taken at half that size."""
-    register_at: tuple[float, ...] = (0.15, 0.45, 0.7)
+    register_at: tuple[float, ...] = (0.15, 0.45, 0.8)
     """Shares of the run after which every training frame is registered to the avatar as it then is."""
     checkpoint_every: float = 0.1
     seed: int = 0

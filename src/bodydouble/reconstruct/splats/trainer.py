@@ -250,7 +250,8 @@ class Trainer:
             config, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
         )  # fmt: skip
         register_poses(problem, as_splats(self.state), self.rasterizer)
-        problem.centre()
+        if not self.appearance.correctives.active:  # they know poses by where these are now
+            problem.centre()
         self.rotvecs, self.translation = problem.rotvecs, problem.translation
         self.rotvec_adam.reset()
         self.translation_adam.reset()
