@@ -63,7 +63,8 @@ def test_what_a_run_leaves(finished: RunResult, clip: Path):
     avatar = load_avatar(finished.folder / "avatar.glb")
     assert avatar.splats is not None
     assert avatar.mesh is not None
-    assert 500 < len(avatar.splats.means_rest_m) <= MICRO.splats.max_splats
+    inside_mouth = 800  # laid there when the avatar is baked, beside those that training may have
+    assert 500 < len(avatar.splats.means_rest_m) <= MICRO.splats.max_splats + inside_mouth
     assert avatar.provenance.source_sha256 == probe(clip).sha256
     assert probe(finished.folder / "turntable.mp4").num_frames > 1
     html = (finished.folder / "report.html").read_text(encoding="utf-8")
