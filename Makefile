@@ -15,7 +15,8 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-READERS := gltf-validator@2.0.0-dev.3.10 three@0.187.0 @pixiv/three-vrm@3.5.5 @playcanvas/splat-transform@3.7.0
+# splat-transform 3 takes a .spz for +Y down, against the format's specification; 2.7.1 reads it as specified.
+READERS := gltf-validator@2.0.0-dev.3.10 three@0.187.0 @pixiv/three-vrm@3.5.5 @playcanvas/splat-transform@2.7.1
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 
 # Test workers share the cores: one thread each, so that they don't wait for one another.

@@ -103,7 +103,6 @@ def test_spz_comes_back_within_its_rounding(version: int, coeffs: int) -> None:
         assert (back.sh[:, part] - wanted).abs().max() <= step
 
 
-@pytest.mark.xfail(strict=False, reason="versions of the tool turn the axes differently; which to follow is open")
 @pytest.mark.parametrize("kind", ["ply", "spz"])
 def test_playcanvas_reads_what_we_write_and_finds_the_same_splats(tmp_path: Path, kind: str) -> None:
     splats = cloud(4)
@@ -121,7 +120,6 @@ def test_playcanvas_reads_what_we_write_and_finds_the_same_splats(tmp_path: Path
     assert (found - covariances(splats)).abs().max() < 0.08 * float(splats.scales_m.max()) ** 2
 
 
-@pytest.mark.xfail(strict=False, reason="versions of the tool turn the axes differently; which to follow is open")
 def test_playcanvas_turns_our_ply_into_an_spz_that_we_read(tmp_path: Path) -> None:
     splats = cloud(1)
     (tmp_path / "a.ply").write_bytes(splats_to_ply(splats))

@@ -150,8 +150,8 @@ def _finite(word: str) -> bool:
 
 def _timecode(time_s: float, counted_hz: int) -> str:
     whole = int(time_s + 1e-9)
-    frames = max(0.0, (time_s - whole) * counted_hz)
-    if f"{frames:06.3f}" >= f"{counted_hz:02d}.000":  # rounded up to the next second
+    frames = round(max(0.0, (time_s - whole) * counted_hz), 3)
+    if frames >= counted_hz:  # rounded up to the next second
         whole, frames = whole + 1, 0.0
     return f"{whole // 3600 % 24:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{frames:06.3f}"
 
