@@ -1,0 +1,1 @@
+"""From capture to surface double: a canonical signed distance field and a world that together explain the video."""
