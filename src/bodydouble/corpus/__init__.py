@@ -1,0 +1,1 @@
+"""Many videos: planned, worked through by Ray tasks, kept in a catalogue."""
