@@ -50,7 +50,10 @@ def body_to_file(info: VideoInfo, out: Path, emit: Emit):
 
 
 def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motion, Rig]:
-    """A fitted track as a clip at an even frame rate, on the fitted body's rig."""
+    """A fitted track as a clip at an even frame rate, on the fitted body's rig, upright however the camera was held."""
+    from bodydouble.fit.level import find_level, leveled
+
+    track = leveled(track, body, find_level(track, body))
     shaped = body.with_shape(track.shape)
     rig = Rig(
         bone_names=body.bone_names,
