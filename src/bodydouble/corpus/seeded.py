@@ -1,0 +1,269 @@
+"""A corpus whose truth is known: synthetic clips, some of them with defects, in numbers that were decided beforehand.
+
+    DIR/videos/clip_0000.mp4 ...     what a corpus is planned from
+    DIR/manifest.csv                 the same with licence, consent, takedown key, and the frame rate that is announced
+    DIR/performers/0000/ ...         the films that the clips are made of, each with its exact truth (docs/synth-format.md)
+    DIR/seeded.json                  what every clip is: kind, films, frames taken, people, cuts, of what it is a copy
+
+Sound clips are films as they are. Clips with a defect are edited from them: real encoded frames, cut, shrunk, painted over
+and encoded again. The same seed and number of clips give the same corpus.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bodydouble.core.errors import ConfigError, InputError, OutputError
+from bodydouble.core.events import Event, Progress
+from bodydouble.core.files import file_sha256, read_json, write_json, write_text
+from bodydouble.core.seeds import derived_seed, numpy_rng
+from bodydouble.corpus import seeded_edits as edits
+
+FORMAT, VERSION = "bodydouble-seeded-corpus", 1
+INDEX_NAME, MANIFEST_NAME, VIDEOS, PERFORMERS = "seeded.json", "manifest.csv", "videos", "performers"
+DEFECTS: tuple[str, ...] = (
+    "two_people", "nobody", "shot_change", "corrupt", "duplicate", "tiny_person", "no_motion", "wrong_fps", "occluded",
+)  # fmt: skip
+SOUND = "sound"
+_MOTIONS = ("dance", "performance", "turn", "squat", "wave")
+_CAMERAS = ("static", "orbit", "handheld")
+_SIZES = ((256, 384), (384, 256), (288, 288))
+_EVERY = 18
+"""One defect of each kind for so many clips: half of all clips are sound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedConfig:
+    """What to make."""
+
+    clips: int = 24
+    seed: int = 0
+    seconds: float = 1.5
+    fps: float = 24.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.clips <= 100_000:
+            raise ConfigError(f"A seeded corpus has 1 to 100000 clips, got {self.clips}.")
+        if not 1.0 <= self.seconds <= 30.0:
+            raise ConfigError(f"Clips last 1 to 30 seconds, got {self.seconds:g}: shorter ones show no motion.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeededClip:
+    """What one clip is."""
+
+    file: str
+    """Below `videos/`."""
+    kind: str
+    """`sound`, or one of `DEFECTS`."""
+    detail: str = ""
+    films: tuple[int, ...] = ()
+    """Numbers of the films whose frames it shows, in order of appearance."""
+    people: int = 1
+    """How many are clearly in view at a time."""
+    cuts: tuple[int, ...] = ()
+    """First frames of new shots."""
+    copy_of: str = ""
+    """The clip that it repeats."""
+    fps_hz: float = 0.0
+    """Of the file."""
+    announced_fps_hz: float = 0.0
+    """In the manifest."""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeededCorpus:
+    """A corpus with its truth."""
+
+    folder: Path
+    config: SeedConfig
+    clips: tuple[SeededClip, ...]
+
+    def count(self, kind: str) -> int:
+        """How many clips are of a kind."""
+        return sum(clip.kind == kind for clip in self.clips)
+
+    def performer(self, film: int) -> Path:
+        """Folder of a film's exact truth."""
+        return self.folder / PERFORMERS / f"{film:04d}"
+
+
+def plan_kinds(config: SeedConfig) -> tuple[str, ...]:
+    """The kind of each clip: every defect at least once if there is room, shuffled by the seed."""
+    each = max(1, round(config.clips / _EVERY))
+    kinds = [kind for kind in DEFECTS for _ in range(each)][: config.clips // 2]
+    kinds += [SOUND] * (config.clips - len(kinds))
+    return tuple(str(kind) for kind in numpy_rng(config.seed, "kinds").permutation(kinds))
+
+
+def seed_corpus(out: Path, config: SeedConfig, emit: Callable[[Event], None] = lambda event: None) -> SeededCorpus:
+    """Make a corpus with known defects. An interrupted call goes on where it was: films that are whole are kept.
+
+    Args:
+        out: New or empty, or what an earlier call with the same configuration left.
+        config: What to make.
+        emit: Told about progress, in clips.
+    Raises:
+        OutputError: When the folder holds something else.
+    """
+    kinds = plan_kinds(config)
+    _claim(out, config)
+    films = sum(kind == SOUND for kind in kinds)
+    total = films + len(kinds)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        emit(Progress(stage="seed", done=done, total=total, unit="films and clips"))
+
+    for film in range(films):
+        make_film(out / PERFORMERS / f"{film:04d}", film, config)
+        tick()
+    clips: list[SeededClip] = []
+    sound = 0
+    for number, kind in enumerate(kinds):
+        name = f"clip_{number:04d}.mp4"
+        rng = numpy_rng(config.seed, f"clip/{number}")
+        path = out / VIDEOS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == SOUND:
+            clip = _sound(out, path, sound, config)
+            sound += 1
+        else:
+            clip = _with_defect(out, path, kind, films, config, rng)
+        clips.append(dataclasses.replace(clip, sha256=file_sha256(path)))
+        tick()
+    clips = _copies_named(clips)
+    corpus = SeededCorpus(folder=out, config=config, clips=tuple(clips))
+    write_text(out / MANIFEST_NAME, manifest(corpus))
+    write_json(out / INDEX_NAME, _document(corpus))
+    return corpus
+
+
+def read_seeded(folder: Path) -> SeededCorpus:
+    """What `seed_corpus` wrote.
+
+    Raises:
+        InputError: When it is missing, unfinished or of another version.
+    """
+    document = read_json(folder / INDEX_NAME)
+    if document.get("format") != FORMAT or document.get("version") != VERSION or "clips" not in document:
+        raise InputError(
+            f"{folder / INDEX_NAME} must be a finished {FORMAT} of version {VERSION}, found {document.get('format')!r} of version "
+            f"{document.get('version')!r}. Make it (again) with: bodydouble corpus seed -o {folder}"
+        )
+    clips = tuple(
+        SeededClip(**{k: tuple(v) if isinstance(v, list) else v for k, v in clip.items()}) for clip in document["clips"]
+    )
+    return SeededCorpus(folder=folder, config=SeedConfig(**document["config"]), clips=clips)
+
+
+def manifest(corpus: SeededCorpus) -> str:
+    """The corpus as a CSV manifest; paths are relative to it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("uri", "fps_hz", "licence", "consent", "provenance", "takedown_key"))
+    for clip in corpus.clips:
+        key = f"performer-{clip.films[0]:04d}" if clip.films else ""
+        row = (f"{VIDEOS}/{clip.file}", f"{clip.announced_fps_hz:g}", "synthetic", "synthetic", "bodydouble corpus seed", key)
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def make_film(folder: Path, film: int, config: SeedConfig) -> Path:
+    """One performer's film with its truth; kept if it is there."""
+    from bodydouble.synth.synthesise import SynthConfig, synthesise
+
+    if folder.is_dir():
+        return folder
+    rng = numpy_rng(config.seed, f"film/{film}")
+    width, height = _SIZES[film % len(_SIZES)]
+    choices: dict[str, Any] = {
+        "seed": derived_seed(config.seed, f"performer/{film}") % (1 << 31),
+        "motion": _MOTIONS[film % len(_MOTIONS)],
+        "camera": _CAMERAS[int(rng.choice(len(_CAMERAS), p=(0.6, 0.25, 0.15)))],
+        "orbit_deg": float(rng.uniform(60.0, 150.0)),
+        "seconds": float(config.seconds),
+        "fps": float(config.fps),
+        "size": (width, height),
+        "truth_every": max(1, round(config.seconds * config.fps)),
+    }
+    return synthesise(folder, SynthConfig(**choices))
+
+
+def _sound(out: Path, path: Path, film: int, config: SeedConfig) -> SeededClip:
+    shutil.copyfile(out / PERFORMERS / f"{film:04d}" / "video.mp4", path)
+    return SeededClip(file=path.name, kind=SOUND, films=(film,), fps_hz=config.fps, announced_fps_hz=config.fps)
+
+
+def _with_defect(
+    out: Path, path: Path, kind: str, films: int, config: SeedConfig, rng: np.random.Generator
+) -> SeededClip:
+    """Edit films into a clip with one defect."""
+    first, second = (int(f) for f in (rng.permutation(films)[:2] if films > 1 else (0, 0)))
+    a, b = (edits.read_film(out / PERFORMERS / f"{film:04d}") for film in (first, second))
+    clip = SeededClip(file=path.name, kind=kind, films=(first,), fps_hz=config.fps, announced_fps_hz=config.fps)
+    if kind == "corrupt":
+        detail = edits.spoil(out / PERFORMERS / f"{first:04d}" / "video.mp4", path, rng)
+        return dataclasses.replace(clip, detail=detail)
+    if kind == "duplicate":
+        detail = edits.copy_again(out / PERFORMERS / f"{first:04d}" / "video.mp4", a, path, config.fps, rng)
+        return dataclasses.replace(clip, detail=detail)
+    if kind == "wrong_fps":
+        edits.write(path, a.frames[::2], config.fps / 2)
+        return dataclasses.replace(clip, fps_hz=config.fps / 2, detail="every second frame at half the announced rate")
+    if kind == "two_people":
+        edits.write(path, edits.side_by_side(a, b), config.fps)
+        return dataclasses.replace(clip, films=(first, second), people=2, detail="two films side by side")
+    if kind == "shot_change":
+        frames, cut = edits.joined(a, b)
+        edits.write(path, frames, config.fps)
+        return dataclasses.replace(clip, films=(first, second), cuts=(cut,), detail="two films one after the other")
+    made = {
+        "nobody": (edits.without_person, 0, "the person painted over by the surroundings"),
+        "tiny_person": (edits.shrunk, 1, "the film small inside a wide blurred picture"),
+        "no_motion": (edits.frozen, 1, "one frame throughout, with fresh noise"),
+        "occluded": (edits.covered, 1, "a panel before most of the body"),
+    }[kind]
+    edits.write(path, made[0](a, rng), config.fps)
+    return dataclasses.replace(clip, people=made[1], detail=made[2])
+
+
+def _copies_named(clips: list[SeededClip]) -> list[SeededClip]:
+    """Duplicates learn the name of the sound clip that they repeat."""
+    sound = {clip.films[0]: clip.file for clip in clips if clip.kind == SOUND}
+    return [dataclasses.replace(c, copy_of=sound[c.films[0]]) if c.kind == "duplicate" else c for c in clips]
+
+
+def _document(corpus: SeededCorpus) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": dataclasses.asdict(corpus.config),
+        "counts": {kind: corpus.count(kind) for kind in (SOUND, *DEFECTS)},
+        "clips": [dataclasses.asdict(clip) for clip in corpus.clips],
+    }
+
+
+def _claim(out: Path, config: SeedConfig) -> None:
+    """Refuse folders of others; mark this one as ours before the first film."""
+    index = out / INDEX_NAME
+    if index.is_file():
+        if read_json(index).get("config") != dataclasses.asdict(config):
+            raise OutputError(f"{out} holds a seeded corpus of another configuration. Choose another folder with -o.")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} exists and is not an empty folder. Choose a new folder with -o.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(index, {"format": FORMAT, "version": VERSION, "config": dataclasses.asdict(config)})
