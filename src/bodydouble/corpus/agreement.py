@@ -81,7 +81,8 @@ def person_crop(
     crop = rgb[y0:y1, x0:x1]
     scale = _CROP_PX / max(crop.shape[:2])
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-    return cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), x0, y0, scale
+    resized = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return resized, float(x0), float(y0), scale
 
 
 def agreement(observations: Observations, frames: Sequence[tuple[int, np.ndarray]], look: Look) -> Agreement:

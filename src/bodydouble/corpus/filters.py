@@ -76,7 +76,11 @@ class Filters:
                 "name": step.name,
                 "title": step.title,
                 "rules": [
-                    {k: v for k, v in dataclasses.asdict(rule).items() if v is not None and (k, v) != ("missing", "reject")}
+                    {
+                        k: v
+                        for k, v in dataclasses.asdict(rule).items()
+                        if v is not None and (k, v) != ("missing", "reject")
+                    }
                     for rule in step.rules
                 ],
             }

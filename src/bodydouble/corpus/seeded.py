@@ -176,7 +176,14 @@ def manifest(corpus: SeededCorpus) -> str:
     writer.writerow(("uri", "fps_hz", "licence", "consent", "provenance", "takedown_key"))
     for clip in corpus.clips:
         key = f"performer-{clip.films[0]:04d}" if clip.films else ""
-        row = (f"{VIDEOS}/{clip.file}", f"{clip.announced_fps_hz:g}", "synthetic", "synthetic", "bodydouble corpus seed", key)
+        row = (
+            f"{VIDEOS}/{clip.file}",
+            f"{clip.announced_fps_hz:g}",
+            "synthetic",
+            "synthetic",
+            "bodydouble corpus seed",
+            key,
+        )
         writer.writerow(row)
     return text.getvalue()
 
