@@ -1,6 +1,7 @@
 # make demo    its own environment, installation, a synthetic performer turned into an avatar, scores
 # make test    the test suite
 # make readers the glTF validator, three.js, three-vrm, splat-transform for tests that ask them (needs npm; skipped without)
+# make docs    docs/api.md, made from the docstrings
 # make check   format, lint, types, import rules, tests: what continuous integration runs
 #
 # PYTHON       which interpreter makes the environment (3.10 to 3.12)
@@ -23,10 +24,10 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test format lint types imports readers check clean
+.PHONY: help venv demo test format lint types imports readers docs check clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
 
 venv: $(STAMP)
 
@@ -60,6 +61,9 @@ imports: venv
 readers:
 	@npm install --no-save --no-package-lock --silent $(READERS) || \
 	echo "npm could not install $(READERS): the tests that ask them will be skipped."
+
+docs: venv
+	$(BIN)/python scripts/api_reference.py
 
 check: lint types imports readers test
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,13 +105,78 @@ def test_an_unexpected_error_goes_to_a_file(monkeypatch: pytest.MonkeyPatch, cap
     log.unlink()
 
 
-def test_interruption_is_clean(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["doctor"], "Nothing half-written was left"),
+     (["create", "my clip.mp4", "-o", "here"], "bodydouble create 'my clip.mp4' -o here --resume"),
+     (["demo", "--resume", "--seed", "3"], "bodydouble demo --resume --seed 3")],
+)  # fmt: skip
+def test_interruption_is_clean(
+    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     def interrupted(command: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "doctor", interrupted)
-    assert main(["doctor"]) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    monkeypatch.setattr(commands, words[0], interrupted)
+    monkeypatch.setattr("bodydouble.cli.voice.os.name", "posix")
+    assert main(words) == 130
+    error = capsys.readouterr().err
+    assert error.splitlines()[1].startswith("Interrupted.") and error.rstrip().endswith(("left.", expected))
+    assert expected in error
+
+
+def test_quiet_leaves_the_result_and_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    def talkative(command: object) -> int:
+        print("the result")
+        print("a note", file=sys.stderr)
+        return 0
+
+    monkeypatch.setattr(commands, "doctor", talkative)
+    assert main(["doctor", "-q"]) == 0
+    assert capsys.readouterr() == ("the result\n", "")
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr() == ("the result\n", "a note\n")
+    assert main(["create", str(tmp_path / "absent.mp4"), "--quiet"]) == 1
+    assert "absent.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("bodydouble", "create", "evaluate", "--height-cm" if shell != "fish" else "height-cm"):
+        assert word in script
+    assert main(["completion", shell, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["script"] == script.rstrip() and told["shell"] == shell and f"completion {shell}" in told["install"]
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not on this machine to read the script")
+    file = tmp_path / f"completion.{shell}"
+    file.write_text(script, encoding="utf-8")
+    assert subprocess.run([program, "-n", str(file)], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Bash itself is asked what Tab offers after `bodydouble cr` and after an option with choices."""
+    assert main(["completion", "bash"]) == 0
+    file = tmp_path / "completion.bash"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    offered = []
+    for words in (["bodydouble", "cr"], ["bodydouble", "create", "a.mp4", "--preset", ""]):
+        line = " ".join(words)
+        script = (
+            f"source {file}; COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; "
+            f"COMP_LINE={line!r}; COMP_POINT={len(line)}; "
+            'f=$(complete -p bodydouble | sed "s/.*-F \\([^ ]*\\).*/\\1/"); $f; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        offered.append(done.stdout.split())
+    assert offered[0] == ["create"]
+    assert set(offered[1]) == {"draft", "standard", "fine"}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +208,7 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]):
     names = [finding["name"] for finding in result["findings"]]
     assert names == [
         "python", "processor", "memory", "disk", "torch", "numba", "mediapipe", "anny", "video codecs", "cuda",
-        "wardrobe",
+        "threads", "studio", "corpus", "sfm", "usd", "web page", "browser", "programs", "wardrobe",
     ]  # fmt: skip
     assert code == (0 if result["healthy"] else 1)
     for finding in result["findings"]:

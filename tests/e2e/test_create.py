@@ -260,8 +260,10 @@ def load_example(name: str) -> ModuleType:
 
 
 def test_every_example_is_run_here():
-    run_here = {"01_pose_an_avatar", "02_dance_to_a_bvh", "03_look_into_a_capture", "04_settings_of_your_own"}
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == run_here
+    source = Path(__file__).read_text(encoding="utf-8")
+    examples = [path.stem for path in EXAMPLES.glob("*.py")]
+    assert len(examples) >= 6
+    assert [name for name in examples if f'load_example("{name}").main(' not in source] == []
 
 
 def test_examples(finished: RunResult, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -282,3 +284,24 @@ def test_examples(finished: RunResult, clip: Path, tmp_path: Path, capsys: pytes
     assert "left_arm" in capsys.readouterr().out
     result = load_example("04_settings_of_your_own").main(clip, finished.folder, MICRO)
     assert result.records == finished.records
+    load_example("05_in_a_few_lines").main(avatar, tmp_path / "few", 96, 128)
+    assert {path.name for path in (tmp_path / "few").iterdir()} == {
+        "wave.png", "face.png", "dance.png", "side.png", "dancing.glb"
+    }  # fmt: skip
+    with Image.open(tmp_path / "few" / "dance.png") as strip, Image.open(tmp_path / "few" / "face.png") as face:
+        assert strip.size == (160, 42) and face.mode == "RGBA"
+    table = load_example("06_compare_runs").main([finished.folder, finished.folder]).splitlines()
+    assert len(table) == 4 and table[2] == table[3] and table[2].startswith(f"| {finished.folder.name} | ")
+
+
+def test_the_notebook_runs(finished: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("BODYDOUBLE_RUN", str(finished.folder))
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = {kind for cell in notebook.cells for output in cell.get("outputs", ()) for kind in output.get("data", ())}
+    assert {"text/html", "image/png"} <= shown
+    assert (tmp_path / "dance.mp4").is_file() and (tmp_path / "double.spz").is_file()

@@ -210,6 +210,7 @@ def global_transforms(file: GlbFile, nodes: list[dict[str, Any]], parents: list[
 
 
 def local_transform(file: GlbFile, node: dict[str, Any], index: int) -> np.ndarray:
+    """A node's 4x4 transform to its parent, however the file spells it."""
     if "matrix" in node:
         return file.numbers(node["matrix"], 16, f"the matrix of node {index}").reshape(4, 4).T
     local = np.eye(4)

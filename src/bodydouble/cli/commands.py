@@ -222,6 +222,8 @@ def synth(command: options.Synth) -> int:
 def doctor(command: options.Doctor) -> int:
     """`bodydouble doctor`."""
     import dataclasses
+    import shutil
+    import textwrap
 
     from bodydouble.pipeline.doctor import examine, healthy
 
@@ -229,11 +231,12 @@ def doctor(command: options.Doctor) -> int:
     if command.json:
         _print_json({"healthy": healthy(findings), "findings": [dataclasses.asdict(f) for f in findings]})
         return 0 if healthy(findings) else 1
+    width = min(max(shutil.get_terminal_size().columns, 60), 120)
     for finding in findings:
         sign = {"ok": "ok", "missing": "--", "problem": "!!"}[finding.state]
         print(f"{sign}  {finding.name:14} {finding.found}")
         if finding.advice:
-            print(f"{'':20}{finding.advice}")
+            print(textwrap.fill(finding.advice, width, initial_indent=" " * 20, subsequent_indent=" " * 20))
     print("Avatars can be made on this machine." if healthy(findings) else "Something needed is missing: see !! above.")
     return 0 if healthy(findings) else 1
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bodydouble import __version__
+from bodydouble.cli.voice import hushed, interrupted
 from bodydouble.core.errors import BodydoubleError
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
@@ -32,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(command, int):
         return command if words else _USAGE
     try:
-        return _run(command)
+        with hushed(command.quiet):
+            return _run(command)
     except BodydoubleError as error:
         return _fail(str(error), as_json=command.json)
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command with --resume goes on.", file=sys.stderr)
+        print(f"\n{interrupted(command, words)}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,22 +51,24 @@ def _parsed(words: list[str]) -> Any:
     """The command's options, or the exit code if the parser has already said everything."""
     import tyro
 
-    from bodydouble.cli import motion, options
+    from bodydouble.cli import completion, motion, options
 
     try:
         return tyro.cli(
-            options.Command | motion.Command,  # type: ignore[arg-type, operator]
+            options.Command | motion.Command | completion.Command,  # type: ignore[arg-type, operator]
             prog="bodydouble",
             description="One ordinary video of a person in, that person's animatable double out.",
             args=words,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else (0 if stop.code is None else _USAGE)
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, export, motion, options
+    from bodydouble.cli import commands, completion, export, motion, options
 
     table = {
         options.Create: commands.create,
@@ -78,6 +82,7 @@ def _run(command: Any) -> int:
         options.Synth: commands.synth,
         options.Doctor: commands.doctor,
         motion.Motion: motion.run,
+        completion.Completion: lambda command: completion.run(command, _parsed),
     }
     return table[type(command)](command)
 

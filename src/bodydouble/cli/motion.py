@@ -66,6 +66,11 @@ class Motion:
         """Whether the result is wanted as JSON."""
         return self.do.json
 
+    @property
+    def quiet(self) -> bool:
+        """Whether progress and notes are not wanted."""
+        return self.do.quiet
+
 
 Command = Annotated[Motion, tyro.conf.subcommand("motion")]
 

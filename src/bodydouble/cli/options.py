@@ -17,6 +17,8 @@ class Common:
 
     json: bool = False
     """Print the result as JSON on standard output; progress goes to standard error as always."""
+    quiet: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
+    """No progress and no notes: only the result, and what went wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from io import TextIOBase
@@ -36,14 +37,15 @@ _PLAIN_EVERY = 0.25
 class ProgressPrinter:
     """Listens to events. A context manager; call it with each event."""
 
-    def __init__(self, stages: tuple[str, ...], stream: TextIOBase | None = None) -> None:
+    def __init__(self, stages: tuple[str, ...], stream: TextIOBase | None = None, *, quiet: bool = False) -> None:
         """
         Args:
             stages: The stages to come, in order; a line is printed when one of them is done.
             stream: Standard error by default.
+            quiet: Say nothing.
         """
         self._stages = stages
-        self._stream: Any = stream if stream is not None else sys.stderr
+        self._stream: Any = io.StringIO() if quiet else stream if stream is not None else sys.stderr
         self._bars = _TerminalBars(self._stream) if self._stream.isatty() else _PlainLines(self._stream)
         self._warned: set[tuple[str, str]] = set()
         self._done: set[str] = set()

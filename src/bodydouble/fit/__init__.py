@@ -1,0 +1,1 @@
+"""A body model, laid over what was observed."""

@@ -217,6 +217,7 @@ class PoseProblem:
 
 
 def pack_camera(crop: PersonCrop) -> np.ndarray:
+    """Focal lengths, centre, rotation and translation of the crop's camera in one row, for kernels."""
     camera = crop.camera
     parts = (camera.focal_px, camera.center_px, camera.T_camera_world[:3, :3].reshape(-1), camera.T_camera_world[:3, 3])
     return torch.cat([part.double().reshape(-1) for part in parts]).numpy()
@@ -226,6 +227,7 @@ GRAY = torch.full((3,), 0.5)
 
 
 def frame_over_gray(crop: PersonCrop) -> np.ndarray:
+    """The person as float32 in [0, 1], gray where the mask ends."""
     mask = crop.mask[..., None].astype(np.float32) / 255.0
     return crop.rgb.astype(np.float32) / 255.0 * mask + 0.5 * (1.0 - mask)
 

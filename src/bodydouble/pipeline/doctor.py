@@ -8,28 +8,17 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from bodydouble.core.errors import BodydoubleError
-from bodydouble.pipeline.versions import cpu_name, machine_facts, total_memory_bytes
+from bodydouble.pipeline import doctor_extras
+from bodydouble.pipeline.findings import Finding
+from bodydouble.pipeline.versions import available_memory_bytes, cpu_name, machine_facts, total_memory_bytes
 
 _SIMD_FLAGS = ("avx2", "fma", "avx512f", "neon", "asimd")
 _RUN_DISK_MB = 500
 _GOOD_MEMORY_MB = 4000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    state: str
-    """`ok`, `missing` (something optional is not there) or `problem` (nothing works without it)."""
-    found: str
-    advice: str = ""
-    """What it would bring, or what to do."""
 
 
 def examine() -> tuple[Finding, ...]:
@@ -45,6 +34,14 @@ def examine() -> tuple[Finding, ...]:
         ("anny", _anny),
         ("video codecs", _codecs),
         ("cuda", _cuda),
+        ("threads", doctor_extras.threads),
+        ("studio", doctor_extras.studio),
+        ("corpus", doctor_extras.corpus),
+        ("sfm", doctor_extras.sfm),
+        ("usd", doctor_extras.usd),
+        ("web page", doctor_extras.web_page),
+        ("browser", doctor_extras.browser),
+        ("programs", doctor_extras.other_programs),
         ("wardrobe", _wardrobe),
     )
     return tuple(_looked_at(name, check) for name, check in checks)
@@ -113,7 +110,15 @@ def _memory() -> Finding:
     total_mb = total_memory_bytes() // 10**6
     if not total_mb:
         return Finding(name="memory", state="ok", found="unknown on this system")
-    found = f"{total_mb / 1000:.1f} GB"
+    free_mb = available_memory_bytes() // 10**6
+    found = f"{total_mb / 1000:.1f} GB" + (f", {free_mb / 1000:.1f} GB of it free" if free_mb else "")
+    if 0 < free_mb < _GOOD_MEMORY_MB <= total_mb:
+        return Finding(
+            name="memory",
+            state="missing",
+            found=found,
+            advice="Close other programs, or use --preset draft: `standard` may need up to 4 GB.",
+        )
     if total_mb < _GOOD_MEMORY_MB:
         return Finding(
             name="memory", state="missing", found=found, advice="Use --preset draft: `standard` may need up to 4 GB."

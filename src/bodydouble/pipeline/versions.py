@@ -70,6 +70,17 @@ def total_memory_bytes() -> int:
         return 0
 
 
+def available_memory_bytes() -> int:
+    """Memory that programs could still take; 0 where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -17,12 +17,14 @@ _BASE, _SECOND, _THIRD, _PATTERN, _SIZE, _PRINT_Y, _WEAVE, _PHASE, _BUTTONS = 0,
 
 @kernel(inline=True, cached=False)
 def step(low, high, x):
+    """0 below low, 1 above high, smooth in between."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
 
 @kernel(inline=True, cached=False)
 def mix(out, row, column, share):
+    """Move the three numbers of `out` by a share of the way to those of `row` from `column` on."""
     for k in range(3):
         out[k] += (row[column + k] - out[k]) * share
 
