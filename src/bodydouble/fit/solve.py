@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.fit.banded import Stencil, solve_bordered
+from bodydouble.fit.contact import add_contacts
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.state import State
@@ -154,6 +155,8 @@ def _iterate(
         if group is not None:
             add_group(normal, problem, state, posed, moved, group, stage.weights, active, shared)
     add_lines(normal, problem, state, posed, active)
+    if problem.balls is not None:
+        add_contacts(normal, problem, problem.balls, posed, active)
     add_priors(normal, problem, state, stage.weights, active)
     if anchor is not None:
         _add_anchor(normal, state, anchor, active)

@@ -97,6 +97,26 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Balls:
+    """Balls carried by nodes, and which pairs of them must stay apart."""
+
+    nodes: Int[np.ndarray, " balls"]
+    levers: Float[np.ndarray, "balls 3"]
+    """From the node's joint, in its rest frame, metres."""
+    radii_m: Float[np.ndarray, " balls"]
+    pairs: Int[np.ndarray, "pairs 2"]
+
+    def centres(self, posed: Posed) -> Float[np.ndarray, "frames balls 3"]:
+        """Where the balls are, world, metres."""
+        return posed.joints[:, self.nodes] + np.einsum("fpij,pj->fpi", posed.R[:, self.nodes], self.levers)
+
+    def depths_m(self, centres: Float[np.ndarray, "frames balls 3"]) -> Float[np.ndarray, "frames pairs"]:
+        """How far the two balls of each pair are in each other; negative where they are apart."""
+        a, b = self.pairs.T
+        return self.radii_m[a] + self.radii_m[b] - np.linalg.norm(centres[:, a] - centres[:, b], axis=-1)
+
+
+@dataclass(frozen=True)
 class Problem:
     """What stays the same during the fit."""
 
@@ -104,6 +124,7 @@ class Problem:
     landmarks: LandmarkModel
     evidence: Evidence
     lines: Lines | None = None
+    balls: Balls | None = None
 
     def nodes_of(self, group: Group) -> Int[np.ndarray, " points"]:
         """The node that carries each point of a group."""
@@ -301,7 +322,7 @@ def add_priors(
 def _prior_terms(problem: Problem, state: State, weights: Weights, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     c = problem.controls
     theta = state.theta[:, active]
-    span = _span(problem)[:, None]
+    span = frame_spans(problem)[:, None]
     pull = span * weights.prior / c.array("sigma")[active] ** 2
     value = pull * (c.array("mean")[active] - theta)
     beyond = np.clip(theta, c.array("lower")[active], c.array("upper")[active]) - theta
@@ -309,7 +330,7 @@ def _prior_terms(problem: Problem, state: State, weights: Weights, active: np.nd
     return pull + limit, value + limit * beyond
 
 
-def _span(problem: Problem) -> np.ndarray:
+def frame_spans(problem: Problem) -> Float[np.ndarray, " frames"]:
     """Time that each frame stands for, also where the subject is absent."""
     from bodydouble.fit.evidence import frame_weights
 

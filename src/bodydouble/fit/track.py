@@ -20,6 +20,7 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
+from bodydouble.fit.contact import with_balls
 from bodydouble.fit.controls import build_controls
 from bodydouble.fit.evidence import gather
 from bodydouble.fit.face import fit_expression
@@ -163,6 +164,8 @@ def fit_observations(
     if offsets_m is not None:
         state = replace(state, offsets=offsets_m.double().numpy())
     for stage in FINE:
+        if stage is FINE[-1]:  # before that, hands are too far from their places for contact to mean anything
+            problem = with_balls(problem, body, state.shape)
         state, _ = run_stage(problem, body, state, stage, targets, meter.tick)
     if outlines and mask is not None:
         state = _between_outlines(problem, body, state, targets, observations, mask, meter.tick)
