@@ -174,9 +174,9 @@ def test_nothing_held_out_gives_an_empty_result(tmp_path: Path) -> None:
     assert result.rows == () and result.examples == () and result.to_json()["frames"] == 0
 
 
-def test_an_avatar_without_splats_is_refused(tiny: TinyCapture) -> None:
-    bare = dataclasses.replace(tiny, avatar=dataclasses.replace(tiny.avatar, splats=None))
-    with pytest.raises(InputError, match="holds no splats"):
+def test_an_avatar_with_nothing_to_draw_is_refused(tiny: TinyCapture) -> None:
+    bare = dataclasses.replace(tiny, avatar=dataclasses.replace(tiny.avatar, splats=None, mesh=None))
+    with pytest.raises(InputError, match="neither splats nor a mesh"):
         score(bare, tiny.truth, tiny.truth)
 
 

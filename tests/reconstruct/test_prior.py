@@ -10,14 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.body.anny import load_anny
-from bodydouble.reconstruct.splats.prior import (
-    cotangent_laplacian,
-    fill_fields,
-    fill_unseen,
-    mirror_vertices,
-    ramp,
-    region_seen,
-)
+from bodydouble.reconstruct.harmonic import cotangent_laplacian, fill_fields, mirror_vertices
+from bodydouble.reconstruct.splats.prior import fill_unseen, ramp, region_seen
 from bodydouble.reconstruct.splats.seed import seed_splats
 
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from bodydouble.avatar.glb_skin import read_morphs, read_skin_attributes
-from bodydouble.avatar.glb_write import linear_to_srgb
+from bodydouble.avatar.glb_texture import read_texture, within_picture
+from bodydouble.avatar.glb_write import linear_to_srgb, srgb_to_linear
 from bodydouble.avatar.gltf_reader import MAX_NODES, GlbFile
 from bodydouble.avatar.humanoid import guess_humanoid
-from bodydouble.avatar.values import Mesh, Morph, Rig
+from bodydouble.avatar.values import Mesh, Morph, Rig, Texture
+from bodydouble.render.texture import sample_texture
 
 
 def rest_rig(file: GlbFile, skin_index: int) -> tuple[Rig, np.ndarray, np.ndarray]:
@@ -120,10 +124,12 @@ def _read_primitive(
         blended = (bind[joints.numpy()] * weights.numpy()[..., None, None]).sum(1)
         positions = (np.einsum("nij,nj->ni", blended[:, :3, :3], positions) + blended[:, :3, 3]).astype(np.float32)
         morphs = tuple(_rotated(morph, blended) for morph in morphs)
+    colors, texture = _read_colors(file, primitive, attributes, count)
     return Mesh(
         vertices_rest_m=torch.from_numpy(positions),
         faces=torch.from_numpy(indices.reshape(-1, 3)),
-        colors=torch.from_numpy(_read_colors(file, primitive, attributes, count)),
+        colors=colors,
+        texture=texture,
         joints=joints,
         weights=weights,
         morphs=morphs,
@@ -135,19 +141,25 @@ def _rotated(morph: Morph, blended: np.ndarray) -> Morph:
     return morph.replace(deltas_m=torch.from_numpy(deltas.astype(np.float32)))
 
 
-def _read_colors(file: GlbFile, primitive: dict[str, Any], attributes: dict[str, Any], count: int) -> np.ndarray:
-    """Colour per vertex [count, 3], sRGB: COLOR_0 times the material's base colour. Textures are not read."""
+def _read_colors(
+    file: GlbFile, primitive: dict[str, Any], attributes: dict[str, Any], count: int
+) -> tuple[Float[Tensor, "verts 3"], Texture | None]:
+    """Colour of each vertex, sRGB: COLOR_0 times the material's base colour, or what a texture shows there; and the texture,
+    if its coordinates stay within the picture and nothing else colours the mesh."""
+    texture, factor = read_texture(file, primitive, attributes, count)
     linear = np.ones((count, 3))
     if "COLOR_0" in attributes:
         index = file.index(attributes, "COLOR_0", len(file.objects("accessors")), "a mesh")
         width = file.accessor_info(index)[3]
         linear = file.array(index, width=4 if width == 4 else 3, count=count)[:, :3].astype(np.float64)
-    materials = file.objects("materials")
-    if "material" in primitive:
-        material = materials[file.index(primitive, "material", len(materials), "a mesh")]
-        factor = file.optional(material, "pbrMetallicRoughness").get("baseColorFactor", [1.0, 1.0, 1.0, 1.0])
-        linear = linear * file.numbers(factor, 4, "a base colour")[:3]
-    return linear_to_srgb(np.clip(linear, 0.0, 1.0)).astype(np.float32)
+    plain = texture is not None and bool((linear == 1.0).all() and (factor == 1.0).all())
+    if texture is not None:
+        shown = sample_texture(texture.image, texture.uv if within_picture(texture) else texture.uv % 1.0)
+        if plain and within_picture(texture):
+            return shown, texture.replace(uv=texture.uv.clamp(0.0, 1.0))
+        linear = linear * srgb_to_linear(shown.double().numpy())
+    colors = linear_to_srgb(np.clip(linear * factor, 0.0, 1.0)).astype(np.float32)
+    return torch.from_numpy(colors), None
 
 
 def _joined(pieces: Sequence[Mesh]) -> Mesh:

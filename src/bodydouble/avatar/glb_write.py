@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bodydouble.avatar.glb_correctives import CORRECTIVES_EXTENSION, basis_extension, check_basis, node_attributes
+from bodydouble.avatar.glb_texture import write_texture
 from bodydouble.avatar.gltf_buffers import TARGET_INDICES, TARGET_VERTICES, BufferBuilder, pack_glb
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar, CorrectiveBasis, Mesh, Morph, Provenance, Rig, Splats
@@ -60,12 +61,19 @@ def avatar_document(avatar: Avatar, clips: Sequence[Motion] = ()) -> tuple[dict[
     morph_counts: list[tuple[int, tuple[Morph, ...]]] = []
     extensions = [UNLIT_EXTENSION]
     basis: CorrectiveBasis | None = None
+    materials: list[dict[str, Any]] = []
+    textures: dict[str, Any] = {}
     parts = [("body", avatar.mesh), ("splats", avatar.splats)]
     for name, part in parts:
         if part is None:
             continue
         primitive = _mesh_primitive(buffer, part) if isinstance(part, Mesh) else _splat_primitive(buffer, part)
-        primitive["material"] = 0
+        texture = part.texture if isinstance(part, Mesh) else None
+        info = None if texture is None else write_texture(buffer, texture, textures, primitive["attributes"])
+        material = _material(info)
+        if material not in materials:
+            materials.append(material)
+        primitive["material"] = materials.index(material)
         if part.correctives is not None:
             primitive["attributes"].update(node_attributes(buffer, part.correctives))
             basis = part.correctives.basis
@@ -91,7 +99,8 @@ def avatar_document(avatar: Avatar, clips: Sequence[Motion] = ()) -> tuple[dict[
         "skins": [
             {"name": "rig", "skeleton": root, "inverseBindMatrices": bind_accessor, "joints": list(range(bones))}
         ],
-        "materials": [_material()],
+        "materials": materials,
+        **textures,
     }
     if animations:
         document["animations"] = animations
@@ -165,6 +174,13 @@ def check_avatar(avatar: Avatar) -> None:
     if avatar.mesh is not None:
         _check_range("mesh.faces", avatar.mesh.faces, 0, len(avatar.mesh.vertices_rest_m) - 1)
         _check_range("mesh.colors", avatar.mesh.colors, 0.0, 1.0)
+        if avatar.mesh.texture is not None:
+            _check_range("mesh.texture.uv", avatar.mesh.texture.uv, 0.0, 1.0)
+            if len(avatar.mesh.texture.uv) != len(avatar.mesh.vertices_rest_m):
+                raise ShapeError(
+                    f"save_avatar: mesh.texture.uv has {len(avatar.mesh.texture.uv)} rows for "
+                    f"{len(avatar.mesh.vertices_rest_m)} vertices; unwrap the mesh again."
+                )
     if avatar.splats is not None:
         _check_range("splats.opacities", avatar.splats.opacities, 0.0, 1.0)
         _check_range("splats.seen", avatar.splats.seen, 0.0, 1.0)
@@ -207,15 +223,14 @@ def _bone_nodes(rig: Rig) -> list[dict[str, Any]]:
     return nodes
 
 
-def _material() -> dict[str, Any]:
+def _material(texture: dict[str, int] | None = None) -> dict[str, Any]:
     """Colours hold the light of the video already: unlit, and rough where a reader knows no unlit material."""
+    shading: dict[str, Any] = {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    if texture is not None:
+        shading["baseColorTexture"] = texture
     return {
-        "name": "baked",
-        "pbrMetallicRoughness": {
-            "baseColorFactor": [1.0, 1.0, 1.0, 1.0],
-            "metallicFactor": 0.0,
-            "roughnessFactor": 1.0,
-        },
+        "name": "baked" if texture is None else "textured",
+        "pbrMetallicRoughness": shading,
         "doubleSided": True,
         "extensions": {UNLIT_EXTENSION: {}},
     }
@@ -265,14 +280,16 @@ def _mesh_primitive(buffer: BufferBuilder, mesh: Mesh) -> dict[str, Any]:
     positions = _float(mesh.vertices_rest_m)
     faces = mesh.faces.detach().cpu().numpy()
     index_type = np.uint16 if len(positions) <= 65535 else np.uint32
-    colors = np.ones((len(positions), 4))
-    colors[:, :3] = srgb_to_linear(mesh.colors.detach().cpu().numpy().astype(np.float64))
     attributes = {
         "POSITION": buffer.add(positions, target=TARGET_VERTICES, bounds=True),
-        "NORMAL": buffer.add(vertex_normals(positions, faces), target=TARGET_VERTICES),
-        "COLOR_0": buffer.add(np.round(colors * 65535).astype(np.uint16), target=TARGET_VERTICES, normalized=True),
-        **_skin_attributes(buffer, mesh.joints, mesh.weights, int(mesh.joints.max()) + 1),
+        "NORMAL": buffer.add(_mesh_normals(mesh), target=TARGET_VERTICES),
     }
+    if mesh.texture is None:  # readers multiply both
+        colors = np.ones((len(positions), 4))
+        colors[:, :3] = srgb_to_linear(mesh.colors.detach().cpu().numpy().astype(np.float64))
+        stored = np.round(colors * 65535).astype(np.uint16)
+        attributes["COLOR_0"] = buffer.add(stored, target=TARGET_VERTICES, normalized=True)
+    attributes.update(_skin_attributes(buffer, mesh.joints, mesh.weights, int(mesh.joints.max()) + 1))
     primitive: dict[str, Any] = {
         "attributes": attributes,
         "indices": buffer.add(faces.reshape(-1).astype(index_type), target=TARGET_INDICES),
@@ -281,6 +298,16 @@ def _mesh_primitive(buffer: BufferBuilder, mesh: Mesh) -> dict[str, Any]:
     if mesh.morphs:
         primitive["targets"] = _morph_targets(buffer, mesh.morphs, len(positions))
     return primitive
+
+
+def _mesh_normals(mesh: Mesh) -> np.ndarray:
+    """Normals of a mesh. Across the seams of a texture, vertices at the same place share theirs, or the seams would show."""
+    positions, faces = _float(mesh.vertices_rest_m), mesh.faces.detach().cpu().numpy()
+    if mesh.texture is None:
+        return vertex_normals(positions, faces)
+    places, owner = np.unique(positions, axis=0, return_inverse=True)
+    owner = owner.reshape(-1)
+    return vertex_normals(places, owner[faces])[owner]
 
 
 def _splat_primitive(buffer: BufferBuilder, splats: Splats) -> dict[str, Any]:

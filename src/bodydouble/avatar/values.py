@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bodydouble.core.struct import TensorStruct, tensor_struct
@@ -71,17 +71,28 @@ class Correctives(TensorStruct):
 
 
 @tensor_struct
+class Texture(TensorStruct):
+    """Colours laid over a mesh. Vertices on the seams between its charts are doubled, each with its own coordinates."""
+
+    uv: Float[Tensor, "verts 2"]
+    """glTF's: (0, 0) is the picture's top left corner, (1, 1) the bottom right one."""
+    image: UInt8[Tensor, "height width 3"]
+    """sRGB, 8 bits."""
+
+
+@tensor_struct
 class Mesh(TensorStruct):
-    """A skinned mesh with colour per vertex."""
+    """A skinned mesh with colour per vertex, or with a texture."""
 
     vertices_rest_m: Float[Tensor, "verts 3"]
     faces: Int[Tensor, "faces 3"]
     colors: Float[Tensor, "verts 3"]
-    """sRGB in [0, 1]."""
+    """sRGB in [0, 1]. Of a textured mesh the texture's at the vertices, for readers without textures."""
     joints: Int[Tensor, "verts 4"]
     weights: Float[Tensor, "verts 4"]
     morphs: tuple[Morph, ...] = ()
     correctives: Correctives | None = None
+    texture: Texture | None = None
 
 
 @tensor_struct

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.crops import crop_square, cut_square
@@ -19,7 +20,6 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import Frame
 from bodydouble.core.cameras import Camera, video_camera
-from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
 from bodydouble.evaluate.interpolate import interpolated_track
 from bodydouble.evaluate.masks import mask_iou
@@ -86,7 +86,7 @@ def evaluate_heldout(
     Args:
         capture: Frames, masks and observations.
         body: The body that the tracks and the avatar share.
-        avatar: The finished avatar; its splats are rendered.
+        avatar: The finished avatar; its splats are rendered, or its mesh where it has none.
         fit_track: Poses from landmarks and silhouettes alone, for all frames.
         refined_track: Poses as training left them; only those of training frames are read.
         rasterizer: Renders the splats.
@@ -96,13 +96,9 @@ def evaluate_heldout(
     Returns:
         Scores of every held-out frame with the subject in view, and pictures of a few of them.
     Raises:
-        InputError: When the avatar has no splats.
+        InputError: When the avatar has nothing that can be drawn.
     """
     started = time.perf_counter()
-    if avatar.splats is None:
-        raise InputError(
-            "The avatar holds no splats, so there is nothing to compare with the video; create it with --method splats."
-        )
     rows = {int(i): k for k, i in enumerate(fit_track.frame_indices)}
     asked = [i for i in capture.heldout_indices() if i in rows and bool(fit_track.valid[rows[i]])]
     train = refined_indices(capture, fit_track, refined_track) if train_indices is None else list(train_indices)
@@ -232,11 +228,10 @@ def _predict(
     with torch.no_grad():
         pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
         extra = None if track.looks is None else track.looks[row]
-        splats = pose_avatar(avatar, pose, track.expression[row], extra=extra).splats
-        assert splats is not None, "checked by evaluate_heldout"
+        posed = pose_avatar(avatar, pose, track.expression[row], extra=extra)
 
         def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:
-            rendered = rasterizer(splats, view)
+            rendered = picture_of(avatar, posed, view, rasterizer)
             return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
 
         crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))

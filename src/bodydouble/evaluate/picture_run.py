@@ -155,12 +155,8 @@ def avatar_pictures(
         register: How poses are registered.
         fit_track: Poses of the fit as they drive the avatar; by default the capture's.
     Raises:
-        InputError: When the avatar has no splats, or test frames were trained on.
+        InputError: When the avatar has nothing that can be drawn, or test frames were trained on.
     """
-    if avatar.splats is None:
-        raise InputError(
-            "The avatar holds no splats, so there is nothing to compare with the video; create it with --method splats."
-        )
     fit_track = capture.track() if fit_track is None else fit_track
     train = refined_indices(capture, fit_track, refined_track)
     leaked = sorted(set(frames) & set(capture.train_indices()))

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.values import BodyTrack
@@ -152,13 +153,12 @@ class FolderPictures:
 def rgba_of_row(
     avatar: Avatar, track: BodyTrack, row: int, camera: Camera, rasterizer: Rasterizer
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """One picture of an avatar with splats, with straight (not premultiplied) alpha."""
+    """One picture of an avatar, with straight (not premultiplied) alpha."""
     pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
     with torch.no_grad():
         extra = None if track.looks is None else track.looks[row]
-        splats = pose_avatar(avatar, pose, track.expression[row], extra=extra).splats
-        assert splats is not None, "callers refuse avatars without splats"
-        image = rasterizer(splats, camera)
+        posed = pose_avatar(avatar, pose, track.expression[row], extra=extra)
+        image = picture_of(avatar, posed, camera, rasterizer)
     return straight_rgba(image.rgb, image.alpha)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from bodydouble.avatar.surfels import with_splats
 from bodydouble.avatar.values import Avatar, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import person_crops
@@ -88,16 +89,15 @@ def register_frames(
     Args:
         capture: Frames and masks.
         body: The body the track was fitted with (its bones are the avatar's).
-        avatar: The avatar, which stays as it is; its splats are used.
+        avatar: The avatar, which stays as it is; its splats are used, or those of its mesh (`avatar.surfels`).
         track: Poses to start from.
         frame_indices: Source frames to register; frames without a mask keep their pose.
         rasterizer: Renders the splats.
     Returns:
         The track with the poses of `frame_indices` replaced; with `config.looks` their expressions and `looks`, too.
     """
-    if avatar.splats is None:
-        raise ValueError("register_frames: the avatar holds no splats to render; train it with --method splats.")
-    splats = avatar.splats
+    splats = with_splats(avatar).splats
+    assert splats is not None
     crops = list(person_crops(capture, frame_indices, size_px=config.size_px, focal_px=float(track.focal_px)))
     if not crops:
         return track

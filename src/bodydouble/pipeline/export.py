@@ -13,7 +13,8 @@ from jaxtyping import Float
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.export.vrm import VrmMeta
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar
+from bodydouble.avatar.surfels import with_splats
+from bodydouble.avatar.values import Avatar, Mesh
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.core.files import write_bytes
@@ -91,7 +92,8 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
 
         write_usd(avatar, path, motion)
     else:
-        write_bytes(path, _WRITERS[to](avatar, choices))
+        content = _obj(avatar, choices, path) if to == "obj" else _WRITERS[to](avatar, choices)
+        write_bytes(path, content)
     return Exported(path=path, format=to, bytes=path.stat().st_size, lost=LOSSES[to])
 
 
@@ -128,29 +130,45 @@ def _vrm(avatar: Avatar, choices: ExportChoices) -> bytes:
 def _ply(avatar: Avatar, choices: ExportChoices) -> bytes:
     from bodydouble.avatar.export.splat_ply import splats_to_ply
 
-    splats = _posed(avatar, choices).splats
-    if splats is None:
-        raise InputError("The avatar has no splats: export its mesh --to mesh-ply or obj instead.")
+    splats = _posed(with_splats(avatar), choices).splats
+    assert splats is not None
     return splats_to_ply(splats)
 
 
 def _spz(avatar: Avatar, choices: ExportChoices) -> bytes:
     from bodydouble.avatar.export.spz import splats_to_spz
 
-    splats = _posed(avatar, choices).splats
-    if splats is None:
-        raise InputError("The avatar has no splats: export its mesh --to mesh-ply or obj instead.")
+    splats = _posed(with_splats(avatar), choices).splats
+    assert splats is not None
     return splats_to_spz(splats, version=choices.spz_version)
 
 
-def _surface(avatar: Avatar, choices: ExportChoices, *, obj: bool) -> bytes:
-    from bodydouble.avatar.export.surface import mesh_to_obj, mesh_to_ply
-
+def _mesh_of(avatar: Avatar, choices: ExportChoices) -> tuple[Mesh, Float[torch.Tensor, "verts 3"]]:
     vertices = _posed(avatar, choices).vertices_world_m
     if avatar.mesh is None or vertices is None:
         raise InputError("The avatar has no mesh: export its splats --to ply or spz instead.")
-    write = mesh_to_obj if obj else mesh_to_ply
-    return write(vertices, avatar.mesh.faces, avatar.mesh.colors)
+    return avatar.mesh, vertices
+
+
+def _obj(avatar: Avatar, choices: ExportChoices, path: Path) -> bytes:
+    """The mesh as OBJ; its texture and the material that names it are written beside it."""
+    from bodydouble.avatar.export.surface import mesh_to_obj, obj_material
+    from bodydouble.avatar.glb_texture import encode_texture
+
+    mesh, vertices = _mesh_of(avatar, choices)
+    if mesh.texture is None:
+        return mesh_to_obj(vertices, mesh.faces, mesh.colors)
+    picture, material = path.with_suffix(".png"), path.with_suffix(".mtl")
+    write_bytes(picture, encode_texture(mesh.texture.image))
+    write_bytes(material, obj_material(picture.name))
+    return mesh_to_obj(vertices, mesh.faces, mesh.colors, uv=mesh.texture.uv, material_file=material.name)
+
+
+def _mesh_ply(avatar: Avatar, choices: ExportChoices) -> bytes:
+    from bodydouble.avatar.export.surface import mesh_to_ply
+
+    mesh, vertices = _mesh_of(avatar, choices)
+    return mesh_to_ply(vertices, mesh.faces, mesh.colors)
 
 
 _WRITERS: dict[str, Callable[[Avatar, ExportChoices], bytes]] = {
@@ -158,6 +176,5 @@ _WRITERS: dict[str, Callable[[Avatar, ExportChoices], bytes]] = {
     "vrm": _vrm,
     "ply": _ply,
     "spz": _spz,
-    "obj": lambda avatar, choices: _surface(avatar, choices, obj=True),
-    "mesh-ply": lambda avatar, choices: _surface(avatar, choices, obj=False),
+    "mesh-ply": _mesh_ply,
 }

@@ -84,7 +84,7 @@ def render_like(
     """Write `frame_%06d.png` by source frame index: RGBA, the video's own size and camera, nothing cut by a mask.
 
     Args:
-        avatar: With splats.
+        avatar: With splats, or else with a mesh.
         capture: Of the same person's video.
         track: Poses and camera.
         frames: Source indices, all in the track.
@@ -96,8 +96,6 @@ def render_like(
     """
     from PIL import Image
 
-    if avatar.splats is None:
-        raise InputError("This avatar holds no splats; --like needs them. Use the avatar.glb of a run.")
     if len(track.rotvecs[0]) != len(avatar.rig.bone_names):
         raise InputError(
             f"The avatar has {len(avatar.rig.bone_names)} bones and the capture's body {len(track.rotvecs[0])}: "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.core.errors import ConfigError, InputError
@@ -190,21 +191,5 @@ def _picture(
     background: tuple[float, float, float],
     rasterizer: Rasterizer,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    if posed.splats is not None:
-        rgb = rasterizer(posed.splats, camera, torch.tensor(background)).rgb
-    else:
-        rgb = _mesh_picture(avatar, posed, camera, background)
+    rgb = picture_of(avatar, posed, camera, rasterizer, torch.tensor(background)).rgb
     return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
-
-
-def _mesh_picture(
-    avatar: Avatar, posed: PosedAvatar, camera: Camera, background: tuple[float, float, float]
-) -> Float[Tensor, "height width 3"]:
-    """The mesh in its own colours, as it is where light is baked in."""
-    from bodydouble.render.mesh import rasterize_mesh
-
-    assert avatar.mesh is not None and posed.vertices_world_m is not None
-    faces, colors = avatar.mesh.faces, avatar.mesh.colors
-    image = rasterize_mesh(posed.vertices_world_m, faces, camera, colors=colors, background=torch.tensor(background))
-    assert image.rgb is not None
-    return image.rgb

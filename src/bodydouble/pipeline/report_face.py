@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
@@ -31,10 +32,8 @@ def face_strip(capture: Capture, track: BodyTrack, avatar: Avatar, rasterizer: R
     Args:
         capture: With frames and observations of the track's frames.
         track: Poses and expressions; any subset of the observed frames.
-        avatar: With splats; without, there is no strip.
+        avatar: With splats or a mesh.
     """
-    if avatar.splats is None:
-        return ()
     boxes = _face_boxes(capture.observations(), track)
     rows = _varied(track, boxes)
     if not len(rows):
@@ -113,6 +112,5 @@ def _double(
     pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
     with torch.no_grad():
         posed = pose_avatar(avatar, pose, track.expression[row].float())
-        assert posed.splats is not None
-        rgb = rasterizer(posed.splats, view, torch.tensor(_GROUND)).rgb
+        rgb = picture_of(avatar, posed, view, rasterizer, torch.tensor(_GROUND)).rgb
     return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()

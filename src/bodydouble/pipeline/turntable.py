@@ -14,13 +14,13 @@ from jaxtyping import Float, UInt8
 from bodydouble.avatar.builtin import BUILTIN_MOTIONS, builtin_motion
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.capture.video import VideoWriter
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
-from bodydouble.render.mesh import rasterize_mesh
 from bodydouble.render.protocol import Rasterizer
 
 WIDTH_PX, HEIGHT_PX, FPS_HZ = 480, 640, 24.0
@@ -169,14 +169,8 @@ def _draw(
     rasterizer: Rasterizer,
     ground: Float[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    if posed.splats is not None:
-        image = rasterizer(posed.splats, camera)
-        rgb, alpha = image.rgb.cpu().numpy(), image.alpha.cpu().numpy()
-    else:
-        assert avatar.mesh is not None and posed.vertices_world_m is not None
-        mesh = rasterize_mesh(posed.vertices_world_m, avatar.mesh.faces, camera, colors=avatar.mesh.colors)
-        assert mesh.rgb is not None
-        rgb, alpha = mesh.rgb.numpy(), mesh.mask.numpy().astype(np.float32)
+    image = picture_of(avatar, posed, camera, rasterizer)
+    rgb, alpha = image.rgb.cpu().numpy(), image.alpha.cpu().numpy()
     return ((rgb + ground * (1.0 - alpha[..., None])).clip(0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(
         np.uint8
     )

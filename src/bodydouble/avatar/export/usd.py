@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from bodydouble.avatar.glb_texture import encode_texture
 from bodydouble.avatar.glb_write import srgb_to_linear
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar, Mesh, Rig
+from bodydouble.avatar.values import Avatar, Mesh, Rig, Texture
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ConfigError, InputError, MissingDependencyError
-from bodydouble.core.files import atomic_path
+from bodydouble.core.files import atomic_path, write_bytes
 from bodydouble.core.geometry import rotvec_to_quat_wxyz
 
 SUFFIXES = (".usd", ".usda", ".usdc", ".usdz")
@@ -25,7 +26,8 @@ def write_usd(avatar: Avatar, path: Path, motion: Motion | None = None) -> None:
 
     Args:
         avatar: With a mesh. Splats are left out: UsdSkel does not skin them.
-        path: .usd or .usdc (binary), .usda (text) or .usdz (packed); whole or absent.
+        path: .usd or .usdc (binary), .usda (text) or .usdz (packed); whole or absent. A texture lies beside it as .png,
+            or within the package.
         motion: On the avatar's rig; none writes the rest pose alone.
     Raises:
         MissingDependencyError: When usd-core is not installed.
@@ -42,8 +44,11 @@ def write_usd(avatar: Avatar, path: Path, motion: Motion | None = None) -> None:
     pxr = _usd()
     with tempfile.TemporaryDirectory(prefix="bodydouble-usd-") as folder, atomic_path(path) as partial:
         layer = Path(folder) / ("avatar.usdc" if suffix == ".usdz" else f"avatar{suffix}")
+        picture = _write_picture(
+            avatar.mesh, Path(folder) / "texture.png" if suffix == ".usdz" else path.with_suffix(".png")
+        )
         stage = pxr.Usd.Stage.CreateNew(str(layer))
-        _fill_stage(pxr, stage, avatar.rig, avatar.mesh, motion)
+        _fill_stage(pxr, stage, avatar.rig, avatar.mesh, motion, picture)
         stage.GetRootLayer().Save()
         if suffix == ".usdz":
             packed = Path(folder) / "avatar.usdz"
@@ -64,7 +69,15 @@ def _usd() -> Any:
     return pxr
 
 
-def _fill_stage(pxr: Any, stage: Any, rig: Rig, mesh: Mesh, motion: Motion | None) -> None:
+def _write_picture(mesh: Mesh, path: Path) -> str:
+    """Write the texture, if there is one; returns the path by which a layer in the same folder names it, or nothing."""
+    if mesh.texture is None:
+        return ""
+    write_bytes(path, encode_texture(mesh.texture.image))
+    return f"./{path.name}"
+
+
+def _fill_stage(pxr: Any, stage: Any, rig: Rig, mesh: Mesh, motion: Motion | None, picture: str) -> None:
     UsdGeom, UsdSkel = pxr.UsdGeom, pxr.UsdSkel
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
@@ -79,6 +92,7 @@ def _fill_stage(pxr: Any, stage: Any, rig: Rig, mesh: Mesh, motion: Motion | Non
     local = [p - (places[parent] if parent >= 0 else 0.0) for p, parent in zip(places, rig.bone_parents, strict=True)]
     skeleton.CreateRestTransformsAttr([_translation(pxr, p) for p in local])
     body = _write_mesh(pxr, stage, mesh)
+    _write_material(pxr, stage, body, mesh, picture)
     UsdSkel.BindingAPI.Apply(body.GetPrim()).CreateSkeletonRel().SetTargets(["/avatar/rig"])
     targets = _write_blend_shapes(pxr, stage, body, mesh)
     if motion is not None:
@@ -105,7 +119,7 @@ def _translation(pxr: Any, place: np.ndarray) -> Any:
 
 
 def _write_mesh(pxr: Any, stage: Any, mesh: Mesh) -> Any:
-    Sdf, UsdGeom, UsdShade, UsdSkel, Vt = pxr.Sdf, pxr.UsdGeom, pxr.UsdShade, pxr.UsdSkel, pxr.Vt
+    UsdGeom, UsdSkel, Vt = pxr.UsdGeom, pxr.UsdSkel, pxr.Vt
     body = UsdGeom.Mesh.Define(stage, "/avatar/body")
     faces = mesh.faces.numpy().astype(np.int32)
     body.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(mesh.vertices_rest_m.numpy().astype(np.float32)))
@@ -124,12 +138,20 @@ def _write_mesh(pxr: Any, stage: Any, mesh: Mesh) -> Any:
     binding.CreateJointIndicesPrimvar(False, 4).Set(Vt.IntArray.FromNumpy(joints))
     binding.CreateJointWeightsPrimvar(False, 4).Set(Vt.FloatArray.FromNumpy(weights))
     binding.CreateGeomBindTransformAttr(pxr.Gf.Matrix4d(1.0))
-    # The colours hold the light of the video already: they are emitted, and nothing is lit again.
+    return body
+
+
+def _write_material(pxr: Any, stage: Any, body: Any, mesh: Mesh, picture: str) -> None:
+    """The colours hold the light of the video already: they are emitted, and nothing is lit again."""
+    Sdf, UsdShade = pxr.Sdf, pxr.UsdShade
     material = UsdShade.Material.Define(stage, "/avatar/baked")
     reader = UsdShade.Shader.Define(stage, "/avatar/baked/color")
-    reader.CreateIdAttr("UsdPrimvarReader_float3")
-    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("displayColor")
-    output = reader.CreateOutput("result", Sdf.ValueTypeNames.Float3)
+    if mesh.texture is None:
+        reader.CreateIdAttr("UsdPrimvarReader_float3")
+        reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("displayColor")
+        output = reader.CreateOutput("result", Sdf.ValueTypeNames.Float3)
+    else:
+        output = _textured(pxr, stage, body, reader, mesh.texture, picture)
     surface = UsdShade.Shader.Define(stage, "/avatar/baked/surface")
     surface.CreateIdAttr("UsdPreviewSurface")
     surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).Set((0.0, 0.0, 0.0))
@@ -139,7 +161,26 @@ def _write_mesh(pxr: Any, stage: Any, mesh: Mesh) -> Any:
     surface.CreateInput("useSpecularWorkflow", Sdf.ValueTypeNames.Int).Set(1)
     material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
     UsdShade.MaterialBindingAPI.Apply(body.GetPrim()).Bind(material)
-    return body
+
+
+def _textured(pxr: Any, stage: Any, body: Any, reader: Any, texture: Texture, picture: str) -> Any:
+    """Make `reader` look the colour up in a picture; returns its output."""
+    Sdf, UsdGeom = pxr.Sdf, pxr.UsdGeom
+    uv = texture.uv.numpy().astype(np.float32)
+    uv = np.ascontiguousarray(np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1))  # USD counts from the bottom left corner
+    st = UsdGeom.PrimvarsAPI(body).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex)
+    st.Set(pxr.Vt.Vec2fArray.FromNumpy(uv))
+    places = pxr.UsdShade.Shader.Define(stage, "/avatar/baked/st")
+    places.CreateIdAttr("UsdPrimvarReader_float2")
+    places.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
+    reader.CreateIdAttr("UsdUVTexture")
+    reader.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(picture)
+    reader.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
+    for axis in ("wrapS", "wrapT"):
+        reader.CreateInput(axis, Sdf.ValueTypeNames.Token).Set("clamp")
+    found = places.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+    reader.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(found)
+    return reader.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
 
 
 def _write_blend_shapes(pxr: Any, stage: Any, body: Any, mesh: Mesh) -> list[str]:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
+from bodydouble.reconstruct.harmonic import fill_fields
 from bodydouble.reconstruct.splats.seed import SplatState
 
 _UNSURE, _SURE = 0.08, 0.35
@@ -27,10 +28,6 @@ _DARK_SHAPE, _LIT_SHAPE = 0.002, 0.01
 """The same for what gives the outline (place, opacity, size): at the rim of what was filmed, pixels know it better."""
 _RINGS = 3
 """Around a splat means so many rings of vertices."""
-_DATA = 20.0
-"""Weight of a vertex full of data against its edges in the Laplacian."""
-_MIRROR = 0.15
-"""Weight of the other side's data against a vertex's own."""
 _FARTHEST_M = (-0.02, 0.08)
 """How deep under the body and how far above it a guessed splat may lie."""
 _GROWTH = 1.5
@@ -69,67 +66,6 @@ def region_seen(
         field = field / field[:, 1:].amax().clamp_min(1e-9)
     around = field[:, 0] / field[:, 1].clamp_min(1e-9)
     return (around[corners] * barycentric).sum(1)
-
-
-def mirror_vertices(vertices_rest: Float[Tensor, "verts 3"]) -> Int[Tensor, " verts"]:
-    """For each vertex the one nearest to its mirror image at the body's middle plane, x = 0."""
-    from scipy.spatial import cKDTree
-
-    places = vertices_rest.double().numpy()
-    _, index = cKDTree(places).query(places * np.array([-1.0, 1.0, 1.0]))
-    return torch.from_numpy(index)
-
-
-def fill_fields(
-    data: Float[Tensor, "verts channels"],
-    weight: Float[Tensor, " verts"],
-    vertices_rest: Float[Tensor, "verts 3"],
-    faces: Int[Tensor, "faces 3"],
-) -> Float[Tensor, "verts channels"]:
-    """Fields over the whole surface that keep to the data and are as smooth as can be elsewhere.
-
-    Args:
-        data: Value at each vertex; anything where the weight is 0.
-        weight: In [0, 1], how far to believe it.
-        vertices_rest: Of a closed mesh whose left and right are mirror images, metres.
-        faces: Its triangles.
-    Returns:
-        The fields. A piece of the mesh without any data gets the mean of all data.
-    """
-    from scipy.sparse import diags
-    from scipy.sparse.linalg import splu
-
-    mirror = mirror_vertices(vertices_rest)
-    own = _DATA * weight.double()
-    other = _DATA * _MIRROR * weight.double()[mirror] * (1.0 - weight.double())
-    mean = (data.double() * weight[:, None]).sum(0) / weight.sum().clamp_min(1e-9)
-    hold = 1e-6  # decides only where nothing else does
-    right = own[:, None] * data.double() + other[:, None] * data.double()[mirror] + hold * mean
-    system = cotangent_laplacian(vertices_rest, faces) + diags((own + other + hold).numpy())
-    return torch.from_numpy(splu(system.tocsc()).solve(right.numpy())).to(data.dtype)
-
-
-def cotangent_laplacian(vertices_rest: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]):
-    """The cotangent Laplacian (Pinkall & Polthier, 1993) as a scipy CSR matrix: symmetric, rows sum to 0, no edge weight
-    is negative (obtuse corners would make maxima where there are no data)."""
-    from scipy.sparse import coo_matrix, diags
-
-    places, triangles = vertices_rest.double().numpy(), faces.long().numpy()
-    rows, columns, values = [], [], []
-    for corner in range(3):
-        a, b, c = (triangles[:, (corner + k) % 3] for k in range(3))
-        u, v = places[b] - places[a], places[c] - places[a]
-        area = np.linalg.norm(np.cross(u, v), axis=1)
-        cotangent = 0.5 * (u * v).sum(1) / np.maximum(area, 1e-12)
-        rows += [b, c]
-        columns += [c, b]
-        values += [cotangent, cotangent]
-    count = len(places)
-    index = (np.concatenate(rows), np.concatenate(columns))
-    edges = coo_matrix((np.concatenate(values), index), shape=(count, count)).tocsr()
-    edges.data = edges.data.clip(1e-3, 20.0)
-    edges = (edges + edges.T) * 0.5
-    return diags(np.asarray(edges.sum(1)).reshape(-1)) - edges
 
 
 def fill_unseen(
