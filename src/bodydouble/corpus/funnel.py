@@ -10,6 +10,8 @@ from bodydouble.corpus.filters import Filters, Verdict, judge
 
 PCK, SOIOU = "pck_05", "soiou"
 """The two scores that the ladder is made of."""
+REFUSED = "usable"
+"""Name of the row of items that were refused while they were worked on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +71,29 @@ class Funnel:
         return tuple(item for item, verdict in self.verdicts.items() if verdict.kept)
 
 
-def funnel(scores: Mapping[str, Mapping[str, float]], filters: Filters) -> Funnel:
+def funnel(
+    scores: Mapping[str, Mapping[str, float]], filters: Filters, *, refused: Mapping[str, Sequence[str]] | None = None
+) -> Funnel:
     """Judge items by their stored scores.
 
     Args:
         scores: Of each item, by its id: every candidate, also those about which hardly anything could be measured.
         filters: Steps in order.
+        refused: Items on which work stopped before there was anything to judge, and why (nobody there, a duplicate, ...):
+            a row of their own comes before the first filter.
     """
-    verdicts = {item: judge(values, filters) for item, values in scores.items()}
+    verdicts = {
+        item: Verdict(step=REFUSED, reasons=tuple(refused[item]))
+        if refused and item in refused
+        else judge(values, filters)
+        for item, values in scores.items()
+    }
     left = list(scores)
     rows = [_row("candidates", "everything that was found", left, left, scores)]
+    if refused is not None:
+        stay = [item for item in left if verdicts[item].step != REFUSED]
+        rows.append(_row(REFUSED, "somebody is there, long enough, readable, no duplicate", left, stay, scores))
+        left = stay
     for step in filters.steps:
         stay = [item for item in left if verdicts[item].step != step.name]
         rows.append(_row(step.name, step.title, left, stay, scores))
@@ -103,7 +118,9 @@ def _row(
     )
 
 
-def with_refined(found: Funnel, coarse: Mapping[str, Mapping[str, float]], refined: Mapping[str, Mapping[str, float]]):
+def with_refined(
+    found: Funnel, coarse: Mapping[str, Mapping[str, float]], refined: Mapping[str, Mapping[str, float]]
+) -> tuple[FunnelRow, FunnelRow]:
     """PCK and SOIOU of the kept items before and after refinement, as two further figures.
 
     Args:

@@ -15,7 +15,7 @@ import csv
 import dataclasses
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ SOUND = "sound"
 _MOTIONS = ("dance", "performance", "turn", "squat", "wave")
 _CAMERAS = ("static", "orbit", "handheld")
 _SIZES = ((256, 384), (384, 256), (288, 288))
+_OWN_FILMS = {"two_people": 2, "shot_change": 2, "tiny_person": 1, "no_motion": 1, "occluded": 1}
+"""Films that a clip of this kind has to itself: its people are in no other clip, so it is nobody's duplicate. The others
+never get so far that it could matter, or are duplicates on purpose, and borrow films of sound clips."""
 _EVERY = 18
 """One defect of each kind for so many clips: half of all clips are sound."""
 
@@ -118,7 +121,8 @@ def seed_corpus(out: Path, config: SeedConfig, emit: Callable[[Event], None] = l
     """
     kinds = plan_kinds(config)
     _claim(out, config)
-    films = sum(kind == SOUND for kind in kinds)
+    shown = films_of(kinds)
+    films = 1 + max(film for numbers in shown for film in numbers)
     total = films + len(kinds)
     done = 0
 
@@ -131,17 +135,10 @@ def seed_corpus(out: Path, config: SeedConfig, emit: Callable[[Event], None] = l
         make_film(out / PERFORMERS / f"{film:04d}", film, config)
         tick()
     clips: list[SeededClip] = []
-    sound = 0
-    for number, kind in enumerate(kinds):
-        name = f"clip_{number:04d}.mp4"
-        rng = numpy_rng(config.seed, f"clip/{number}")
-        path = out / VIDEOS / name
+    for number, (kind, films_shown) in enumerate(zip(kinds, shown, strict=True)):
+        path = out / VIDEOS / f"clip_{number:04d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == SOUND:
-            clip = _sound(out, path, sound, config)
-            sound += 1
-        else:
-            clip = _with_defect(out, path, kind, films, config, rng)
+        clip = _make_clip(out, path, kind, films_shown, config, numpy_rng(config.seed, f"clip/{number}"))
         clips.append(dataclasses.replace(clip, sha256=file_sha256(path)))
         tick()
     clips = _copies_named(clips)
@@ -209,34 +206,49 @@ def make_film(folder: Path, film: int, config: SeedConfig) -> Path:
     return synthesise(folder, SynthConfig(**choices))
 
 
-def _sound(out: Path, path: Path, film: int, config: SeedConfig) -> SeededClip:
-    shutil.copyfile(out / PERFORMERS / f"{film:04d}" / "video.mp4", path)
-    return SeededClip(file=path.name, kind=SOUND, films=(film,), fps_hz=config.fps, announced_fps_hz=config.fps)
+def films_of(kinds: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Numbers of the films that each clip shows: sound clips first, then those that defects have to themselves."""
+    sound = sum(kind == SOUND for kind in kinds)
+    own, borrowed, after = 0, 0, sound
+    shown: list[tuple[int, ...]] = []
+    for kind in kinds:
+        if kind == SOUND:
+            shown.append((own,))
+            own += 1
+        elif kind in _OWN_FILMS:
+            count = _OWN_FILMS[kind]
+            shown.append(tuple(range(after, after + count)))
+            after += count
+        else:
+            shown.append((borrowed % sound,))
+            borrowed += 1
+    return tuple(shown)
 
 
-def _with_defect(
-    out: Path, path: Path, kind: str, films: int, config: SeedConfig, rng: np.random.Generator
+def _make_clip(
+    out: Path, path: Path, kind: str, films: tuple[int, ...], config: SeedConfig, rng: np.random.Generator
 ) -> SeededClip:
-    """Edit films into a clip with one defect."""
-    first, second = (int(f) for f in (rng.permutation(films)[:2] if films > 1 else (0, 0)))
-    a, b = (edits.read_film(out / PERFORMERS / f"{film:04d}") for film in (first, second))
-    clip = SeededClip(file=path.name, kind=kind, films=(first,), fps_hz=config.fps, announced_fps_hz=config.fps)
+    """A film as it is, or films edited into a clip with one defect."""
+    video = out / PERFORMERS / f"{films[0]:04d}" / "video.mp4"
+    clip = SeededClip(file=path.name, kind=kind, films=films, fps_hz=config.fps, announced_fps_hz=config.fps)
+    if kind == SOUND:
+        shutil.copyfile(video, path)
+        return clip
     if kind == "corrupt":
-        detail = edits.spoil(out / PERFORMERS / f"{first:04d}" / "video.mp4", path, rng)
-        return dataclasses.replace(clip, detail=detail)
+        return dataclasses.replace(clip, people=0, detail=edits.spoil(video, path, rng))
+    a, *others = (edits.read_film(out / PERFORMERS / f"{film:04d}") for film in films)
     if kind == "duplicate":
-        detail = edits.copy_again(out / PERFORMERS / f"{first:04d}" / "video.mp4", a, path, config.fps, rng)
-        return dataclasses.replace(clip, detail=detail)
+        return dataclasses.replace(clip, detail=edits.copy_again(video, a, path, config.fps, rng))
     if kind == "wrong_fps":
         edits.write(path, a.frames[::2], config.fps / 2)
         return dataclasses.replace(clip, fps_hz=config.fps / 2, detail="every second frame at half the announced rate")
     if kind == "two_people":
-        edits.write(path, edits.side_by_side(a, b), config.fps)
-        return dataclasses.replace(clip, films=(first, second), people=2, detail="two films side by side")
+        edits.write(path, edits.side_by_side(a, others[0]), config.fps)
+        return dataclasses.replace(clip, people=2, detail="two films side by side")
     if kind == "shot_change":
-        frames, cut = edits.joined(a, b)
+        frames, cut = edits.joined(a, others[0])
         edits.write(path, frames, config.fps)
-        return dataclasses.replace(clip, films=(first, second), cuts=(cut,), detail="two films one after the other")
+        return dataclasses.replace(clip, cuts=(cut,), detail="two films one after the other")
     made = {
         "nobody": (edits.without_person, 0, "the person painted over by the surroundings"),
         "tiny_person": (edits.shrunk, 1, "the film small inside a wide blurred picture"),

@@ -50,11 +50,9 @@ def side_by_side(a: FilmFrames, b: FilmFrames) -> list[UInt8[np.ndarray, "height
 
 
 def joined(a: FilmFrames, b: FilmFrames) -> tuple[list[UInt8[np.ndarray, "height width 3"]], int]:
-    """The first half of one film, then the second half of the other; and the first frame of the second shot."""
+    """One film, then the other at its size; and the first frame of the second shot."""
     height, width = a.frames[0].shape[:2]
-    cut = len(a.frames) // 2
-    later = [_filled(frame, height, width) for frame in b.frames[len(b.frames) // 2 :]]
-    return a.frames[:cut] + later, cut
+    return a.frames + [_filled(frame, height, width) for frame in b.frames], len(a.frames)
 
 
 def without_person(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "height width 3"]]:

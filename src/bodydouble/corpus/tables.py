@@ -112,3 +112,27 @@ def from_rows(kind: type, names: Sequence[str], rows: Iterable[Sequence[Any]]) -
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def plain_parquet(columns: Sequence[tuple[str, str]], rows: Sequence[dict[str, Any]]) -> bytes:
+    """Rows of a table that is no value of the catalogue, as one Parquet file; the same rows give the same bytes.
+
+    Args:
+        columns: Name and type of each: VARCHAR, BIGINT, DOUBLE or BOOLEAN, with `[]` for lists.
+        rows: A missing or empty (None) value is null.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {_T: pa.string(), _I: pa.int64(), _F: pa.float64(), "BOOLEAN": pa.bool_()}
+
+    def arrow(kind: str) -> Any:
+        return pa.list_(types[kind[:-2]]) if kind.endswith("[]") else types[kind]
+
+    table = pa.table(
+        {name: [row.get(name) for row in rows] for name, _ in columns},
+        schema=pa.schema([(name, arrow(kind)) for name, kind in columns]),
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

@@ -22,7 +22,7 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 
 _REST_HEIGHT_M = 1.78
 """Of the skeleton below."""
-_PELVIS_REST_M = {"smpl": (0.0, -0.23, 0.03), "smplx": (0.0, -0.36, 0.01)}
+PELVIS_REST_M = {"smpl": (0.0, -0.23, 0.03), "smplx": (0.0, -0.36, 0.01)}
 """The pelvis in the model's own frame, about which smplx turns a body; a few centimetres vary with sex and shape."""
 _OFFSETS_M: dict[str, tuple[float, float, float]] = {
     "hip": (0.115, -0.08, -0.01), "knee": (-0.015, -0.39, 0.0), "ankle": (-0.015, -0.42, -0.04), "foot": (0.04, -0.06, 0.12),
@@ -59,9 +59,9 @@ def stand_in(body: BodyModel, foreign: ForeignBody, frames: Int[Tensor, " chosen
     """Our body, of the default shape, in the poses of some frames. Heights and places: `placed`."""
     count = len(frames)
     names = smpl_joint_names(foreign.model)[:_BODY_JOINTS]
-    offsets = torch.tensor([_offset(name) for name in names], dtype=torch.float64)
+    offsets = torch.tensor([smpl_rest_offset_m(name) for name in names], dtype=torch.float64)
     R = rotvec_to_matrix(foreign.rotvecs[frames, :_BODY_JOINTS])
-    pelvis = torch.tensor(_PELVIS_REST_M[foreign.model], dtype=torch.float64)
+    pelvis = torch.tensor(PELVIS_REST_M[foreign.model], dtype=torch.float64)
     root = pelvis.expand(count, 3) if foreign.pivot == "pelvis" else R[:, 0] @ pelvis
     source = SourceMotion(
         name=foreign.model,
@@ -98,7 +98,8 @@ def placed(
     return shape, (theirs - ours).mean(1)
 
 
-def _offset(name: str) -> tuple[float, float, float]:
+def smpl_rest_offset_m(name: str) -> tuple[float, float, float]:
+    """From its parent to a joint in the zero pose, metres; 0 for the pelvis."""
     side, _, part = name.partition("_")
     if name == "pelvis":
         return 0.0, 0.0, 0.0
