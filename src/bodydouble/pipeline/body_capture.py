@@ -61,19 +61,22 @@ def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motio
         joints_rest_m=shaped.joints_rest.detach(),
         humanoid=dict(body.humanoid),
     )
+    return even_motion(track, name), rig
+
+
+def even_motion(track: BodyTrack, name: str) -> Motion:
+    """A fitted track at an even frame rate: where it lacks frames, those nearest in time are repeated."""
     times = track.times_s.double()
     steps = torch.diff(times)
     # Some containers round frame times to milliseconds: the whole length tells the rate better than one step.
     fps_hz = float((steps / steps.median()).round().sum() / steps.sum()) if len(steps) else 30.0
-    # Frames that a file lacks are repeated: nearest in time.
     count = round(float(times[-1] - times[0]) * fps_hz) + 1
     even = times[0] + torch.arange(count, dtype=torch.float64) / fps_hz
     rows = (even[:, None] - times[None]).abs().argmin(1)
-    motion = Motion(
+    return Motion(
         name=name,
         fps_hz=fps_hz,
         rotvecs=track.rotvecs[rows],
         translation_world_m=track.translation_world_m[rows],
         expression=track.expression[rows],
     )
-    return motion, rig

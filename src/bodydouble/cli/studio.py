@@ -1,0 +1,65 @@
+"""`bodydouble view`: an avatar in a browser on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bodydouble.cli.options import Compute
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Compute):
+    """The studio: see the double move, pose it, compare it with its video, export it. In a browser, on this machine only."""
+
+    avatar: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR|AVATAR")]
+    """The folder of a run (with its video to compare), or an avatar.glb."""
+    port: int = 0
+    """Port to listen on, on loopback; any free one if not said."""
+    open: Annotated[bool, tyro.conf.FlagCreatePairsOn] = True
+    """Whether to open the browser."""
+
+
+Command = Annotated[View, tyro.conf.subcommand("view")]
+
+
+def run(command: View) -> int:
+    """`bodydouble view`."""
+    import json
+
+    from bodydouble.cli.progress import ProgressPrinter
+    from bodydouble.core.errors import ConfigError
+    from bodydouble.pipeline.create import use_threads
+    from bodydouble.render.select import make_rasterizer
+    from bodydouble.render.warm_up import warm_up
+    from bodydouble.studio.server import Studio, until_interrupted
+    from bodydouble.studio.show import open_show
+
+    if not 0 <= command.port <= 65535:
+        raise ConfigError(f"--port is {command.port}; expected 1 to 65535, or 0 for any free one.")
+    use_threads(command.threads)
+    with ProgressPrinter(()) as emit:
+        warm_up(emit)
+    show = open_show(command.avatar, make_rasterizer(command.device))
+    studio = Studio(port=command.port, title=show.title)
+    studio.open(show)
+    if command.json:
+        print(json.dumps({"url": studio.url}), flush=True)
+    else:
+        print(f"The studio is open at {studio.url}\nCtrl-C ends it.", flush=True)
+    if command.open:
+        open_browser(studio.url)
+    until_interrupted(studio)
+    return 0
+
+
+def open_browser(url: str) -> None:
+    """Open the address, if there is a browser to open it."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+

@@ -1,0 +1,137 @@
+"""One viewer: what they are shown, their motions and their camera. Knows nothing of servers.
+
+Controls change it from one thread, the drawing thread reads it from another: `change` is the only way in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from bodydouble.avatar.motion import Motion
+from bodydouble.core.cameras import Camera
+from bodydouble.studio.motions import FROM_VIDEO, Library
+from bodydouble.studio.pace import FPS_HZ, STILL_SIDE_PX, Pace, picture_size
+from bodydouble.studio.scene import Scene
+from bodydouble.studio.state import Shown, advanced, with_motion
+
+STILL_AFTER_S = 0.25
+"""A sharper picture follows when nothing has moved for so long."""
+_NO_TIME = 0.0
+_LONGEST_STEP_S = 0.25
+"""After a pause of the drawing (a long export) motions go on from where they were, not from where they would be."""
+
+
+class Viewer:
+    """State of one viewer, and when their next picture is due."""
+
+    def __init__(self, scene: Scene, library: Library, motion: str) -> None:
+        """
+        Args:
+            scene: What draws.
+            library: Their motions.
+            motion: The first to be played.
+        """
+        self._lock = threading.RLock()
+        self.scene, self.library = scene, library
+        self._playing = library.motion(motion)
+        self._shown = Shown(motion=motion, layer=scene.layers[0])
+        self.pace = Pace()
+        self._clock_s: float | None = None
+        self._changed_s = 0.0
+        self._changed = True
+        self._drawn_s = -1.0e9
+        self._sharp = False
+
+    @property
+    def shown(self) -> Shown:
+        """What is shown now."""
+        with self._lock:
+            return self._shown
+
+    @property
+    def motion(self) -> Motion:
+        """What is played now."""
+        with self._lock:
+            return self._playing
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the timeline: of the motion, or of the video while the double is compared with it."""
+        with self._lock:
+            footage = self.scene.footage
+            return footage.duration_s if footage is not None and self._shown.view != "stage" else self._length_s()
+
+    def change(self, update: Callable[[Shown], Shown]) -> Shown:
+        """Replace what is shown by what `update` makes of it."""
+        with self._lock:
+            self._shown = update(self._shown)
+            self._changed = True
+            return self._shown
+
+    def play(self, name: str) -> Shown:
+        """Play another motion from its beginning. Its making may take seconds; the present one goes on meanwhile.
+
+        Raises:
+            InputError: When there is none of this name.
+        """
+        motion = self.library.motion(name)
+        with self._lock:
+            self._playing = motion
+            return self.change(lambda shown: with_motion(shown, name))
+
+    def look(self, view: str) -> Shown:
+        """Change the view. The video is compared with its own motion only, so that is what plays then.
+
+        Raises:
+            InputError: When there is no video.
+        """
+        if view != "stage" and self.shown.motion != FROM_VIDEO:
+            self.play(FROM_VIDEO)
+        return self.change(lambda shown: shown.replace(view=view))
+
+    def touch(self) -> None:
+        """Something else has changed (the camera, the window): draw anew."""
+        with self._lock:
+            self._changed = True
+
+    def tick(self, now_s: float) -> int | None:
+        """Let time pass, and say whether a picture is due.
+
+        Args:
+            now_s: Of a monotonic clock.
+        Returns:
+            The longer side of the picture in pixels, or none when there is nothing to draw.
+        """
+        with self._lock:
+            if now_s - self._drawn_s < 1.0 / FPS_HZ:
+                return None
+            elapsed = 0.0 if self._clock_s is None else min(now_s - self._clock_s, _LONGEST_STEP_S)
+            self._clock_s = now_s
+            before = self._shown
+            self._shown = advanced(before, elapsed, self.duration_s)
+            if self._changed or self._shown != before:
+                self._changed, self._sharp = False, False
+                self._changed_s = self._drawn_s = now_s
+                return self.pace.side_px
+            if not self._sharp and now_s - self._changed_s >= STILL_AFTER_S:
+                self._sharp = True
+                self._drawn_s = now_s
+                return STILL_SIDE_PX
+            return None
+
+    def picture(self, camera: Camera) -> UInt8[np.ndarray, "height width 3"]:
+        """What is shown now, from a camera."""
+        with self._lock:
+            shown, motion, scene = self._shown, self._playing, self.scene
+        return scene.picture(shown, motion, camera)
+
+    def size_px(self, window_px: tuple[int, int], longest_px: int) -> tuple[int, int]:
+        """Size of a picture for a window."""
+        return picture_size(window_px, longest_px)
+
+    def _length_s(self) -> float:
+        return self._playing.duration_s if self._playing.num_frames > 1 else _NO_TIME
