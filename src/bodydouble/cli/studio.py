@@ -19,7 +19,7 @@ class View(Compute):
     """The folder of a run (with its video to compare), or an avatar.glb."""
     port: int = 0
     """Port to listen on, on loopback; any free one if not said."""
-    open: Annotated[bool, tyro.conf.FlagCreatePairsOn] = True
+    open: bool = True
     """Whether to open the browser."""
 
 
@@ -62,4 +62,3 @@ def open_browser(url: str) -> None:
     import webbrowser
 
     threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-

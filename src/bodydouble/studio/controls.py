@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from bodydouble.avatar.expressions import EXPRESSIONS
+from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import BodydoubleError
 from bodydouble.studio import saving
 from bodydouble.studio.faces import FACE_GROUPS, action_label
-from bodydouble.studio.motions import MAX_UPLOAD_MB, READABLE_UPLOADS
+from bodydouble.studio.motions import FROM_VIDEO, MAX_UPLOAD_MB, READABLE_UPLOADS
 from bodydouble.studio.poses import CONTROLS_BY_NAME, POSES
 from bodydouble.studio.show import Show
 from bodydouble.studio.state import SPEEDS, toggled, with_action, with_control, with_face, with_pose
@@ -19,6 +20,8 @@ from bodydouble.studio.viewer import Viewer
 _LAYER_LABELS = {"splats": "Splats", "mesh": "Mesh", "clay": "Form", "seen": "Coverage"}
 _VIEW_LABELS = {"stage": "Stage", "overlay": "Overlay", "wipe": "Wipe"}
 _TIME_STEP_S = 0.01
+_QUIET = "dark"
+"""Colour of buttons that are not the main thing of their tab."""
 
 
 class Desk(Protocol):
@@ -33,9 +36,11 @@ class Desk(Protocol):
     def working(self, title: str) -> Callable[[float], bool]:
         """Show that something is being made. Call the result with the share that is done; it says whether to go on.
         A share of 1 or more takes the note away."""
+        ...
 
-    def camera(self, longest_px: int) -> Any:
+    def camera(self, longest_px: int) -> Camera:
         """The viewer's camera for a picture with the window's shape."""
+        ...
 
     def stand(self, eye_m: tuple[float, float, float], target_m: tuple[float, float, float]) -> None:
         """Move the viewer's camera."""
@@ -55,17 +60,18 @@ class Controls:
         self._gui, self._viewer, self._show, self._desk = gui, viewer, show, desk
         self._pose_sliders: dict[str, Any] = {}
         self._face_sliders: dict[str, Any] = {}
+        self._compare_sliders: dict[str, Any] = {}
         tabs = gui.add_tab_group()
-        with tabs.add_tab("Play", "player-play"):
+        with tabs.add_tab("Play"):
             self._build_play()
-        with tabs.add_tab("View", "eye"):
+        with tabs.add_tab("View"):
             self._build_view()
         if viewer.scene.poser is not None:
-            with tabs.add_tab("Pose", "yoga"):
+            with tabs.add_tab("Pose"):
                 self._build_pose()
-            with tabs.add_tab("Face", "mood-smile"):
+            with tabs.add_tab("Face"):
                 self._build_face()
-        with tabs.add_tab("Save", "download"):
+        with tabs.add_tab("Save"):
             self._build_save()
 
     def follow(self) -> None:
@@ -82,7 +88,7 @@ class Controls:
         self._motion = gui.add_dropdown("Motion", viewer.library.names, initial_value=shown.motion)
         self._motion.on_update(self._guarded(lambda event: self._play(self._motion.value)))
         upload = gui.add_upload_button(
-            "Drop in a motion", icon="upload", mime_type=",".join(READABLE_UPLOADS),
+            "Drop in a motion", icon="upload", color=_QUIET, mime_type=",".join(READABLE_UPLOADS),
             hint=f"{', '.join(READABLE_UPLOADS)}; at most {MAX_UPLOAD_MB:.0f} MB",
         )  # fmt: skip
         upload.on_upload(self._guarded(lambda event: self._dropped(upload.value.name, upload.value.content)))
@@ -96,7 +102,7 @@ class Controls:
         loop.on_update(self._guarded(lambda event: viewer.change(lambda s: s.replace(loop=loop.value))))
         turning = gui.add_checkbox("Turntable", False)
         turning.on_update(self._guarded(lambda event: viewer.change(lambda s: s.replace(turning=turning.value))))
-        back = gui.add_button("Turn to the front", icon="rotate-clockwise")
+        back = gui.add_button("Turn to the front", icon="rotate-clockwise", color=_QUIET)
         back.on_click(self._guarded(lambda event: viewer.change(lambda s: s.replace(turn_rad=0.0))))
         for note in self._show.notes:
             gui.add_markdown(f"*{note}*")
@@ -104,17 +110,13 @@ class Controls:
     def _play(self, name: str) -> None:
         if name != self._viewer.shown.motion:
             self._viewer.play(name)
-            self._retime()
+            self._look("stage" if name != FROM_VIDEO else self._viewer.shown.view)
 
     def _dropped(self, name: str, content: bytes) -> None:
         added = self._viewer.library.add_file(name, content)
         motion = self._viewer.library.motion(added)
-        self._viewer.look("stage")
-        self._viewer.play(added)
         self._motion.options = self._viewer.library.names
-        self._motion.value = added
-        self._view.value = _VIEW_LABELS["stage"]
-        self._retime()
+        self._play(added)
         self._desk.note(added, f"{motion.duration_s:.1f} s, {motion.num_frames} frames at {motion.fps_hz:.0f} Hz.")
 
     def _toggle(self, event: Any) -> None:
@@ -153,12 +155,13 @@ class Controls:
         self._view = gui.add_dropdown("Place", views, initial_value=views[0])
         self._view.on_update(self._guarded(lambda event: self._look(_key(_VIEW_LABELS, self._view.value))))
         if with_video:
-            opacity = gui.add_slider("Overlay", 0.0, 1.0, 0.01, viewer.shown.opacity)
+            opacity = gui.add_slider("Opacity", 0.0, 1.0, 0.01, viewer.shown.opacity, visible=False)
             opacity.on_update(self._guarded(lambda event: viewer.change(lambda s: s.replace(opacity=opacity.value))))
-            wipe = gui.add_slider("Wipe", 0.0, 1.0, 0.01, viewer.shown.wipe)
+            wipe = gui.add_slider("Border", 0.0, 1.0, 0.01, viewer.shown.wipe, visible=False)
             wipe.on_update(self._guarded(lambda event: viewer.change(lambda s: s.replace(wipe=wipe.value))))
+            self._compare_sliders = {"overlay": opacity, "wipe": wipe}
         for label, icon, full in (("Whole person", "man", True), ("Face", "user-circle", False)):
-            button = gui.add_button(label, icon=icon)
+            button = gui.add_button(label, icon=icon, color=_QUIET)
             button.on_click(self._guarded(lambda event, full=full: self._stand(full=full)))
         if "seen" in viewer.scene.layers:
             gui.add_markdown("**Coverage**: green was seen in the video, orange is a guess.")
@@ -170,6 +173,9 @@ class Controls:
 
     def _look(self, view: str) -> None:
         self._viewer.look(view)
+        self._view.value = _VIEW_LABELS[view]
+        for name, slider in self._compare_sliders.items():
+            slider.visible = name == view
         self._retime()
 
     def _stand(self, *, full: bool) -> None:
@@ -185,7 +191,7 @@ class Controls:
         assert poser is not None
         preset = gui.add_dropdown("Preset", tuple(POSES), initial_value=next(iter(POSES)))
         preset.on_update(self._guarded(lambda event: self._set_pose(POSES[preset.value])))
-        reset = gui.add_button("Reset pose", icon="refresh")
+        reset = gui.add_button("Reset pose", icon="refresh", color=_QUIET)
         reset.on_click(self._guarded(lambda event: self._set_pose({})))
         for group in dict.fromkeys(control.group for control in poser.controls):
             with gui.add_folder(group, expand_by_default=group == "Head"):
@@ -217,7 +223,7 @@ class Controls:
 
         preset.on_update(self._guarded(set_face))
         strength.on_update(self._guarded(set_face))
-        reset = gui.add_button("Reset face", icon="refresh")
+        reset = gui.add_button("Reset face", icon="refresh", color=_QUIET)
         reset.on_click(self._guarded(lambda event: self._set_face({})))
         for group, actions in FACE_GROUPS.items():
             with gui.add_folder(group, expand_by_default=False):
@@ -241,9 +247,9 @@ class Controls:
 
     def _build_save(self) -> None:
         gui = self._gui
-        picture = gui.add_button("Picture (PNG)", icon="camera")
+        picture = gui.add_button("Picture (PNG)", icon="camera", color=_QUIET)
         picture.on_click(self._guarded(lambda event: self._save_picture()))
-        film = gui.add_button("Video (MP4)", icon="video", hint="The motion once, as you see it")
+        film = gui.add_button("Video (MP4)", icon="video", color=_QUIET, hint="The motion once, as you see it")
         film.on_click(self._guarded(lambda event: self._save_video()))
         labels = saving.FORMAT_LABELS
         to = gui.add_dropdown("Format", tuple(labels.values()), initial_value=labels["glb"])
@@ -259,7 +265,12 @@ class Controls:
         tell = self._desk.working("Making the video")
         try:
             made = saving.video(
-                viewer.scene, viewer.shown, viewer.motion, self._desk.camera(960), duration_s=viewer.duration_s, tell=tell
+                viewer.scene,
+                viewer.shown,
+                viewer.motion,
+                self._desk.camera(960),
+                duration_s=viewer.duration_s,
+                tell=tell,
             )
         finally:
             tell(1.0)

@@ -107,7 +107,9 @@ class Footage:
                 if self._stop.is_set():
                     break
                 small = cv2.resize(frame.rgb, self.size_px, interpolation=cv2.INTER_AREA)
-                done, packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+                done, packed = cv2.imencode(
+                    ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90]
+                )
                 if done:
                     self._packed[row_of[frame.index]] = packed.tobytes()
         except BodydoubleError as error:

@@ -94,7 +94,7 @@ POSE_CONTROLS: tuple[PoseControl, ...] = (
     _control("Torso", "twist", -50.0, 50.0, "y", _SPINE),
     *(control for side in ("left", "right") for part in (_arm, _hand, _leg) for control in part(side)),
 )
-"""All controls; `turn head`, `lean` and `twist` go to the person's own left, `tilt head` to the own right shoulder."""
+"""All controls; `turn head` and `twist` go to the person's own left, `lean` and `tilt head` to the own right."""
 CONTROLS_BY_NAME: dict[str, PoseControl] = {control.name: control for control in POSE_CONTROLS}
 
 

@@ -339,7 +339,11 @@ def _gated(gate: Gate, inner: Any) -> Callable[[Any, Any], Any]:
         if not verdict.allowed:
             text = f"{verdict.reason}\n".encode()
             headers = Headers(
-                [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text))), ("Connection", "close")]
+                [
+                    ("Content-Type", "text/plain; charset=utf-8"),
+                    ("Content-Length", str(len(text))),
+                    ("Connection", "close"),
+                ]
             )
             return Response(403, "Forbidden", headers, text)
         response = None if inner is None else inner(connection, request)

@@ -20,7 +20,8 @@ from bodydouble.studio.state import Shown, advanced, with_motion
 
 STILL_AFTER_S = 0.25
 """A sharper picture follows when nothing has moved for so long."""
-_NO_TIME = 0.0
+_EARLY_S = 0.002
+"""Clocks and timers are not exact: a picture may come so much too early."""
 _LONGEST_STEP_S = 0.25
 """After a pause of the drawing (a long export) motions go on from where they were, not from where they would be."""
 
@@ -107,7 +108,7 @@ class Viewer:
             The longer side of the picture in pixels, or none when there is nothing to draw.
         """
         with self._lock:
-            if now_s - self._drawn_s < 1.0 / FPS_HZ:
+            if now_s - self._drawn_s < 1.0 / FPS_HZ - _EARLY_S:
                 return None
             elapsed = 0.0 if self._clock_s is None else min(now_s - self._clock_s, _LONGEST_STEP_S)
             self._clock_s = now_s
@@ -134,4 +135,4 @@ class Viewer:
         return picture_size(window_px, longest_px)
 
     def _length_s(self) -> float:
-        return self._playing.duration_s if self._playing.num_frames > 1 else _NO_TIME
+        return self._playing.duration_s if self._playing.num_frames > 1 else 0.0
