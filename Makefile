@@ -1,6 +1,7 @@
 # make demo    its own environment, installation, a synthetic performer turned into an avatar, scores
 # make test    the test suite
 # make readers the glTF validator, three.js, three-vrm, splat-transform for tests that ask them (needs npm; skipped without)
+# make web     the program of the web page: lint, types, tests, and built into the package (needs npm; skipped without)
 # make docs    docs/api.md, made from the docstrings
 # make check   format, lint, types, import rules, tests: what continuous integration runs
 #
@@ -24,10 +25,10 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test format lint types imports readers docs check clean
+.PHONY: help venv demo test format lint types imports web readers docs check clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
 
 venv: $(STAMP)
 
@@ -65,7 +66,12 @@ readers:
 docs: venv
 	$(BIN)/python scripts/api_reference.py
 
-check: lint types imports readers test
+web:
+	@if command -v npm >/dev/null; then \
+	cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent check && npm run --silent build; \
+	else echo "npm was not found (it comes with Node.js 20): the web page is neither checked nor built."; fi
+
+check: lint types imports web readers test
 
 clean:
 	rm -rf build dist demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ import torch
 from avatar_fakes import make_avatar
 
 from bodydouble.avatar.builtin import builtin_motion
+from bodydouble.avatar.export.html import ASSETS
 from bodydouble.avatar.export.spz import spz_to_splats
 from bodydouble.avatar.export.vrm import VrmMeta
 from bodydouble.avatar.expressions import named_expression
@@ -23,6 +24,8 @@ AVATAR = make_avatar()
 def test_each_format_is_written_and_says_what_it_left_out(tmp_path: Path, to: str) -> None:
     if to.startswith("usd"):
         pytest.importorskip("pxr", reason="usd-core is needed: pip install 'bodydouble[usd]'")
+    if to == "html" and not (ASSETS / "page.js").is_file():
+        pytest.skip("the web page's program is not built: make web")
     choices = ExportChoices(meta=VrmMeta(authors=("A",)))
     done = export_avatar(AVATAR, to, tmp_path / f"a.{to}", choices)  # type: ignore[arg-type]
     assert done.path.stat().st_size == done.bytes > 1000 and done.lost == LOSSES[to] and done.format == to

@@ -13,12 +13,21 @@ def export(command: options.Export) -> int:
     from bodydouble.avatar.export.vrm import VrmMeta
     from bodydouble.avatar.expressions import named_expression
     from bodydouble.avatar.glb import load_avatar
+    from bodydouble.core.errors import ConfigError
     from bodydouble.pipeline.export import ExportChoices, default_path, export_avatar
-    from bodydouble.pipeline.motions import find_motion
+    from bodydouble.pipeline.motions import find_motion, page_motions
 
     source: Path = command.avatar / "avatar.glb" if command.avatar.is_dir() else command.avatar
     avatar = load_avatar(source)
-    motion = find_motion(command.motion, avatar, command.fps) if command.motion else None
+    motion, motions = None, ()
+    if command.to == "html":
+        motions = page_motions(command.motion, avatar, source.parent, command.fps)
+    elif len(command.motion) > 1:
+        raise ConfigError(
+            f"A .{command.to} takes one --motion, {len(command.motion)} were given; --to html takes several."
+        )
+    elif command.motion:
+        motion = find_motion(command.motion[0], avatar, command.fps)
     meta = VrmMeta(
         name=command.title,
         authors=tuple(command.author),
@@ -31,6 +40,7 @@ def export(command: options.Export) -> int:
     )
     choices = ExportChoices(
         motion=motion,
+        motions=motions,
         frame=command.frame,
         expression=named_expression(command.expression) if command.expression else None,
         spz_version=command.spz_version,

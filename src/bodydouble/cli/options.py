@@ -158,13 +158,14 @@ class Export(Common):
 
     avatar: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="AVATAR")]
     """An avatar.glb, or the folder of a run."""
-    to: Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz"]
+    to: Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz", "html"]
     """glb with a motion inside; vrm 1.0; splats as ply or spz; the mesh of one pose as obj or mesh-ply; usd, usda, usdz with a
-    UsdSkel skeleton (needs the extra `usd`)."""
+    UsdSkel skeleton (needs the extra `usd`); html for one page that plays in any browser, without a network."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The file. By default AVATAR's name with the format's ending, beside it."""
-    motion: str = ""
-    """A built-in motion by name, or a motion file: a clip in glb and usd, the pose of --frame in the others."""
+    motion: tuple[str, ...] = ()
+    """A built-in motion by name, or a motion file: a clip in glb and usd, the pose of --frame in the others. html takes several;
+    without any it has the built-in ones. A run's own motion comes first there."""
     frame: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Which frame of the motion gives the pose, from 0. Without a motion the rest pose is written."""
     expression: str = ""
@@ -174,21 +175,21 @@ class Export(Common):
     spz_version: Literal[2, 3] = 3
     """2 for readers that don't know 3 yet; its rotations are coarser."""
     title: str = "bodydouble avatar"
-    """vrm: name of the avatar."""
+    """vrm, html: name of the avatar."""
     author: tuple[str, ...] = ()
-    """vrm: who made it; needed."""
+    """vrm, html: who made it; vrm needs it."""
     copyright: str = ""
-    """vrm: copyright notice."""
+    """vrm, html: copyright notice."""
     consent: str = ""
-    """vrm: what the person who was filmed has agreed to, in words."""
+    """vrm, html: what the person who was filmed has agreed to, in words."""
     permission: Literal["onlyAuthor", "onlySeparatelyLicensedPerson", "everyone"] = "onlyAuthor"
-    """vrm: who may appear as this avatar."""
+    """vrm, html: who may appear as this avatar."""
     commercial: Literal["personalNonProfit", "personalProfit", "corporation"] = "personalNonProfit"
-    """vrm: which commercial use is allowed."""
+    """vrm, html: which commercial use is allowed."""
     modification: Literal["prohibited", "allowModification", "allowModificationRedistribution"] = "prohibited"
-    """vrm: whether it may be changed."""
+    """vrm, html: whether it may be changed."""
     redistribution: bool = False
-    """vrm: whether it may be passed on."""
+    """vrm, html: whether it may be passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)

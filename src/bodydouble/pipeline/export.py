@@ -19,7 +19,7 @@ from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.core.files import write_bytes
 
-ExportFormat = Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz"]
+ExportFormat = Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz", "html"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
 _SUFFIX = {"mesh-ply": ".mesh.ply"}
 
@@ -33,6 +33,7 @@ LOSSES: dict[str, str] = {
     "usd": "splats, confidence, pose-dependent correctives",
     "usda": "splats, confidence, pose-dependent correctives",
     "usdz": "splats, confidence, pose-dependent correctives",
+    "html": "confidence, view-dependent colour; the page shows and plays, but is no file to go on working with",
 }
 """What a format cannot hold."""
 
@@ -43,6 +44,8 @@ class ExportChoices:
 
     motion: Motion | None = None
     """On the avatar's rig: stored as a clip where the format has clips, else the source of the pose."""
+    motions: tuple[Motion, ...] = ()
+    """html: the clips of the page, in its order; `motion` is not looked at."""
     frame: int | None = None
     """Frame of the motion whose pose is written, for formats without clips; the first if none is named."""
     expression: Float[torch.Tensor, " actions"] | None = None
@@ -85,7 +88,9 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
         raise ConfigError("--frame names a frame of a motion, but no --motion was given.")
     if motion is not None and choices.frame is not None and not 0 <= choices.frame < motion.num_frames:
         raise ConfigError(f"--frame is {choices.frame}; the motion has frames 0 to {motion.num_frames - 1}.")
-    if to in ("glb", "usd", "usda", "usdz", "vrm") and (choices.frame is not None or choices.expression is not None):
+    if to in ("glb", "usd", "usda", "usdz", "vrm", "html") and (
+        choices.frame is not None or choices.expression is not None
+    ):
         raise ConfigError(f"--frame and --expression choose one pose, but a .{to} holds the rig; leave them out.")
     if to in ("usd", "usda", "usdz"):
         from bodydouble.avatar.export.usd import write_usd
@@ -143,6 +148,12 @@ def _spz(avatar: Avatar, choices: ExportChoices) -> bytes:
     return splats_to_spz(splats, version=choices.spz_version)
 
 
+def _html(avatar: Avatar, choices: ExportChoices) -> bytes:
+    from bodydouble.avatar.export.html import avatar_to_html
+
+    return avatar_to_html(avatar, choices.motions, choices.meta)
+
+
 def _mesh_of(avatar: Avatar, choices: ExportChoices) -> tuple[Mesh, Float[torch.Tensor, "verts 3"]]:
     vertices = _posed(avatar, choices).vertices_world_m
     if avatar.mesh is None or vertices is None:
@@ -174,6 +185,7 @@ def _mesh_ply(avatar: Avatar, choices: ExportChoices) -> bytes:
 _WRITERS: dict[str, Callable[[Avatar, ExportChoices], bytes]] = {
     "glb": _glb,
     "vrm": _vrm,
+    "html": _html,
     "ply": _ply,
     "spz": _spz,
     "mesh-ply": _mesh_ply,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bodydouble.avatar.arkit_csv import read_arkit_csv
@@ -11,7 +12,10 @@ from bodydouble.avatar.face_motion import with_face
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import rest_floor, retarget
 from bodydouble.avatar.values import Avatar
-from bodydouble.core.errors import InputError
+from bodydouble.core.errors import ConfigError, InputError
+
+PAGE_SECONDS = 60.0
+"""A page holds this much of each motion."""
 
 
 def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
@@ -39,3 +43,43 @@ def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
             f"of: {known}."
         )
     raise InputError(f"There is no motion {wanted!r}: it is neither a file nor one of: {known}.")
+
+
+def page_motions(wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float) -> tuple[Motion, ...]:
+    """The motions of a page: the run's own first, then the wanted ones, or all built-in ones where none is named.
+
+    Args:
+        wanted: As for `find_motion`.
+        avatar: Whose rig is to move.
+        run: Folder of the avatar; if it holds a fitted capture, the person's own motion is taken from it.
+        fps_hz: Frame rate of the results.
+    Returns:
+        Each cut to `PAGE_SECONDS`.
+    Raises:
+        InputError: When a wanted motion cannot be found.
+    """
+    if not 1.0 <= fps_hz <= 240.0:
+        raise ConfigError(f"--fps is {fps_hz:g}; expected 1 to 240 frames a second.")
+    own = own_motion(avatar, run, fps_hz)
+    named = [find_motion(name, avatar, fps_hz) for name in (wanted or tuple(BUILTIN_MOTIONS))]
+    most = round(PAGE_SECONDS * fps_hz)
+    return tuple(_first_frames(motion, most) for motion in ([own] if own is not None else []) + named)
+
+
+def own_motion(avatar: Avatar, run: Path, fps_hz: float) -> Motion | None:
+    """The motion fitted to the video of a run, standing on the floor and facing +Z; none where there is no such run."""
+    from bodydouble.capture.folder import Capture
+    from bodydouble.pipeline.motion_files import load_motion
+
+    if not (run / "capture").is_dir() or not Capture.open(run / "capture").has_track():
+        return None
+    motion = retarget(load_motion(run), avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
+    return motion.replace(name="as filmed")
+
+
+def _first_frames(motion: Motion, count: int) -> Motion:
+    return motion.replace(
+        rotvecs=motion.rotvecs[:count],
+        translation_world_m=motion.translation_world_m[:count],
+        expression=motion.expression[:count],
+    )
