@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.core.errors import InputError, OutputError
-from bodydouble.corpus.catalogue import Catalogue, read_table
-from bodydouble.corpus.tables import SOURCES
+from bodydouble.corpus.catalogue import Catalogue
+from bodydouble.corpus.tables import SOURCES, read_segment
 from bodydouble.corpus.values import Item, Record, Score, Source, item_id, source_id
 
 _text = st.text(max_size=12)
@@ -89,7 +89,7 @@ def test_states_follow_from_the_records(catalogue: Catalogue) -> None:
         [
             a_record(source.id, source, "tracks"),
             a_record(items[0].id, source, "perceive"),
-            a_record(items[1].id, source, "publish"),
+            a_record(items[1].id, source, "ready"),
             a_record(items[2].id, source, "alike", state="rejected", reason="like another"),
             a_record(items[3].id, source, "fit", state="failed", reason="nothing to fit"),
             a_record(items[4].id, source, "fit", state="quarantined", reason="broke 3 times", attempt=3),
@@ -156,7 +156,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_queries_and_unknown_items_are_told(catalogue: Catalogue) -> None:
-    with pytest.raises(InputError, match="views are sources, items, scores and records"):
+    with pytest.raises(InputError, match="views are sources, places, items, scores and records"):
         catalogue.rows("select * from nothing")
     with pytest.raises(InputError, match="holds no item 123"):
         catalogue.item("123")
@@ -166,10 +166,10 @@ def test_a_damaged_segment_is_found(tmp_path: Path) -> None:
     catalogue = Catalogue.create(tmp_path / "c")
     catalogue.add_sources([a_source(1)])
     (name,) = catalogue.store.list("ledger")
-    assert list(read_table(SOURCES, catalogue.store, name)) == [a_source(1)]
+    assert list(read_segment(SOURCES, catalogue.store.read_bytes(name), name)) == [a_source(1)]
     catalogue.store.write_bytes(name, b"PAR1 nonsense")
     with pytest.raises(InputError, match="is damaged"):
-        list(read_table(SOURCES, catalogue.store, name))
+        list(read_segment(SOURCES, catalogue.store.read_bytes(name), name))
 
 
 @settings(max_examples=8, deadline=None)

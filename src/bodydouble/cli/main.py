@@ -51,11 +51,11 @@ def _parsed(words: list[str]) -> Any:
     """The command's options, or the exit code if the parser has already said everything."""
     import tyro
 
-    from bodydouble.cli import completion, motion, options, studio
+    from bodydouble.cli import completion, corpus, motion, options, studio
 
     try:
         return tyro.cli(
-            options.Command | motion.Command | completion.Command | studio.Command,  # type: ignore[arg-type, operator]
+            options.Command | motion.Command | corpus.Command | completion.Command | studio.Command,  # type: ignore[arg-type, operator]
             prog="bodydouble",
             description="One ordinary video of a person in, that person's animatable double out.",
             args=words,
@@ -68,7 +68,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, completion, export, motion, options, studio
+    from bodydouble.cli import commands, completion, corpus, export, motion, options, studio
 
     table = {
         options.Create: commands.create,
@@ -82,6 +82,7 @@ def _run(command: Any) -> int:
         options.Synth: commands.synth,
         options.Doctor: commands.doctor,
         motion.Motion: motion.run,
+        corpus.Corpus: corpus.run,
         completion.Completion: lambda command: completion.run(command, _parsed),
         studio.View: studio.run,
     }

@@ -1,7 +1,7 @@
 """The catalogue: what is in a corpus and what became of it. The one file that knows DuckDB.
 
     ROOT/corpus.json                      schema version, settings
-    ROOT/ledger/TABLE/SEGMENT.parquet     sources, items, scores, records (`corpus.values`): immutable segments
+    ROOT/ledger/TABLE/SEGMENT.parquet     sources, places, items, scores, records (`corpus.values`): immutable segments
     ROOT/sources/ab/ID/                   what was found out about a source: stages/NAME.json
     ROOT/items/ab/ID/                     capture/ as `bodydouble capture` leaves it; stages/NAME.json
     ROOT/quarantine/ID.json               why a unit is left alone, with the traceback
@@ -9,7 +9,7 @@
 
 A segment is never changed: rows are added in a new one, and of rows with the same key the latest counts. So a process
 that is killed leaves whole segments only, and writing the same rows again changes nothing. Whatever reads Parquet can
-read the ledger; DuckDB sees it as four views, `sources`, `items`, `scores` and `records`.
+read the ledger; DuckDB sees it as five views, `sources`, `places`, `items`, `scores` and `records`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from bodydouble.core.files import atomic_path, file_sha256
 from bodydouble.corpus.store import Store
 from bodydouble.corpus.tables import (
     ITEMS,
+    PLACES,
     RECORDS,
     SCORES,
     SOURCES,
@@ -34,11 +35,10 @@ from bodydouble.corpus.tables import (
     WRITTEN,
     Table,
     from_rows,
-    schema,
     segment_name,
     to_parquet,
 )
-from bodydouble.corpus.values import Item, Record, Score, Source
+from bodydouble.corpus.values import Item, Place, Record, Score, Source
 
 SCHEMA_VERSION = 1
 INDEX = "corpus.json"
@@ -121,6 +121,10 @@ class Catalogue:
     def add_sources(self, rows: Sequence[Source]) -> None:
         """Add or replace sources."""
         self._add(SOURCES, rows)
+
+    def add_places(self, rows: Sequence[Place]) -> None:
+        """Add places of sources."""
+        self._add(PLACES, rows)
 
     def add_items(self, rows: Sequence[Item]) -> None:
         """Add or replace items; their state is not stored, it follows from the records."""
@@ -219,13 +223,11 @@ class Catalogue:
             nothing = ", ".join(f"null::{kind} as {name}" for name, kind in table.columns)
             return f"create view {table.name}_rows as select {nothing}, 0::bigint as {WRITTEN} where false"
         files = ", ".join(_quoted(self.store.url(name)) for name in segments)
-        picked = ", ".join(f"latest.{name}" for name in columns if name not in table.key)
-        packed = ", ".join(f"{name} := {name}" for name in columns if name not in table.key)
-        keys = ", ".join(table.key)
+        keys, others = ", ".join(table.key), [name for name in columns if name not in table.key]
+        packed = ", ".join(f"{name} := {name}" for name in (*others, WRITTEN))
         return (
-            f"create view {table.name}_rows as select {keys}, {picked}, {WRITTEN} from ("
-            f"select {keys}, arg_max(struct_pack({packed}), {WRITTEN}) as latest, max({WRITTEN}) as {WRITTEN} "
-            f"from read_parquet([{files}]) group by {keys})"
+            f"create view {table.name}_rows as select {keys}, unnest(latest) from (select {keys}, "
+            f"arg_max(struct_pack({packed}), {WRITTEN}) as latest from read_parquet([{files}]) group by {keys})"
         )
 
     # --- looking after ---
@@ -256,6 +258,8 @@ class Catalogue:
         with self.connected() as connection:
             for table in TABLES:
                 names = [name for name, _ in table.columns if name not in table.timing]
+                if not names:
+                    continue
                 order = ", ".join(table.key)
                 cursor = connection.execute(f"select {', '.join(names)} from {table.name} order by {order}")
                 digest.update(f"{table.name}({', '.join(names)})\n".encode())
@@ -283,29 +287,6 @@ def source_folder(id: str) -> str:
     return f"sources/{id[:2]}/{id}"
 
 
-def read_table(table: Table, store: Store, name: str) -> Iterable[Any]:
-    """The values in one segment, replaced ones included.
-
-    Raises:
-        InputError: When the segment is damaged or of another schema.
-    """
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.read_table(io.BytesIO(store.read_bytes(name)))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{store.url(name)} is damaged ({error}).") from error
-    if not found.schema.remove_metadata().equals(schema(table)):
-        raise InputError(
-            f"{store.url(name)} does not have the columns of {table.name}. Another version may have written it."
-        )
-    columns = found.to_pydict()
-    return from_rows(table.kind, list(columns), zip(*columns.values(), strict=True))
-
-
 _VIEWS = """
     create view sources as select s.*, coalesce(r.state, 'pending') as state, coalesce(r.reasons, []) as reasons
       from sources_rows s left join (
@@ -318,9 +299,10 @@ _VIEWS = """
       from items_rows i left join (
         select unit_id, list(stage || ': ' || reason order by stage) filter (reason <> '') as reasons,
           case when bool_or(state = 'quarantined') then 'quarantined' when bool_or(state = 'failed') then 'failed'
-               when bool_or(state = 'rejected') then 'rejected' when bool_or(stage = 'publish' and state = 'done') then 'done'
+               when bool_or(state = 'rejected') then 'rejected' when bool_or(stage = 'ready' and state = 'done') then 'done'
                else 'pending' end as state
         from records_rows group by unit_id) r on r.unit_id = i.id;
+    create view places as select source_id, uri from places_rows;
     create view scores as select * from scores_rows;
     create view records as select * from records_rows;
     """
@@ -332,7 +314,7 @@ def _executed(connection: Any, sql: str, parameters: Sequence[Any]) -> Any:
         return connection.execute(sql, list(parameters))
     except duckdb.Error as error:
         raise InputError(
-            f"The query cannot be answered: {error}. The views are sources, items, scores and records."
+            f"The query cannot be answered: {error}. The views are sources, places, items, scores and records."
         ) from error
 
 

@@ -44,14 +44,14 @@ class Store:
                 f"{text} is no local folder; reaching it needs fsspec. Install it with `pip install 'bodydouble[corpus]'`."
             ) from error
         try:
-            self.fs, self._base = fsspec.core.url_to_fs(text)
+            self.fs, self.base = fsspec.core.url_to_fs(text)
         except ImportError as error:
             raise MissingDependencyError(f"{text} needs a package that is not installed: {error}.") from error
         except ValueError as error:
             raise InputError(
                 f"{text} is no place for a corpus ({error}). Name a folder, or a URL such as s3://bucket/corpus."
             ) from error
-        self._base = self._base.rstrip("/")
+        self.base = self.base.rstrip("/")
         self.root = text.rstrip("/")
 
     def url(self, name: str) -> str:
@@ -62,7 +62,7 @@ class Store:
         """Whether there is a file or a folder of this name."""
         if self.local_root is not None:
             return (self.local_root / name).exists()
-        return bool(self.fs.exists(f"{self._base}/{name}"))
+        return bool(self.fs.exists(f"{self.base}/{name}"))
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file.
@@ -73,7 +73,7 @@ class Store:
         try:
             if self.local_root is not None:
                 return (self.local_root / name).read_bytes()
-            return bytes(self.fs.cat_file(f"{self._base}/{name}"))
+            return bytes(self.fs.cat_file(f"{self.base}/{name}"))
         except OSError as error:
             raise InputError(f"{self.url(name)} cannot be read ({error}). Is this the folder of a corpus?") from error
 
@@ -99,7 +99,7 @@ class Store:
             write_bytes(self.local_root / name, data)
             return
         try:
-            self.fs.pipe_file(f"{self._base}/{name}", data)
+            self.fs.pipe_file(f"{self.base}/{name}", data)
         except OSError as error:
             raise OutputError(f"{self.url(name)} cannot be written ({error}). May you write there?") from error
 
@@ -114,10 +114,10 @@ class Store:
             found = (p.relative_to(self.local_root).as_posix() for p in base.rglob("*") if p.is_file())
             return sorted(name for name in found if name.endswith(suffix) and not name.endswith(".partial"))
         try:
-            paths = self.fs.find(f"{self._base}/{folder}" if folder else self._base)
+            paths = self.fs.find(f"{self.base}/{folder}" if folder else self.base)
         except FileNotFoundError:
             return []
-        base = self._base.lstrip("/")
+        base = self.base.lstrip("/")
         names = (str(p).lstrip("/").removeprefix(base).lstrip("/") for p in paths)
         return sorted(name for name in names if name.endswith(suffix))
 
@@ -125,7 +125,7 @@ class Store:
         """Size of a file."""
         if self.local_root is not None:
             return (self.local_root / name).stat().st_size
-        return int(self.fs.size(f"{self._base}/{name}"))
+        return int(self.fs.size(f"{self.base}/{name}"))
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
@@ -133,7 +133,7 @@ class Store:
             remove_tree(self.local_root / name)
             return
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(f"{self._base}/{name}", recursive=True)
+            self.fs.rm(f"{self.base}/{name}", recursive=True)
 
     def take_file(self, path: Path, name: str) -> None:
         """Move a local file in, whole or not at all."""
@@ -144,7 +144,7 @@ class Store:
             shutil.move(path, partial)
             partial.replace(target)
             return
-        self.fs.put_file(str(path), f"{self._base}/{name}")
+        self.fs.put_file(str(path), f"{self.base}/{name}")
         path.unlink()
 
     def take_folder(self, folder: Path, name: str) -> None:
@@ -156,7 +156,7 @@ class Store:
             shutil.move(folder, target)
             return
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            self.fs.put_file(str(file), f"{self._base}/{name}/{file.relative_to(folder).as_posix()}")
+            self.fs.put_file(str(file), f"{self.base}/{name}/{file.relative_to(folder).as_posix()}")
         remove_tree(folder)
 
     @contextlib.contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bodydouble.corpus.values import Item, Record, Score, Source
+from bodydouble.core.errors import InputError
+from bodydouble.corpus.values import Item, Place, Record, Score, Source
 
 WRITTEN = "written_ns"
 """Column of every table: when the row was written. Of rows with the same key the latest counts."""
@@ -67,7 +69,14 @@ RECORDS = Table(
     ),
     timing=("attempt", "seconds"),
 )  # fmt: skip
-TABLES = (SOURCES, ITEMS, SCORES, RECORDS)
+PLACES = Table(
+    "places",
+    Place,
+    ("source_id", "uri"),
+    (("source_id", _T), ("uri", _T)),
+    timing=("source_id", "uri"),  # where copies lie is no property of the corpus
+)
+TABLES = (SOURCES, PLACES, ITEMS, SCORES, RECORDS)
 
 
 def schema(table: Table) -> Any:
@@ -100,6 +109,98 @@ def to_parquet(table: Table, rows: Sequence[object], written_ns: int) -> bytes:
 def segment_name(table: Table, sha256: str) -> str:
     """Place of a segment: by the hash of its content, so that two writers never take each other's."""
     return f"ledger/{table.name}/{sha256[:24]}.parquet"
+
+
+def read_segment(table: Table, data: bytes, where: str) -> Iterable[Any]:
+    """The values in one segment, replaced ones included.
+
+    Raises:
+        InputError: When it is damaged or of another schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{where} is damaged ({error}).") from error
+    if not found.schema.remove_metadata().equals(schema(table)):
+        raise InputError(f"{where} does not have the columns of {table.name}. Another version may have written it.")
+    columns = found.to_pydict()
+    return from_rows(table.kind, list(columns), zip(*columns.values(), strict=True))
+
+
+def read_parquet_rows(path: Path, batch: int = 1024) -> Iterator[dict[str, Any]]:
+    """Rows of anybody's Parquet file, a few at a time.
+
+    Raises:
+        InputError: When it is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        for rows in file.iter_batches(batch_size=batch):
+            yield from rows.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({error}).") from error
+
+
+def parquet_text(data: bytes, where: str) -> bytes:
+    """All texts in anybody's Parquet file, for searching."""
+    table = _any_table(data, where)
+    found = [_texts(table.column(i)) for i in range(table.num_columns)]
+    metadata = [b"\n".join(pair) for pair in (table.schema.metadata or {}).items()]
+    return b"\n".join([*metadata, *(text for column in found if column is not None for text in column)])
+
+
+def parquet_without(data: bytes, named: Callable[[bytes], bool], where: str) -> tuple[bytes | None, int]:
+    """Anybody's Parquet file without the rows of which one text is `named`.
+
+    Returns:
+        The new file, None where no row is left; and how many rows are gone.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = _any_table(data, where)
+    keep = [True] * table.num_rows
+    for i in range(table.num_columns):
+        column = _texts(table.column(i))
+        for row, text in enumerate(column or ()):
+            if keep[row] and named(text):
+                keep[row] = False
+    gone = keep.count(False)
+    if not gone:
+        return data, 0
+    if gone == table.num_rows:
+        return None, gone
+    sink = io.BytesIO()
+    pq.write_table(table.filter(pa.array(keep)), sink, compression="zstd")
+    return sink.getvalue(), gone
+
+
+def _any_table(data: bytes, where: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{where} is not a readable Parquet file ({error}).") from error
+
+
+def _texts(column: Any) -> list[bytes] | None:
+    """Each row's text; None for a column of numbers."""
+    import pyarrow.types as kinds
+
+    leaf = column.type
+    while kinds.is_list(leaf) or kinds.is_large_list(leaf):
+        leaf = leaf.value_type
+    if kinds.is_integer(leaf) or kinds.is_floating(leaf) or kinds.is_boolean(leaf):
+        return None
+    return [v if isinstance(v, bytes) else str(v).encode() for v in column.to_pylist()]
 
 
 def from_rows(kind: type, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[Any]:

@@ -56,6 +56,14 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """One of the places at which a source was planned: copies of a file are one source."""
+
+    source_id: str
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One person during one span of one source: what becomes a capture."""
 

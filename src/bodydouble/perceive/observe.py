@@ -29,9 +29,22 @@ _SAMPLES = 10
 """Frames in which all people are looked for."""
 
 
-def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Callable[[Event], None]) -> Observations:
+def observe(
+    video: VideoInfo,
+    folder: Capture,
+    config: PerceiveConfig,
+    emit: Callable[[Event], None],
+    *,
+    subject: Subject | None = None,
+) -> Observations:
     """Look at every frame of the chosen span; write masks, then observations, into the capture.
 
+    Args:
+        video: Facts of the video.
+        folder: Where the results go.
+        config: What of the video is looked at.
+        emit: Told about progress and warnings.
+        subject: Who is followed; by default the most prominent person, who is looked for.
     Raises:
         NoSubjectError: When no usable person is in view.
         ConfigError: When the wanted span is empty.
@@ -48,7 +61,7 @@ def observe(video: VideoInfo, folder: Capture, config: PerceiveConfig, emit: Cal
         # The workers load their networks while we look for cuts.
         first, stop = choose_span(video, config, tell)
         folder.set_span(first, stop)
-        raw = settle(_estimate(workers, video, first, stop, masks_folder, tell))
+        raw = settle(_estimate(workers, video, (first, stop), masks_folder, tell, subject))
         check_subject(raw, video, tell)
     observations = Observations(
         frame_indices=raw.frame_indices,
@@ -72,9 +85,15 @@ def _num_runs(num_frames: int) -> int:
 
 
 def _estimate(
-    workers: Workers, video: VideoInfo, first: int, stop: int, masks_folder: Path, emit: Callable[[Event], None]
+    workers: Workers,
+    video: VideoInfo,
+    span: tuple[int, int],
+    masks_folder: Path,
+    emit: Callable[[Event], None],
+    subject: Subject | None,
 ) -> RawLandmarks:
     """Run the networks over the span in worker processes."""
+    first, stop = span
     count = stop - first
     runs = _num_runs(count)
     edges = [first + round(count * k / runs) for k in range(runs + 1)]
@@ -91,7 +110,7 @@ def _estimate(
 
     try:
         progress(0, 0)
-        subject = _find_subject(workers, facts, spans, video, emit)
+        subject = subject or _find_subject(workers, facts, spans, video, emit)
         anchors = [dataclasses.asdict(p) for p in subject.anchors] if subject.num_others else []
         paths = [parts_folder / f"{k}.safetensors" for k in range(runs)]
         job = {"do": "run", "video": facts, "masks": str(masks_folder), "anchors": anchors}

@@ -113,6 +113,15 @@ def find_people(finder: Finder, rgb: UInt8[np.ndarray, "height width 3"], frame_
 
 def choose_subject(samples: list[list[Person]], width_px: int, height_px: int) -> Subject:
     """Link people over the sampled frames and choose who is large, near the middle and there most of the time."""
+    tracks = link_people(samples)
+    if not tracks:
+        return Subject(anchors=(), num_others=0)
+    chosen = max(tracks, key=lambda t: prominence(t, width_px, height_px))
+    return subject_of(chosen, tracks, len(samples))
+
+
+def link_people(samples: list[list[Person]]) -> list[list[Person]]:
+    """Finds in sampled frames, one list per frame in order of time, linked to tracks: one list per person."""
     tracks: list[list[Person]] = []
     for people in samples:
         free = list(tracks)
@@ -123,11 +132,18 @@ def choose_subject(samples: list[list[Person]], width_px: int, height_px: int) -
                 free = [t for t in free if t is not best]
             else:
                 tracks.append([person])
-    if not tracks:
-        return Subject(anchors=(), num_others=0)
-    chosen = max(tracks, key=lambda t: sum(_prominence(p, width_px, height_px) for p in t))
+    return tracks
+
+
+def prominence(track: list[Person], width_px: int, height_px: int) -> float:
+    """How large, how near the middle and how often somebody is; only for comparing."""
+    return sum(_prominence(p, width_px, height_px) for p in track)
+
+
+def subject_of(chosen: list[Person], tracks: list[list[Person]], num_samples: int) -> Subject:
+    """One of the tracks as the subject, among the others of a span that was sampled so many times."""
     tall = float(np.median([_height(p) for p in chosen]))
-    needed = max(2, round(0.2 * len(samples))) if len(samples) > 1 else 1
+    needed = max(2, round(0.2 * num_samples)) if num_samples > 1 else 1
     others = sum(
         1
         for t in tracks

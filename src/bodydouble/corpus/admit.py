@@ -1,0 +1,120 @@
+"""Which units a run still has to work on, page by page from the catalogue: the driver never holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bodydouble.corpus.catalogue import Catalogue
+from bodydouble.corpus.stages import StageSpec
+from bodydouble.corpus.tables import from_rows
+from bodydouble.corpus.values import Item, Source
+from bodydouble.corpus.work import Unit
+
+_PAGE = 256
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A unit and the first of its stages that is still to do."""
+
+    unit: Unit
+    stage: int
+    """Place in the stages asked about."""
+    attempts: int = 0
+    """How often that stage has broken already."""
+
+
+def waiting_units(
+    catalogue: Catalogue,
+    scope: Literal["source", "item"],
+    stages: Sequence[StageSpec],
+    keys: Mapping[str, str],
+    licences: Sequence[str] | None,
+    *,
+    again: bool = False,
+) -> Generator[Waiting, None, None]:
+    """Units with something left to do, by id.
+
+    Args:
+        catalogue: As it is now; what is added later is not seen.
+        scope: Sources or items.
+        stages: Of that scope, in order.
+        keys: Today's.
+        licences: Only sources under these; None for any. Refused consent is never passed over.
+        again: Also what was rejected, failed or quarantined in one of these stages.
+    """
+    if not stages:
+        return
+    with catalogue.connected() as connection:
+        connection.execute("create temp table today (stage varchar, key varchar, place integer)")
+        connection.executemany(
+            "insert into today values (?, ?, ?)", [(s.name, keys[s.name], i) for i, s in enumerate(stages)]
+        )
+        allowed = "" if licences is None else f"and s.licence in ({', '.join('?' * len(licences))})"
+        cursor = connection.execute(_query(scope, len(stages), allowed, again, keys["tracks"]), list(licences or ()))
+        names = [column[0] for column in cursor.description]
+        while page := cursor.fetchmany(_PAGE):
+            yield from _units(scope, names, page)
+
+
+def count_waiting(catalogue: Catalogue, *args: Any, **kwargs: Any) -> int:
+    """How many units `waiting_units` would give."""
+    return sum(1 for _ in waiting_units(catalogue, *args, **kwargs))
+
+
+def _query(scope: str, stages: int, allowed: str, again: bool, tracks_key: str) -> str:
+    """Each unit with the number of stages done in a row from the first, where that is not all of them and none refused it."""
+    closed = "r.state in ('rejected', 'failed', 'quarantined')"
+    # What earlier stages refused (nobody, too short, a near-duplicate) is refused for good.
+    earlier = "r.stage in ('tracks', 'alike')" if scope == "item" else "false"
+    refused = f"bool_or({closed} and ({earlier} or {'false' if again else 't.stage is not null'}))"
+    table, join = (
+        ("sources_rows", "") if scope == "source" else ("items_rows", "join sources_rows s on s.id = u.source_id")
+    )
+    twice = ("id", "width_px", "height_px", "start_s", "end_s", "written_ns")
+    renamed = ", ".join(f"{name} as s_{name}" for name in twice)
+    picked = "s.*" if scope == "source" else f"u.* exclude (hashes, embedding), s.* rename ({renamed})"
+    source = f"{table} s" if scope == "source" else f"{table} u {join}"
+    unit = "s.id" if scope == "source" else "u.id"
+    # Items of an earlier cutting into tracks are not worked on any more.
+    tracked = "" if scope == "source" else "and u.track >= 0 and p.tracked"
+    return f"""
+    with progress as (
+      select r.unit_id, {refused} as refused, bool_or(r.stage = 'tracks' and r.key = '{tracks_key}') as tracked,
+        bit_or(case when r.state = 'done' and t.stage is not null then 1 << t.place else 0 end) as done,
+        list(struct_pack(place := t.place, attempt := r.attempt)) filter (r.state = 'pending' and t.stage is not null) as broke
+      from records_rows r left join today t on t.stage = r.stage and t.key = r.key group by r.unit_id)
+    select {picked}, coalesce(p.done, 0) as done, p.broke from {source} left join progress p on p.unit_id = {unit}
+    where not coalesce(p.refused, false) and coalesce(p.done, 0) <> (1 << {stages}) - 1 {tracked}
+      and s.consent <> 'refused' {allowed} order by {unit}"""
+
+
+def _units(scope: str, names: Sequence[str], page: Sequence[Sequence[Any]]) -> Iterator[Waiting]:
+    for row in page:
+        values = dict(zip(names, row, strict=True))
+        done, broke = int(values.pop("done")), values.pop("broke") or []
+        stage = 0
+        while done >> stage & 1:
+            stage += 1
+        attempts = next((int(b["attempt"]) for b in broke if b["place"] == stage), 0)
+        if scope == "source":
+            (source,) = from_rows(Source, list(values), [list(values.values())])
+            yield Waiting(Unit(source), stage, attempts)
+            continue
+        own = {k: v for k, v in values.items() if k in _ITEM}
+        of_source = {k.removeprefix("s_"): values[k] for k in _SOURCE}
+        (item,) = from_rows(Item, list(own), [list(own.values())])
+        (source,) = from_rows(Source, list(of_source), [list(of_source.values())])
+        yield Waiting(Unit(source, item), stage, attempts)
+
+
+_ITEM = (
+    "id", "source_id", "first_frame", "stop_frame", "start_s", "end_s", "track", "person", "width_px", "height_px", "anchors",
+    "others",
+)  # fmt: skip
+_SOURCE = (
+    "s_id", "uri", "sha256", "bytes", "fps_hz", "s_width_px", "s_height_px", "s_start_s", "s_end_s", "licence", "provenance",
+    "consent", "takedown_key", "annotations",
+)  # fmt: skip

@@ -1,0 +1,145 @@
+"""Tasks as Ray tasks. The one file that knows Ray.
+
+Without an address a small Ray is started that listens on the loopback interface only, has no dashboard and ends with this
+process, however that ends. Ray's own retries are off: whoever submits a task decides what its failure means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bodydouble.core.errors import InputError, MissingDependencyError
+from bodydouble.corpus.executor import Outcome, Task, call, last_words
+
+_STORE_BYTES = 80 * 2**20
+"""Of Ray's object store: only small JSON values pass through it. This is about the least that Ray accepts."""
+_START_TRIES = 3
+_THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_raylet_start_wait_time_s": "45",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_worker_register_timeout_seconds": "180",
+}
+_LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's switch for "this machine alone": every port is opened on 127.0.0.1."""
+
+
+class RayExecutor:
+    """Tasks on a Ray that is already connected."""
+
+    def __init__(self, ray: Any, slots: int) -> None:
+        self.slots = slots
+        self._ray = ray
+        self._running: dict[Any, Task] = {}
+        self._remote = ray.remote(_perform)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    def submit(self, task: Task) -> None:
+        demands: dict[str, Any] = {"num_cpus": task.cpus, "num_gpus": task.gpus, "max_retries": 0, "name": task.name}
+        if task.memory_mb:
+            demands["memory"] = int(task.memory_mb * 1e6)
+        self._running[self._remote.options(**demands).remote(task.function, dict(task.payload))] = task
+
+    def take(self) -> Outcome:
+        (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
+        task = self._running.pop(ready)
+        try:
+            value, error, seconds = self._ray.get(ready)
+        except self._ray.exceptions.RayError as failure:
+            # What the function raises comes back as text; this is a worker that died, or that could not be started.
+            return Outcome(task=task, error=_first_lines(failure), crashed=True)
+        return Outcome(task=task, value=value, error=error, seconds=seconds)
+
+
+def _perform(function: str, payload: Mapping[str, Any]) -> tuple[Any, str, float]:
+    """In a worker: the value, or why there is none, and the seconds."""
+    began = time.perf_counter()
+    try:
+        return call(function, payload), "", time.perf_counter() - began
+    except Exception as error:  # noqa: BLE001 - told to whoever submitted it
+        return None, last_words(error), time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def ray_executor(workers: int, address: str, *, gpus: int = 0) -> Iterator[RayExecutor]:
+    """Connect to Ray, or start one here.
+
+    Args:
+        workers: CPUs that a Ray started here has.
+        address: Of a running cluster, such as `10.0.0.5:6379`; empty to start one.
+        gpus: That a Ray started here has.
+    Raises:
+        MissingDependencyError: When Ray is missing.
+        InputError: When no cluster answers at the address.
+    """
+    for name, value in {**_QUIET, **({} if address else _LOCAL_ONLY)}.items():
+        os.environ.setdefault(name, value)  # Ray reads some of them when it is imported
+    if not address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this Ray alone; nothing is kept in a file
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Working on a corpus in several processes needs Ray. Install it with `pip install 'bodydouble[corpus]'`, or use "
+            "--workers 0."
+        ) from error
+    environment = {**_THREADS, **{k: os.environ[k] for k in ("PYTHONPATH",) if k in os.environ}}
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "configure_logging": False,
+        "runtime_env": {"env_vars": environment},
+    }
+    with contextlib.ExitStack() as stack:
+        if address:
+            _connected(ray, address, lambda: ray.init(address=address, **common), tries=1)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bdray-", ignore_cleanup_errors=True))
+            own = {
+                "num_cpus": workers,
+                "num_gpus": gpus,
+                "include_dashboard": False,
+                "object_store_memory": _STORE_BYTES,
+            }
+            place = {"_node_ip_address": "127.0.0.1", "_temp_dir": folder}
+            _connected(ray, "", lambda: ray.init(**own, **place, **common), tries=_START_TRIES)
+        stack.callback(ray.shutdown)
+        slots = workers if not address else max(1, int(ray.cluster_resources().get("CPU", 1)))
+        yield RayExecutor(ray, slots)
+
+
+def _connected(ray: Any, address: str, begin: Callable[[], object], *, tries: int) -> None:
+    """Start Ray or connect to it; on a very busy machine its own processes may miss a fixed delay of 15 s, so it is tried again."""
+    for left in reversed(range(tries)):
+        try:
+            begin()
+            return
+        except Exception as error:  # what Ray raises here has no common base
+            ray.shutdown()
+            if left:
+                continue
+            what = f"No Ray cluster could be reached at {address}" if address else "Ray could not be started here"
+            hint = (
+                "Is it running, and is the address right?"
+                if address
+                else "Is the machine very busy? Or use --workers 0."
+            )
+            raise InputError(f"{what} ({_first_lines(error)}). {hint}") from error
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])[:400]}"
