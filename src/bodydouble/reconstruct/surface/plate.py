@@ -1,0 +1,178 @@
+"""The world before a camera that does not move: one picture, how bright each frame is, and where it was ever seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+_ROWS = 48
+"""Rows of the picture whose medians are taken at once."""
+_SEEN_OFTEN = 4
+"""So many frames that show a place make it certain."""
+_MAX_MEDIAN = 60
+_TRUST = 0.95
+"""By how much learning is slowed where the world was seen."""
+_PLAIN_STD, _PLAIN_SHARE = 0.02, 0.9
+
+
+class PlateWorld:
+    """A clean plate at a working size, in sRGB values, with one gain per frame and channel. Implements `World`."""
+
+    def __init__(
+        self,
+        plate: Float[Tensor, "height width 3"],
+        seen: Float[Tensor, "height width"],
+        frame_indices: Sequence[int],
+        gains: Float[Tensor, "frames 3"],
+        scale: float,
+    ) -> None:
+        self.plate, self.seen_map, self.gains, self.scale = plate, seen, gains, scale
+        self.frame_indices = list(frame_indices)
+        self._row = {index: row for row, index in enumerate(self.frame_indices)}
+        self._moments = torch.zeros(2, *plate.shape)
+
+    def _at(self, pixels_px: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Nearest working pixel, and (left, top) pixel and shares for interpolation."""
+        height, width = self.seen_map.shape
+        at = pixels_px * self.scale - 0.5
+        limit = torch.tensor([width - 1.0, height - 1.0])
+        at = torch.minimum(at.clamp_min(0.0), limit)
+        low = torch.minimum(at.floor(), limit - 1.0).clamp_min(0.0)
+        return at.round().long(), low.long(), at - low
+
+    def _look_up(self, picture: Tensor, pixels_px: Tensor) -> Tensor:
+        _, low, share = self._at(pixels_px)
+        x, y = low.unbind(1)
+        u, v = share[:, :1], share[:, 1:]
+        top = picture[y, x] * (1 - u) + picture[y, x + 1] * u
+        return top * (1 - v) + (picture[y + 1, x] * (1 - u) + picture[y + 1, x + 1] * u) * v
+
+    def gain(self, frame_index: int) -> Float[Tensor, "3"]:
+        """Exposure of a frame; of one that was not trained on, its nearest neighbour's."""
+        row = self._row.get(frame_index)
+        if row is None:
+            row = int(np.abs(np.asarray(self.frame_indices) - frame_index).argmin())
+        return self.gains[row]
+
+    def colours(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+        """See `World`."""
+        return self._look_up(self.plate, pixels_px) * self.gain(frame_index)
+
+    def seen(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
+        """See `World`."""
+        return self._look_up(self.seen_map[..., None], pixels_px)[:, 0]
+
+    def learn(
+        self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
+    ) -> None:
+        """See `World`: Adam on the nearest pixels, slow where the median knows better."""
+        nearest, _, _ = self._at(pixels_px)
+        x, y = nearest.unbind(1)
+        g = gradient * self.gain(frame_index)
+        first = 0.9 * self._moments[0, y, x] + 0.1 * g
+        second = 0.99 * self._moments[1, y, x] + 0.01 * g * g
+        self._moments[0, y, x], self._moments[1, y, x] = first, second
+        pace = rate * (1.0 - _TRUST * self.seen_map[y, x])[:, None]
+        self.plate[y, x] = (self.plate[y, x] - pace * first / (second.sqrt() + 1e-12)).clamp(0.0, 1.0)
+
+
+def plate_from_frames(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    person: Bool[np.ndarray, "frames height width"],
+    frame_indices: Sequence[int],
+    scale: float,
+) -> PlateWorld:
+    """A clean plate from what frames show where the person surely is not.
+
+    The median over time, twice: the second time with each frame's brightness brought to that of the first median.
+    What no frame shows is filled in from around it.
+
+    Args:
+        frames: At the working size.
+        person: Where the person might be, generously.
+        frame_indices: Their source indices.
+        scale: Working pixels per pixel of the video.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MAX_MEDIAN)).round().astype(int))
+    ones = np.ones((len(frames), 3), np.float32)
+    plate, count = _median(frames, person, chosen, ones)
+    gains = _gains(frames, person, plate, count)
+    if np.abs(gains - 1.0).max() > 0.01:
+        plate, count = _median(frames, person, chosen, gains)
+    return PlateWorld(
+        torch.from_numpy(_filled(plate, count == 0)),
+        torch.from_numpy((count / np.float32(_SEEN_OFTEN)).clip(0.0, 1.0)),
+        frame_indices,
+        torch.from_numpy(gains),
+        scale,
+    )
+
+
+def plain_share(world: PlateWorld, around: Bool[np.ndarray, "height width"]) -> float:
+    """Share of the seen world around a person that has no texture to speak of."""
+    import cv2
+
+    grey = world.plate.mean(2).numpy()
+    mean, square = cv2.blur(grey, (9, 9)), cv2.blur(grey * grey, (9, 9))
+    asked = around & (world.seen_map.numpy() > 0.5)
+    return float((np.sqrt(np.maximum(square - mean * mean, 0.0))[asked] < _PLAIN_STD).mean()) if asked.any() else 1.0
+
+
+def is_plain(share: float) -> bool:
+    """Whether so plain a world cannot tell person and background apart by itself."""
+    return share > _PLAIN_SHARE
+
+
+def _median(
+    frames: np.ndarray, person: np.ndarray, chosen: np.ndarray, gains: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    height, width = frames.shape[1:3]
+    plate = np.zeros((height, width, 3), np.float32)
+    count = (~person[chosen]).sum(0).astype(np.float32)
+    for row in range(0, height, _ROWS):
+        rows = slice(row, min(row + _ROWS, height))
+        stack = frames[chosen, rows].astype(np.float32) / gains[chosen, None, None].astype(np.float32)
+        stack[person[chosen, rows]] = 1e9  # sorts to the end
+        stack.sort(axis=0)
+        middle = (np.maximum(count[rows], 1.0) - 1.0) / 2.0
+        low, high = (
+            np.take_along_axis(stack, f(middle).astype(int)[None, ..., None], 0)[0] for f in (np.floor, np.ceil)
+        )
+        plate[rows] = np.where(count[rows, :, None] > 0, 0.5 * (low + high) / 255.0, 0.0)
+    return plate, count
+
+
+def _gains(frames: np.ndarray, person: np.ndarray, plate: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Brightness of each frame against the plate: the median ratio where both are known and neither is dark or blown."""
+    gains = np.ones((len(frames), 3), np.float32)
+    some = np.zeros(count.shape, bool)
+    some[::3, ::3] = True
+    usable = some & (count >= 2) & (plate.min(2) > 0.08) & (plate.max(2) < 0.92)
+    for row, (frame, there) in enumerate(zip(frames, person, strict=True)):
+        asked = usable & ~there
+        if asked.sum() > 200:
+            gains[row] = np.median(frame[asked] / (255.0 * plate[asked]), axis=0)
+    return gains
+
+
+def _filled(plate: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """The plate with unknown places taken from around them."""
+    import cv2
+
+    if not unknown.any() or unknown.all():
+        return np.where(unknown[..., None], np.float32(0.5), plate) if unknown.all() else plate
+    size = (max(1, plate.shape[1] // 4), max(1, plate.shape[0] // 4))
+    known = (~unknown).astype(np.float32)
+    weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+    color = (
+        cv2.resize(plate * known[..., None], size, interpolation=cv2.INTER_AREA) / np.maximum(weight, 1e-6)[..., None]
+    )
+    small = cv2.inpaint(
+        (255 * color.clip(0, 1)).astype(np.uint8), (weight < 1e-3).astype(np.uint8), 5, cv2.INPAINT_TELEA
+    )
+    wide = cv2.resize(small, plate.shape[1::-1], interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255.0
+    return np.where(unknown[..., None], wide, plate).astype(np.float32)
