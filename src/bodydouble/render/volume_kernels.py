@@ -113,7 +113,7 @@ def invert3(m, inv, at):
 @kernel(cached=False)
 def unskin(target, index, origin, inverse, nodes, rounds, tolerance, scratch, J):
     """Newton from scratch[64:67], which becomes the canonical place of a world point; J^-1 in scratch[67:76]."""
-    for turn in range(rounds):
+    for _ in range(rounds):
         x, y, z = scratch[_X], scratch[_X + 1], scratch[_X + 2]
         if not affine_at(x, y, z, index, origin, inverse, nodes, scratch):
             return False
@@ -172,7 +172,7 @@ def march(
     index, node_origin, node_inverse, nodes,
     values, shape, origin, inverse, classes,
     step_m, keep_m, beta, end,
-    t_out, x_out, inv_out, count_out, least_out,
+    t_out, x_out, inv_out, count_out, least_out, nearest_out,
 ):  # fmt: skip
     """Walk along rays through the band around a posed body and note the samples that matter.
 
@@ -180,6 +180,7 @@ def march(
     to world at each vertex. Where several limbs claim a place, the one with the lesser signed distance has it.
     Samples closer than keep_m to the surface are kept, every step_m, until less than `end` of the light is left;
     farther from it steps grow with the distance. least_out [rays]: least value of `classes` that was met.
+    nearest_out [rays, 3]: where the field itself was least; NaN where the band was missed.
     """
     number = nodes.dtype.type
     nx, ny, nz, stride = shape
@@ -195,6 +196,9 @@ def march(
     for ray in range(worker, rays, num_workers):
         count = 0
         least = number(1e3)
+        closest = number(1e3)
+        for a in range(3):
+            nearest_out[ray, a] = np.nan
         t, stop = number(0), number(1e9)
         for a in range(3):
             d = directions[ray, a]
@@ -273,6 +277,10 @@ def march(
                 continue
             known = value_at(best_x[0], best_x[1], best_x[2], classes, 1, nx, ny, nz, origin, inverse)
             least = min(least, known)
+            if best < closest:
+                closest = best
+                for r in range(3):
+                    nearest_out[ray, r] = best_x[r]
             if best > keep_m:
                 t += step_m + number(0.7) * (best - keep_m)
                 continue

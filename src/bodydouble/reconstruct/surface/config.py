@@ -50,6 +50,8 @@ class SurfaceLoss:
     """Opacity of rays that pass the known surface at a distance, at the end; it grows with the square of progress."""
     inside: float = 0.01
     """Transparency of rays through the known surface, at the beginning; it falls to 0."""
+    motion: tuple[float, float] = (0.05, 0.005)
+    """Of what motion tells about each ray, at the start and at the end."""
     mask: float = 0.1
     """Cross entropy of opacity and mask with `masks soft`; ten times that with `trust`."""
     pose: float = 0.05
@@ -83,10 +85,10 @@ class SurfaceConfig:
     """Share of the steps after which poses are refined."""
     beta_m: tuple[float, float] = (0.015, 0.004)
     """Ceiling of the density's scale, at the start and at the end; below it, it is learnt."""
-    margin_m: float = 0.2
+    margin_m: float = 0.25
     """Room around the body in canonical space."""
-    band_m: float = 0.1
-    """How far from the bare body, as it is posed, rays look for the person; more where cloth was found."""
+    band_m: tuple[float, float] = (0.08, 0.25)
+    """How far from the bare body, as it is posed, rays look for the person: at least, and where cloth was found."""
     off_surface_m: float = 0.05
     """Rays that come no closer to the known surface are off it."""
     refresh: float = 0.1

@@ -86,9 +86,10 @@ class BodyDistance:
         inside = np.zeros(distance.shape, bool)
         if near.any():
             inside[near] = winding_numbers(self.tree, places[near]) > 0.5
-        regions, count = label(~near)
+        regions = np.zeros(distance.shape, np.int32)
+        label(~near, output=regions)
         flat = regions.reshape(-1)
-        first = np.full(count + 1, -1)
+        first = np.full(int(flat.max()) + 1, -1)
         seen = np.flatnonzero(flat)
         first[flat[seen[::-1]]] = seen[::-1]
         answer = winding_numbers(self.tree, places.reshape(-1, 3)[first[1:]]) > 0.5
@@ -169,7 +170,7 @@ def _smoothed(dense: Tensor, kept: Tensor, shape: tuple[int, int, int]) -> Tenso
     i, j, k = torch.unravel_index(kept, shape)
     row[i + 1, j + 1, k + 1] = torch.arange(len(kept))
     around = [row[i + 1 + a, j + 1 + b, k + 1 + c] for a, b, c in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))]  # fmt: skip
-    count = 2.0 + sum((index < len(kept)).float() for index in around)
+    count = 2.0 + torch.stack([index < len(kept) for index in around]).sum(0)
     for _ in range(_SMOOTHING):
         padded = torch.cat([dense, dense.new_zeros(1, dense.shape[1])])
         total = 2.0 * dense

@@ -13,6 +13,8 @@ from bodydouble.render.grid import GridOptimizer, sample_grid
 
 _POINTS = 3000
 _SPREAD_M = 0.03
+_WIDTH_M = 0.01
+"""So that the pull on a ray that misses by far does not depend on the logistic's scale."""
 _TRUSTED = 10.0
 """How much more a trusted mask counts than a soft one."""
 
@@ -73,6 +75,27 @@ def ray_terms(
         entropy = -(mask * p.log() + (1.0 - mask) * (1.0 - p).log()).mean()
         terms["mask"] = w.mask * (_TRUSTED if config.masks == "trust" else 1.0) * entropy
     return terms
+
+
+def silhouette_term(
+    least_m: Float[Tensor, " n"],
+    person: Float[Tensor, " n"],
+    confidence: Float[Tensor, " n"],
+    width_m: float,
+    rays: int,
+) -> Float[Tensor, ""]:
+    """Cross entropy of "the ray meets the person" by the least distance along it; reaches rays that miss by far.
+
+    After the mask loss of Yariv et al. 2020 (equation 7).
+
+    Args:
+        least_m: Signed distance at each ray's nearest place.
+        person, confidence: What is known about the ray.
+        width_m: Scale of the logistic.
+        rays: By how many the sum is divided.
+    """
+    terms = torch.nn.functional.binary_cross_entropy_with_logits(-least_m / width_m, person, reduction="none")
+    return (terms * confidence).sum() * (width_m / _WIDTH_M) / rays
 
 
 def field_terms(

@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-_ROWS = 48
-"""Rows of the picture whose medians are taken at once."""
+from bodydouble.reconstruct.surface.evidence import Evidence
+
 _SEEN_OFTEN = 4
 """So many frames that show a place make it certain."""
-_MAX_MEDIAN = 60
 _TRUST = 0.95
 """By how much learning is slowed where the world was seen."""
 _PLAIN_STD, _PLAIN_SHARE = 0.02, 0.9
@@ -82,32 +81,35 @@ class PlateWorld:
 
 def plate_from_frames(
     frames: UInt8[np.ndarray, "frames height width 3"],
-    person: Bool[np.ndarray, "frames height width"],
+    evidence: Evidence,
     frame_indices: Sequence[int],
     scale: float,
 ) -> PlateWorld:
-    """A clean plate from what frames show where the person surely is not.
+    """A clean plate: the mean of what frames show where the evidence says that it is the world.
 
-    The median over time, twice: the second time with each frame's brightness brought to that of the first median.
     What no frame shows is filled in from around it.
 
     Args:
         frames: At the working size.
-        person: Where the person might be, generously.
+        evidence: At half of it.
         frame_indices: Their source indices.
         scale: Working pixels per pixel of the video.
     """
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MAX_MEDIAN)).round().astype(int))
-    ones = np.ones((len(frames), 3), np.float32)
-    plate, count = _median(frames, person, chosen, ones)
-    gains = _gains(frames, person, plate, count)
-    if np.abs(gains - 1.0).max() > 0.01:
-        plate, count = _median(frames, person, chosen, gains)
+    import cv2
+
+    height, width = frames.shape[1:3]
+    total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    for place, frame in enumerate(frames):
+        surely = ((evidence.person[place] < 0.5) & (evidence.confidence[place] > 0.5)).astype(np.float32)
+        share = cv2.resize(cv2.erode(surely, np.ones((3, 3))), (width, height), interpolation=cv2.INTER_NEAREST)
+        total += share[..., None] * (frame.astype(np.float32) / (255.0 * evidence.gains[place]))
+        weight += share
+    plate = total / np.maximum(weight, 1e-6)[..., None]
     return PlateWorld(
-        torch.from_numpy(_filled(plate, count == 0)),
-        torch.from_numpy((count / np.float32(_SEEN_OFTEN)).clip(0.0, 1.0)),
+        torch.from_numpy(_filled(plate, weight < 0.5)),
+        torch.from_numpy((weight / np.float32(_SEEN_OFTEN)).clip(0.0, 1.0)),
         frame_indices,
-        torch.from_numpy(gains),
+        torch.from_numpy(evidence.gains),
         scale,
     )
 
@@ -125,38 +127,6 @@ def plain_share(world: PlateWorld, around: Bool[np.ndarray, "height width"]) -> 
 def is_plain(share: float) -> bool:
     """Whether so plain a world cannot tell person and background apart by itself."""
     return share > _PLAIN_SHARE
-
-
-def _median(
-    frames: np.ndarray, person: np.ndarray, chosen: np.ndarray, gains: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    height, width = frames.shape[1:3]
-    plate = np.zeros((height, width, 3), np.float32)
-    count = (~person[chosen]).sum(0).astype(np.float32)
-    for row in range(0, height, _ROWS):
-        rows = slice(row, min(row + _ROWS, height))
-        stack = frames[chosen, rows].astype(np.float32) / gains[chosen, None, None].astype(np.float32)
-        stack[person[chosen, rows]] = 1e9  # sorts to the end
-        stack.sort(axis=0)
-        middle = (np.maximum(count[rows], 1.0) - 1.0) / 2.0
-        low, high = (
-            np.take_along_axis(stack, f(middle).astype(int)[None, ..., None], 0)[0] for f in (np.floor, np.ceil)
-        )
-        plate[rows] = np.where(count[rows, :, None] > 0, 0.5 * (low + high) / 255.0, 0.0)
-    return plate, count
-
-
-def _gains(frames: np.ndarray, person: np.ndarray, plate: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Brightness of each frame against the plate: the median ratio where both are known and neither is dark or blown."""
-    gains = np.ones((len(frames), 3), np.float32)
-    some = np.zeros(count.shape, bool)
-    some[::3, ::3] = True
-    usable = some & (count >= 2) & (plate.min(2) > 0.08) & (plate.max(2) < 0.92)
-    for row, (frame, there) in enumerate(zip(frames, person, strict=True)):
-        asked = usable & ~there
-        if asked.sum() > 200:
-            gains[row] = np.median(frame[asked] / (255.0 * plate[asked]), axis=0)
-    return gains
 
 
 def _filled(plate: np.ndarray, unknown: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.render.volume import SkinNodes, blend_bones
 from bodydouble.render.threads import kernel_threads, run_kernel
+from bodydouble.render.volume import SkinNodes, blend_bones
 
 _CELL_M = 0.04
 _THIN_M = 0.015
@@ -44,6 +44,8 @@ class Rays(TensorStruct):
     """d canonical / d world."""
     least_m: Float[Tensor, " rays"]
     """Least known distance to the surface that a ray comes to; a large number where it misses the band."""
+    nearest_canonical: Float[Tensor, "rays 3"]
+    """Where on each ray the field is least; NaN where the ray misses the band."""
     step_m: float
 
     @property
@@ -155,6 +157,7 @@ class Puppet:
         x = np.empty((rays, plan.max_samples, 3), np.float32)
         inverse = np.empty((rays, plan.max_samples, 9), np.float32)
         count, least = np.empty(rays, np.int64), np.empty(rays, np.float32)
+        nearest = np.empty((rays, 3), np.float32)
         number = np.float32
         origin, voxel = lattice
         run_kernel(
@@ -165,7 +168,7 @@ class Puppet:
             values.detach().reshape(-1).numpy(), tuple(values.shape), origin.numpy(), number(1.0 / voxel),
             known_sdf.reshape(-1).numpy(),
             number(plan.step_m), number(plan.keep_m), number(beta_m), number(plan.end),
-            t, x, inverse, count, least,
+            t, x, inverse, count, least, nearest,
         )  # fmt: skip
         there = np.arange(plan.max_samples)[None] < count[:, None]
         return Rays(
@@ -174,6 +177,7 @@ class Puppet:
             points_canonical=torch.from_numpy(x[there]),
             inverse_jacobian=torch.from_numpy(inverse[there]),
             least_m=torch.from_numpy(least),
+            nearest_canonical=torch.from_numpy(nearest),
             step_m=plan.step_m,
         )
 

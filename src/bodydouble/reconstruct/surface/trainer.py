@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,19 +23,23 @@ from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
+from bodydouble.reconstruct.surface.evidence import Evidence, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones
 from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
-from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms
+from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import is_plain, plain_share, plate_from_frames
 from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
-from bodydouble.reconstruct.surface.regions import person_region
+from bodydouble.reconstruct.surface.regions import bare_silhouette
+from bodydouble.reconstruct.surface.store import save_surface
 from bodydouble.reconstruct.surface.values import Grid, SurfaceField, SurfaceLog, SurfaceResult, World
 from bodydouble.render.grid import GridOptimizer, sample_grid
 from bodydouble.render.volume import composite, tie_to_bones
 
 _SKIN_VOXEL_M = 0.025
+_AROUND_M = 0.3
+"""Whose plainness is judged."""
 _MOVED_M = 0.015
 """By how much a joint must have moved before the cells around the body are made anew."""
 
@@ -84,7 +89,8 @@ class SurfaceTrainer:
         self._log: list[tuple[int, float, dict[str, float], float]] = []
         self.region_now = np.zeros(0, bool)
         self._start_level(config.levels[0])
-        self.world: World = self._plate() if world is None else world
+        self.evidence, plate = self._look()
+        self.world: World = plate if world is None else world
 
     # --- the field ------------------------------------------------------------------------------------------------
 
@@ -133,33 +139,49 @@ class SurfaceTrainer:
             if kept is None or float((joints - kept[3]).norm(dim=1).max()) > _MOVED_M:
                 bones = self._bones(self.poses.rotvecs[place], self.poses.translation[place])
                 vertices = self.puppet.vertices_world(self.puppet.maps(bones)[1])
-                cells = self.puppet.cells(vertices, self.config.band_m)
-                whole = posed.vertices()
-                region = person_region(whole, self.body.faces, self._focal(), self.frames, self.config.band_m)
-                kept = (self.known_version, cells, np.flatnonzero(region).astype(np.int32), joints)
-        self._cells[place] = (self.known_version, *kept[1:])
-        return kept[1], kept[2]
+                cells = self.puppet.cells(vertices, self.band_m)
+                _, away = self._silhouette(place)
+                region = np.flatnonzero(away < self.band_m).astype(np.int32)
+                kept = (self.known_version, cells, region, joints)
+        _, cells, region, joints = kept
+        self._cells[place] = (self.known_version, cells, region, joints)
+        return cells, region
+
+    def _silhouette(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the bare body, and distances from it, at half the working size."""
+        pose = Pose(rotvecs=self.poses.rotvecs[place], translation_world_m=self.poses.translation[place])
+        with torch.no_grad():
+            vertices = self.shaped.with_pose(pose).vertices()
+        size = (self.frames.width // 2, self.frames.height // 2)
+        return bare_silhouette(vertices, self.body.faces, 0.5 * self._focal(), size)
 
     def _focal(self) -> float:
         """Focal length in working pixels."""
         return float(self.log_focal.exp()) * self.frames.scale
 
-    def _plate(self) -> World:
-        shape = self.frames.full.shape[:3]
-        person = np.zeros(shape, bool)
-        for place in range(shape[0]):
-            person[place].reshape(-1)[self._posed(place)[1]] = True
-        world = plate_from_frames(self.frames.full, person, self.frames.frame_indices, self.frames.scale)
-        self.plain = plain_share(world, person.any(0))
-        return world
+    def _look(self) -> tuple[Evidence, World]:
+        """What motion tells, how far from the body cloth is found, and the clean plate."""
+        found = [self._silhouette(place) for place in range(len(self.frames))]
+        bare, away = (np.stack(part) for part in zip(*found, strict=True))
+        evidence = gather_evidence(self.frames.half, bare, away)
+        cloth = (evidence.person > 0.5) & (evidence.confidence > 0.9) & ~bare
+        low, high = self.config.band_m
+        # Far-off specks are no cloth: what counts is how far most of the frames' farthest cloth is.
+        reach = [float(np.quantile(a[c], 0.98)) for a, c in zip(away, cloth, strict=True) if c.sum() > 20]
+        self.band_m = min(high, max(low, 0.04 + float(np.quantile(reach, 0.8)))) if reach else low
+        world = plate_from_frames(self.frames.full, evidence, self.frames.frame_indices, self.frames.scale)
+        around = (away < _AROUND_M).any(0).repeat(2, 0).repeat(2, 1)[: self.frames.height, : self.frames.width]
+        self.plain = plain_share(world, around)
+        return evidence, world
 
     def _draw(self, place: int) -> np.ndarray:
         """Random pixels (column, row) of the level's size in the region where the person could be."""
         _, region = self._posed(place)
         rng = numpy_rng(self.config.seed, f"rays {self.step}")
         pick = region[rng.integers(0, len(region), self.config.num_rays)]
-        pixels = np.stack([pick % self.frames.width, pick // self.frames.width], axis=1)
-        return pixels // 2 if self.level.half else pixels
+        width = self.frames.width // 2
+        pixels = np.stack([pick % width, pick // width], axis=1)
+        return pixels if self.level.half else 2 * pixels + rng.integers(0, 2, pixels.shape)
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -203,6 +225,7 @@ class SurfaceTrainer:
         terms |= field_terms(
             self.values, self.lattice, rays.points_canonical, gradient, self.optimizer, config, self.step
         )
+        terms |= self._motion_term(place, pixels, rays.nearest_canonical, progress)
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
         decay = config.rates.final_share**progress
@@ -226,6 +249,20 @@ class SurfaceTrainer:
         """Scale of the density: learnt, under a ceiling that comes down, so that the surface becomes one."""
         first, last = self.config.beta_m
         return self.log_beta.exp().clamp(max=first * (last / first) ** progress)
+
+    def _motion_term(self, place: int, pixels: np.ndarray, nearest: Tensor, progress: float) -> dict[str, Tensor]:
+        """What motion tells about this step's rays."""
+        first, last = self.config.loss.motion
+        weight = first * (last / first) ** progress if last > 0.0 else first * (1.0 - progress)
+        here = pixels if self.level.half else pixels // 2
+        confidence = torch.from_numpy(self.evidence.confidence[place][here[:, 1], here[:, 0]])
+        person = torch.from_numpy(self.evidence.person[place][here[:, 1], here[:, 0]])
+        asked = (confidence > 0.0) & nearest[:, 0].isfinite()
+        if weight <= 0.0 or not bool(asked.any()):
+            return {}
+        least = sample_grid(self.values, *self.lattice, nearest[asked], self.optimizer)[0][:, 0]
+        width = max(0.01, self.level.voxel_m)
+        return {"motion": weight * silhouette_term(least, person[asked], confidence[asked], width, len(pixels))}
 
     def _plan(self, beta_m: float) -> March:
         step = 0.5 * self.level.voxel_m
@@ -261,7 +298,7 @@ class SurfaceTrainer:
     def run(self) -> Iterator[Event]:
         """Train to the end."""
         config = self.config
-        if is_plain(getattr(self, "plain", 0.0)):
+        if is_plain(self.plain):
             yield Warned(
                 code="plain-background",
                 message="The background around the person has hardly any texture: person and world cannot be told apart by "
@@ -325,3 +362,20 @@ class SurfaceTrainer:
                 voxels_m=tuple(entry[3] for entry in self._log),
             ),
         )
+
+
+def train_surface(
+    capture: Capture, body: BodyModel, config: SurfaceConfig, checkpoint_dir: Path, world: World | None = None
+) -> Iterator[Event]:
+    """Train the surface double of a capture; the result lies in `checkpoint_dir` for `load_surface` when the events end.
+
+    Args:
+        capture: With observations and a fitted track.
+        body: The body of that track.
+        config: Hyper-parameters.
+        checkpoint_dir: Where the result goes.
+        world: What is behind the person; by default a clean plate, for a camera that does not move.
+    """
+    trainer = SurfaceTrainer(capture, body, config, world)
+    yield from trainer.run()
+    save_surface(checkpoint_dir, trainer.result())

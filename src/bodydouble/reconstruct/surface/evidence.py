@@ -1,0 +1,173 @@
+"""What the video itself tells about who is person and who is world, from motion alone: no segmenter.
+
+Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
+interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
+frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow); what agrees with it
+is the world. Where nothing repeats itself beside the body, cloth is moving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+_SHARE = 0.35
+"""Of the frames: the interval of the world's brightness must hold so many."""
+_STABLE = 0.6
+"""Share of agreeing frames from which the world is believed to have been seen."""
+_FAR_M = 0.3
+"""Nothing that the person wears is farther from the bare body."""
+_LEAST = 4
+_KNOWN, _FIRM = 0.99, 0.75
+_TOLERANCE = 0.02
+_SHADOW = (0.35, 0.985)
+_SHADOW_HUE = 0.05
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of every frame, at half the working size."""
+
+    person: Float[np.ndarray, "frames height width"]
+    """1 where the person is, 0 where the world is."""
+    confidence: Float[np.ndarray, "frames height width"]
+    """In [0, 1]; 0 where the video tells nothing."""
+    world: Float[np.ndarray, "height width 3"]
+    """The world's colours where it was seen."""
+    seen: Float[np.ndarray, "height width"]
+    """In [0, 1], how surely."""
+    gains: Float[np.ndarray, "frames 3"]
+    """Brightness of each frame."""
+
+
+def gather_evidence(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    bare: Bool[np.ndarray, "frames height width"],
+    away_m: Float[np.ndarray, "frames height width"],
+) -> Evidence:
+    """Tell person from world by motion.
+
+    Args:
+        frames: Pictures of a camera that stands still.
+        bare: Silhouette of the bare body.
+        away_m: Distance of each pixel from that silhouette, at the body's distance from the camera, metres.
+    """
+    gains = _gains(frames, away_m > _FAR_M)
+    count, height, width = bare.shape
+    world, seen = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    person, confidence = np.zeros(bare.shape, np.float32), np.zeros(bare.shape, np.float32)
+    noise = _noise(frames, away_m > _FAR_M)
+    tolerance = max(_TOLERANCE, 4.0 * noise)
+    for row in range(0, height, _CHUNK):
+        rows = slice(row, min(row + _CHUNK, height))
+        colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
+        world[rows], seen[rows] = _repeated(colors, bare[:, rows], away_m[:, rows], tolerance)
+    seen = _firm(seen)
+    for row in range(0, height, _CHUNK):
+        rows = slice(row, min(row + _CHUNK, height))
+        colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
+        person[:, rows], confidence[:, rows] = _judged(
+            colors, bare[:, rows], away_m[:, rows], world[rows], seen[rows], tolerance
+        )
+    for place in range(count):
+        _clean(person[place], confidence[place], bare[place])
+    return Evidence(person, confidence, world, seen, gains)
+
+
+def _noise(frames: np.ndarray, far: np.ndarray) -> float:
+    """Median difference between frames where nobody is."""
+    pairs = [(k, k + 1) for k in range(0, len(frames) - 1, max(1, len(frames) // 6))]
+    values = []
+    for a, b in pairs:
+        there = far[a] & far[b]
+        if there.any():
+            values.append(np.median(np.abs(frames[a][there].astype(np.float32) - frames[b][there])) / 255.0)
+    return float(np.median(values)) if values else 0.0
+
+
+def _gains(frames: np.ndarray, far: np.ndarray) -> Float[np.ndarray, "frames 3"]:
+    """Brightness of each frame against the first few, where nobody is; 1 where too little of the world is in view."""
+    gains = np.ones((len(frames), 3), np.float32)
+    always = far.all(0)
+    always[1::2] = always[:, 1::2] = False
+    if always.sum() < 200:
+        return gains
+    values = frames[:, always].astype(np.float32) / 255.0
+    middle = np.median(values, axis=0)
+    usable = (middle.min(1) > 0.08) & (middle.max(1) < 0.92)
+    if usable.sum() >= 100:
+        gains = np.median(values[:, usable] / middle[usable], axis=1).astype(np.float32)
+    return gains
+
+
+def _repeated(
+    colors: np.ndarray, bare: np.ndarray, away_m: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour that repeats itself at each pixel, and how surely it is the world's."""
+    frames = len(colors)
+    # Frames in which the body is far away decide alone, where there are enough of them.
+    far = away_m > _FAR_M
+    usable = np.where((far.sum(0) >= _LEAST)[None], far, ~bare)
+    n = usable.sum(0)
+    light = np.where(usable, colors.mean(3), np.inf)
+    ordered = np.sort(light, axis=0)
+    window = np.maximum(np.ceil(_SHARE * n).astype(int), 2)
+    best, middle = np.full(n.shape, np.inf), np.zeros(n.shape)
+    for start in range(frames - 1):
+        end = start + window - 1
+        fits = end < n
+        last = np.take_along_axis(ordered, np.minimum(end, frames - 1)[None], 0)[0]
+        wide = np.where(fits, last - np.where(fits, ordered[start], 0.0), np.inf)
+        better = wide < best
+        best = np.where(better, wide, best)
+        middle = np.where(better, 0.5 * (ordered[start] + np.where(np.isfinite(last), last, 0.0)), middle)
+    near = usable & (np.abs(light - middle) <= 0.5 * np.where(np.isfinite(best), best, 0.0) + 0.25 * tolerance)
+    total = np.maximum(near.sum(0), 1)
+    mean = (colors * near[..., None]).sum(0) / total[..., None]
+    agree = (usable & (np.abs(colors - mean).max(3) < tolerance)).sum(0)
+    support = agree / np.maximum(n, 1)
+    sure = np.clip((support - 0.5 * _STABLE) / (0.5 * _STABLE), 0.0, 1.0) * np.clip(n / _LEAST, 0.0, 1.0)
+    return mean.astype(np.float32), np.where(
+        support >= _STABLE, np.clip(n / _LEAST, 0, 1), 0.5 * sure * (n > 1)
+    ).astype(np.float32)
+
+
+def _firm(seen: np.ndarray) -> np.ndarray:
+    """The world is believed where it is around, too: hanging cloth repeats itself here and there by chance."""
+    import cv2
+
+    share = cv2.blur((seen >= _KNOWN).astype(np.float32), (9, 9))
+    return np.where(share > _FIRM, seen, np.minimum(seen, 0.5)).astype(np.float32)
+
+
+def _judged(
+    colors: np.ndarray, bare: np.ndarray, away_m: np.ndarray, world: np.ndarray, seen: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Person or world, and how surely."""
+    apart = np.abs(colors - world).max(3)
+    known = seen >= _KNOWN
+    ratio = colors / np.maximum(world, 0.02)
+    tone = ratio.mean(3)
+    shadow = (tone > _SHADOW[0]) & (tone < _SHADOW[1]) & (np.ptp(ratio, axis=3) < _SHADOW_HUE + 0.1 * (1.0 - tone))
+    near = away_m < _FAR_M
+    differs, agrees = apart > 2.0 * tolerance, apart < tolerance
+    person = np.where(known, differs, near).astype(np.float32)
+    confidence = np.where(known, np.where(differs, np.where(shadow, 0.0, 1.0), agrees), 0.4 * near)
+    confidence = np.where(bare & ~(known & agrees), np.maximum(confidence, 0.3), confidence)
+    person = np.where(bare & ~(known & agrees), 1.0, person)
+    far = ~near
+    return np.where(far, 0.0, person).astype(np.float32), np.where(far, 1.0, confidence).astype(np.float32)
+
+
+def _clean(person: np.ndarray, confidence: np.ndarray, bare: np.ndarray) -> None:
+    """Take specks away, and what is not joined to the body: it is not the person's, whatever it is."""
+    import cv2
+
+    solid = ((person > 0.5) & (confidence > 0.0)) | bare
+    opened = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels = cv2.connectedComponents(np.maximum(opened, bare.astype(np.uint8)))
+    joined = np.isin(labels, np.unique(labels[bare])) & (labels > 0)
+    confidence[(person > 0.5) & ~joined] = 0.0
