@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 _NOISE = 2.0
-_GROW_PX = 9
+_GROW_PX = 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,9 @@ def without_person(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.nda
     small = cv2.resize(a.frames[0], None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     hole = cv2.resize(grown, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_NEAREST)
     rough = cv2.inpaint(small, cv2.dilate(hole, np.ones((3, 3), np.uint8)), 5, cv2.INPAINT_TELEA)
-    rough = cv2.GaussianBlur(rough, (0, 0), 3.0)
+    rough = cv2.GaussianBlur(rough, (0, 0), 5.0)
     rough = cv2.resize(rough, (a.frames[0].shape[1], a.frames[0].shape[0]), interpolation=cv2.INTER_LINEAR)
-    soft = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 4.0)[..., None]
+    soft = cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 9.0)[..., None]
     scene = a.frames[0] * (1.0 - soft) + rough * soft
     return [_noisy(np.roll(scene, k // 4, axis=1), rng) for k in range(len(a.frames))]
 
