@@ -69,7 +69,7 @@ def make_corpus(root: Path, body: BodyModel) -> Small:
         better = {"pck_05": min(1.0, scores["pck_05"] + 0.03), "soiou": scores["soiou"] / 2}
         rows += [Score(item_id=ids[name], stage="refine", name=k, value=v) for k, v in better.items()]
         catalogue.add_scores(rows)
-        catalogue.add_records([_record(ids[name], source, stage, state, reason) for stage in ("publish", "ready")])
+        catalogue.add_records([_record(ids[name], source, "ready", state, reason)])
         shutil.copytree(first.folder, root / item_folder(ids[name]) / "capture")
     return Small(
         root=root,

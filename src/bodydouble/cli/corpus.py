@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bodydouble.cli import corpus_sets as sets
 from bodydouble.cli.options import Common
 
 _Root = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ROOT")]
@@ -95,7 +96,7 @@ class Forget(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Captures from many videos: plan, run, status, verify, query, forget."""
+    """Captures from many videos: plan and run, look at them, judge, publish, compare, forget."""
 
     do: Annotated[
         Annotated[Plan, tyro.conf.subcommand("plan")]
@@ -103,7 +104,14 @@ class Corpus:
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[Verify, tyro.conf.subcommand("verify")]
         | Annotated[Query, tyro.conf.subcommand("query")]
-        | Annotated[Forget, tyro.conf.subcommand("forget")],
+        | Annotated[Forget, tyro.conf.subcommand("forget")]
+        | Annotated[sets.Filters, tyro.conf.subcommand("filters")]
+        | Annotated[sets.Tune, tyro.conf.subcommand("tune")]
+        | Annotated[sets.Publish, tyro.conf.subcommand("publish")]
+        | Annotated[sets.Bench, tyro.conf.subcommand("bench")]
+        | Annotated[sets.Report, tyro.conf.subcommand("report")]
+        | Annotated[sets.Seed, tyro.conf.subcommand("seed")]
+        | Annotated[sets.Judge, tyro.conf.subcommand("judge")],
         tyro.conf.arg(name=""),
     ]
 
@@ -123,6 +131,7 @@ Command = Annotated[Corpus, tyro.conf.subcommand("corpus")]
 
 def run(command: Corpus) -> int:
     """`bodydouble corpus`."""
-    from bodydouble.cli import corpus_commands
+    from bodydouble.cli import corpus_commands, corpus_sets_commands
 
-    return corpus_commands.TABLE[type(command.do)](command.do)
+    table = {**corpus_commands.TABLE, **corpus_sets_commands.TABLE}
+    return table[type(command.do)](command.do)

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bodydouble.capture.folder import Capture
 from bodydouble.core.errors import ConfigError, InputError, OutputError
@@ -28,10 +28,14 @@ from bodydouble.corpus.croissant import croissant
 from bodydouble.corpus.datasheet import Published, write_datasheet
 from bodydouble.corpus.evidence import view_directions
 from bodydouble.corpus.filters import Filters
+from bodydouble.corpus.forget import PUBLISHED
 from bodydouble.corpus.funnel import Funnel
 from bodydouble.corpus.measure import SCORES
 from bodydouble.corpus.shards import Sample, Shard, item_samples, write_shards
 from bodydouble.corpus.tables import plain_parquet
+
+if TYPE_CHECKING:
+    from bodydouble.corpus.wildavatar_layout import WildAvatarExport
 
 VERSION = "1.0.0"
 _ITEM_COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -166,6 +170,7 @@ def publish(
             version=VERSION,
         )
         write_json(folder / "croissant.json", metadata)
+    remember_folder(collection, out)
     moved = tuple(dataclasses.replace(s, path=out / "shards" / s.path.name) for s in shards)
     return PublishResult(
         folder=out,
@@ -175,6 +180,45 @@ def publish(
         shards=moved,
         withheld=withheld,
     )
+
+
+def publish_wildavatar(root: str | Path, out: Path, filters: Filters, *, pictures: bool) -> WildAvatarExport:
+    """Write the kept items in WildAvatar's layout (`corpus.wildavatar_layout`).
+
+    Args:
+        root: Of the corpus; on a local disk.
+        out: A new folder.
+        filters: What decides which items are kept.
+        pictures: Whether frames are written, too.
+    Raises:
+        InputError: When there is nothing to publish.
+        OutputError: When `out` is there already.
+    """
+    from bodydouble.corpus.wildavatar_layout import Subject, export_wildavatar
+    from bodydouble.pipeline.bodies import load_body
+
+    if out.exists():
+        raise OutputError(f"{out} exists. A data set is never overwritten: choose a new folder with -o.")
+    collection = read_collection(root)
+    chosen, _ = publishable(collection, collection.judged(filters))
+    subjects = [
+        Subject(
+            id=entry.item.id,
+            person=f"{entry.source.takedown_key or entry.source.id}/{entry.item.person}",
+            capture=Capture.open(collection.capture_folder(entry.item.id)),
+        )
+        for entry in chosen
+    ]
+    found = export_wildavatar(subjects, load_body("anny"), out, pictures=pictures)
+    remember_folder(collection, out)
+    return found
+
+
+def remember_folder(collection: Collection, out: Path) -> None:
+    """Note a folder that holds something of the corpus in corpus.json, so that people are forgotten there as well."""
+    catalogue = collection.catalogue
+    known = list(catalogue.section(PUBLISHED) or ())
+    catalogue.describe(PUBLISHED, [*known, *([] if str(out.absolute()) in known else [str(out.absolute())])])
 
 
 def publishable(collection: Collection, found: Funnel) -> tuple[list[Entry], int]:

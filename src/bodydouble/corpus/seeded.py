@@ -103,7 +103,7 @@ class SeededCorpus:
 
 def plan_kinds(config: SeedConfig) -> tuple[str, ...]:
     """The kind of each clip: every defect at least once if there is room, shuffled by the seed."""
-    each = max(1, round(config.clips / _EVERY))
+    each = max(1, config.clips // _EVERY)
     kinds = [kind for kind in DEFECTS for _ in range(each)][: config.clips // 2]
     kinds += [SOUND] * (config.clips - len(kinds))
     return tuple(str(kind) for kind in numpy_rng(config.seed, "kinds").permutation(kinds))
