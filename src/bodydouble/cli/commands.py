@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bodydouble.cli import options
 from bodydouble.cli.progress import ProgressPrinter
+from bodydouble.cli.studio import watched
 from bodydouble.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,16 +24,17 @@ def create(command: options.Create) -> int:
 
     config = with_choices(preset(command.preset), recipe=command.recipe, **_choices(command))
     out = _folder_of(command)
-    if command.video.is_dir():
-        from bodydouble.pipeline.adopt import ADOPT_STAGES, create_from_capture
+    with watched(command, out) as watching:
+        if command.video.is_dir():
+            from bodydouble.pipeline.adopt import ADOPT_STAGES, create_from_capture
 
-        _check_no_capture_options(command)
-        with ProgressPrinter(ADOPT_STAGES) as emit:
-            result = create_from_capture(command.video, out, config, emit, resume=command.resume)
-    else:
-        with ProgressPrinter(STAGES) as emit:
-            result = create_avatar(command.video, out, config, emit, resume=command.resume)
-    _tell_run(result, as_json=command.json)
+            _check_no_capture_options(command)
+            with ProgressPrinter(ADOPT_STAGES) as emit:
+                result = create_from_capture(command.video, out, config, watching(emit), resume=command.resume)
+        else:
+            with ProgressPrinter(STAGES) as emit:
+                result = create_avatar(command.video, out, config, watching(emit), resume=command.resume)
+        _tell_run(result, as_json=command.json)
     return 0
 
 

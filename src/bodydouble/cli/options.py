@@ -76,6 +76,8 @@ class Create(FromVideo):
     """How the avatar is reconstructed."""
     recipe: Literal["default", "eva"] = "default"
     """How splats are trained: our own way, or EVA's (NeurIPS 2024) as published, for comparison: 2,000 steps, slower."""
+    studio: bool = False
+    """Watch the avatar come into being, in a browser on this machine; it stays open until Ctrl-C (extra: studio)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from bodydouble.cli.options import Compute
+from bodydouble.cli.options import Compute, Create
+
+if TYPE_CHECKING:
+    from bodydouble.core.events import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,31 @@ def run(command: View) -> int:
         open_browser(studio.url)
     until_interrupted(studio)
     return 0
+
+
+@contextlib.contextmanager
+def watched(command: Create, out: Path) -> Iterator[Callable[[Callable[[Event], None]], Callable[[Event], None]]]:
+    """Around the work of `create`: with `--studio`, whoever listens to its events shares them with the studio.
+
+    Args:
+        command: The options.
+        out: Where the run is made. When the block ends, its avatar is shown until Ctrl-C.
+    """
+    if not command.studio:
+        yield lambda emit: emit
+        return
+    from bodydouble.render.select import make_rasterizer
+    from bodydouble.studio.live import LiveShow
+    from bodydouble.studio.server import Studio, closing, until_interrupted
+
+    with closing(Studio(title=out.resolve().name)) as studio:
+        live = LiveShow(studio, make_rasterizer(command.device))
+        print(f"The studio is open at {studio.url}", file=sys.stderr, flush=True)
+        open_browser(studio.url)
+        yield live.between
+        live.finish(out)
+        print("The studio stays open; Ctrl-C ends it.", file=sys.stderr, flush=True)
+        until_interrupted(studio)
 
 
 def open_browser(url: str) -> None:

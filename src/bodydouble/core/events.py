@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,16 @@ class Step:
     num_steps: int
     loss: float
     terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previewed:
+    """The state of a training can be looked at. Whoever wants to see it takes it before the listener returns."""
+
+    step: int
+    num_steps: int
+    take: Callable[[], Any]
+    """Gives an `avatar.values.Avatar` of the present state, with tensors of its own. It costs nothing until it is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,4 +97,4 @@ class Done:
     seconds: float
 
 
-Event = Progress | Step | Densified | Evaluated | Warned | Checkpointed | Done
+Event = Progress | Step | Previewed | Densified | Evaluated | Warned | Checkpointed | Done

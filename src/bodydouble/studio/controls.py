@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bodydouble.avatar.expressions import EXPRESSIONS
 from bodydouble.core.cameras import Camera
@@ -24,6 +24,7 @@ _QUIET = "dark"
 """Colour of buttons that are not the main thing of their tab."""
 
 
+@runtime_checkable
 class Desk(Protocol):
     """What the panel can ask of the window it is in."""
 
@@ -93,6 +94,7 @@ class Controls:
         )  # fmt: skip
         upload.on_upload(self._guarded(lambda event: self._dropped(upload.value.name, upload.value.content)))
         self._button = gui.add_button("Pause", icon="player-pause")
+        self._show_playing(shown.playing)
         self._button.on_click(self._guarded(self._toggle))
         self._time = gui.add_slider("Time", 0.0, self._end_s(), _TIME_STEP_S, 0.0)
         self._time.on_update(self._guarded(self._scrub))
@@ -253,8 +255,14 @@ class Controls:
         film.on_click(self._guarded(lambda event: self._save_video()))
         labels = saving.FORMAT_LABELS
         to = gui.add_dropdown("Format", tuple(labels.values()), initial_value=labels["glb"])
+        author = gui.add_text("Author", "", hint="Named in a .vrm, which says who may use the likeness", visible=False)
+
+        def choose(event: Any) -> None:
+            author.visible = _key(labels, to.value) == "vrm"
+
+        to.on_update(self._guarded(choose))
         button = gui.add_button("Export the double", icon="package-export")
-        button.on_click(self._guarded(lambda event: self._export(_key(labels, to.value))))
+        button.on_click(self._guarded(lambda event: self._export(_key(labels, to.value), author.value)))
 
     def _save_picture(self) -> None:
         viewer = self._viewer
@@ -277,11 +285,11 @@ class Controls:
         if made is not None:
             self._desk.save(made)
 
-    def _export(self, to: str) -> None:
+    def _export(self, to: str, author: str) -> None:
         viewer = self._viewer
         tell = self._desk.working(f"Exporting {to}")
         try:
-            made = saving.export(viewer.scene, viewer.shown, viewer.motion, to)
+            made = saving.export(viewer.scene, viewer.shown, viewer.motion, to, author=author)
         finally:
             tell(1.0)
         self._desk.save(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import get_args
 
 import torch
 
+from bodydouble.avatar.export.vrm import VrmMeta
 from bodydouble.avatar.motion import Motion
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import ConfigError
@@ -58,16 +60,26 @@ def shown_motion(scene: Scene, shown: Shown, motion: Motion) -> Motion:
     return motion.replace(rotvecs=rotvecs, expression=expression)
 
 
-def export(scene: Scene, shown: Shown, motion: Motion, to: str) -> Keepsake:
+def export(scene: Scene, shown: Shown, motion: Motion, to: str, *, author: str = "") -> Keepsake:
     """The avatar in a format: with the motion where it holds clips, in the shown pose where it holds one.
 
+    Args:
+        scene, shown, motion: What is exported.
+        to: One of `FORMAT_LABELS`.
+        author: Named in a .vrm.
+    Returns:
+        One file; a .zip where the format needs several (a textured .obj).
     Raises:
         ConfigError, InputError, MissingDependencyError: As `pipeline.export.export_avatar`.
     """
     if to not in get_args(ExportFormat):
         raise ConfigError(f"There is no format {to!r} to export to.")
     played = shown_motion(scene, shown, motion)
-    choices = ExportChoices()
+    choices = ExportChoices(meta=VrmMeta(authors=(author.strip(),)))
+    if to == "vrm" and not author.strip():
+        raise ConfigError(
+            "A .vrm says who may use the likeness of a person, so it must name its author: fill in Author."
+        )
     if to in _WITH_CLIP:
         choices = dataclasses.replace(choices, motion=played)
     elif to in _OF_A_POSE:
@@ -76,7 +88,18 @@ def export(scene: Scene, shown: Shown, motion: Motion, to: str) -> Keepsake:
         path = Path(folder) / f"avatar{_SUFFIX.get(to, f'.{to}')}"
         done = export_avatar(scene.avatar, to, path, choices)  # type: ignore[arg-type]
         lost = "Nothing was left out." if done.lost == "nothing" else f"Left out: {done.lost}."
-        return Keepsake(name=path.name, content=path.read_bytes(), note=lost)
+        files = sorted(Path(folder).iterdir())
+        if len(files) == 1:
+            return Keepsake(name=path.name, content=path.read_bytes(), note=lost)
+        return Keepsake(name=f"{path.name}.zip", content=_zipped(files), note=lost)
+
+
+def _zipped(files: list[Path]) -> bytes:
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                archive.write(file, file.name)
+        return packed.getvalue()
 
 
 def screenshot(scene: Scene, shown: Shown, motion: Motion, camera: Camera) -> Keepsake:

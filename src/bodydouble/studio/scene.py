@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar, Splats
 from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
+from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.footage import Footage, Shot
 from bodydouble.studio.motions import pose_at
 from bodydouble.studio.poses import Poser
@@ -44,11 +46,11 @@ class Place:
 class Scene:
     """Draws one avatar. Nothing in it changes, so that several threads may draw at once."""
 
-    def __init__(self, avatar: Avatar, rasterizer: object, footage: Footage | None = None) -> None:
+    def __init__(self, avatar: Avatar, rasterizer: Rasterizer, footage: Footage | None = None) -> None:
         """
         Args:
             avatar: With splats, a mesh, or both.
-            rasterizer: A `render.protocol.Rasterizer`.
+            rasterizer: Draws splats.
             footage: The video it was made from.
         Raises:
             InputError: When there is nothing to draw.
@@ -69,6 +71,7 @@ class Scene:
             self._layers["seen"] = dataclasses.replace(avatar, mesh=None, splats=coverage_splats(splats))
         if avatar.mesh is not None:
             self._layers["mesh"] = self._layers["clay"] = dataclasses.replace(avatar, splats=None)
+            self._welded = _first_of_equals(avatar.mesh.vertices_rest_m)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -135,10 +138,14 @@ class Scene:
         if drawn is None:
             drawn = next(iter(self._layers.values()))
         posed = pose_avatar(drawn, pose, actions)
-        if posed.splats is not None:
-            image = self._rasterizer(posed.splats, camera)  # type: ignore[operator]
-            return image.rgb.cpu(), image.alpha.cpu()
-        return _mesh_drawn(drawn, posed, camera, clay=layer == "clay")
+        vertices = posed.vertices_world_m
+        if layer == "clay" and drawn.mesh is not None and vertices is not None:
+            # Vertices on the seams of a texture are doubled: the surface is shaded as if they were one.
+            faces = self._welded[drawn.mesh.faces.long()]
+            colors = _clay_colors(vertices, faces)[self._welded]
+            drawn = dataclasses.replace(drawn, mesh=drawn.mesh.replace(texture=None, colors=colors))
+        image = picture_of(drawn, posed, camera, self._rasterizer)
+        return image.rgb.cpu(), image.alpha.cpu()
 
     def _compared(self, shown: Shown, motion: Motion, camera: Camera) -> UInt8[np.ndarray, "height width 3"]:
         """The double over or beside the frame of the video, from the video's camera, fitted into the viewer's window."""
@@ -239,26 +246,22 @@ def _on_stage(
     return picture
 
 
-def _mesh_drawn(avatar: Avatar, posed: PosedAvatar, camera: Camera, *, clay: bool) -> tuple[Tensor, Tensor]:
-    """The mesh from twice as many pixels each way, so that its edges are soft."""
+def _clay_colors(vertices: Tensor, faces: Tensor) -> Float[Tensor, "verts 3"]:
+    """Grey under a key light from the front left and a weak one from behind."""
     from bodydouble.pipeline.coverage import vertex_normals
-    from bodydouble.render.mesh import rasterize_mesh
 
-    assert avatar.mesh is not None and posed.vertices_world_m is not None
-    vertices, faces, colors = posed.vertices_world_m, avatar.mesh.faces, avatar.mesh.colors
-    if clay:
-        light = torch.nn.functional.normalize(torch.tensor([0.35, 0.75, 0.55]), dim=0)
-        fill = torch.nn.functional.normalize(torch.tensor([-0.8, 0.2, -0.3]), dim=0)
-        normals = vertex_normals(vertices, faces)
-        shade = 0.30 + 0.62 * (normals @ light).clamp(min=0) + 0.22 * (normals @ fill).clamp(min=0)
-        colors = (_CLAY_RGB * shade[:, None]).expand(-1, 3) * torch.tensor([1.0, 0.985, 0.965])
-    big = (2 * camera.width_px, 2 * camera.height_px)
-    twice = camera.cropped(0.0, 0.0, (float(camera.width_px), float(camera.height_px)), big)
-    image = rasterize_mesh(vertices, faces, twice, colors=colors.contiguous())
-    assert image.rgb is not None
-    rgba = torch.cat([image.rgb, image.mask[..., None].float()], dim=2)
-    rgba = rgba.reshape(camera.height_px, 2, camera.width_px, 2, 4).mean((1, 3))
-    return rgba[..., :3].clamp(0.0, 1.0), rgba[..., 3]
+    key = torch.nn.functional.normalize(torch.tensor([0.35, 0.75, 0.55]), dim=0)
+    fill = torch.nn.functional.normalize(torch.tensor([-0.8, 0.2, -0.3]), dim=0)
+    normals = vertex_normals(vertices, faces)
+    shade = 0.30 + 0.62 * (normals @ key).clamp(min=0) + 0.22 * (normals @ fill).clamp(min=0)
+    return _CLAY_RGB * shade[:, None] * torch.tensor([1.0, 0.985, 0.965])
+
+
+def _first_of_equals(points: Float[Tensor, "n 3"]) -> Int[Tensor, " n"]:
+    """For each point the index of the first one at the same place."""
+    _, group = torch.unique(points, dim=0, return_inverse=True)
+    first = torch.full((int(group.max()) + 1,), len(points)).scatter_reduce(0, group, torch.arange(len(points)), "amin")
+    return first[group]
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -292,4 +295,4 @@ def _compare(
 def empty_stage(camera: Camera) -> UInt8[np.ndarray, "height width 3"]:
     """The stage before anybody is on it."""
     nothing = torch.zeros(camera.height_px, camera.width_px)
-    return _on_stage(nothing[..., None].expand(-1, -1, 3), nothing, camera, (0.0, 0.0, 0.3), 0.0)
+    return _on_stage(nothing[..., None].expand(-1, -1, 3), nothing, camera, (0.0, 0.0, 1e-3), 0.0)

@@ -7,6 +7,7 @@ browser moves: 30,000 splats are a megabyte a frame, a picture of them some ten 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import threading
 import time
@@ -91,8 +92,6 @@ class Studio:
                     window.viewer.scene = scene
                     window.viewer.touch()
             if self._show is not None:
-                import dataclasses
-
                 self._show = dataclasses.replace(self._show, scene=scene)
         self._wake.set()
 
@@ -196,7 +195,7 @@ class _Window:
         """Build the panel anew for something else to see."""
         again = self.viewer is not None
         self._client.gui.reset()
-        self.viewer = Viewer(show.scene, show.library.fork(), show.first_motion)
+        self.viewer = Viewer(show.scene, show.library.fork(), show.first_motion, playing=show.playing)
         self._controls = Controls(self._client.gui, self.viewer, show, self)
         if again or self._empty_drawn:
             self.stand(*standpoint(show))

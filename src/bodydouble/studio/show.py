@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import BodydoubleError, InputError
+from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.footage import Footage, refined_track, stage_motion
 from bodydouble.studio.motions import FROM_VIDEO, REST, Library
 from bodydouble.studio.scene import Scene
@@ -34,6 +35,8 @@ class Show:
     notes: tuple[str, ...] = ()
     """What the viewer should know, one sentence each."""
     doubts: tuple[DoubtMap, ...] = ()
+    playing: bool = True
+    """Whether the motion plays from the beginning."""
 
     def close(self) -> None:
         """Stop what works in the background."""
@@ -41,12 +44,12 @@ class Show:
             self.scene.footage.close()
 
 
-def open_show(path: Path, rasterizer: object) -> Show:
+def open_show(path: Path, rasterizer: Rasterizer) -> Show:
     """Open a run folder or an avatar.
 
     Args:
         path: Of an avatar.glb (or another glTF file with splats or a skinned mesh), or of a folder of `create`.
-        rasterizer: A `render.protocol.Rasterizer`.
+        rasterizer: Draws splats.
     Raises:
         InputError: When there is no avatar.
     """

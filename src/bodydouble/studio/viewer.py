@@ -29,17 +29,18 @@ _LONGEST_STEP_S = 0.25
 class Viewer:
     """State of one viewer, and when their next picture is due."""
 
-    def __init__(self, scene: Scene, library: Library, motion: str) -> None:
+    def __init__(self, scene: Scene, library: Library, motion: str, *, playing: bool = True) -> None:
         """
         Args:
             scene: What draws.
             library: Their motions.
-            motion: The first to be played.
+            motion: The first.
+            playing: Whether it plays.
         """
         self._lock = threading.RLock()
         self.scene, self.library = scene, library
         self._playing = library.motion(motion)
-        self._shown = Shown(motion=motion, layer=scene.layers[0])
+        self._shown = Shown(motion=motion, layer=scene.layers[0], playing=playing)
         self.pace = Pace()
         self._clock_s: float | None = None
         self._changed_s = 0.0

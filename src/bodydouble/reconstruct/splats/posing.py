@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.drive import rotate_sh
-from bodydouble.avatar.values import Splats
+from bodydouble.avatar.values import Avatar, Provenance, Rig, Splats
 from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.seed import SplatState
 from bodydouble.render.protocol import SplatCloud
@@ -38,6 +38,12 @@ def as_splats(state: SplatState) -> Splats:
         weights=baked_weights(state),
         seen=torch.ones(len(state.means)),
     )
+
+
+def preview(state: SplatState, rig: Rig) -> Avatar:
+    """The training state as an avatar to look at: splats alone, in tensors that the training will not change."""
+    splats = as_splats(state).map(lambda tensor: tensor.detach().clone())
+    return Avatar(rig=rig, mesh=None, splats=splats, provenance=Provenance(generator="bodydouble", method="preview"))
 
 
 def posed_cloud(

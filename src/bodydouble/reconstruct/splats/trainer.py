@@ -7,6 +7,7 @@ one to the same result: which frame, background and jitter a step uses depends o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
-from bodydouble.core.events import Checkpointed, Densified, Event, Progress, Step
+from bodydouble.core.events import Checkpointed, Densified, Event, Previewed, Progress, Step
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
@@ -51,7 +52,7 @@ from bodydouble.reconstruct.splats.objective import (
 )
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
 from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps, vertex_groups
-from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud
+from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud, preview
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, seed_splats
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
@@ -61,6 +62,8 @@ from bodydouble.render.select import make_rasterizer
 __all__ = ["Trainer", "load_result", "reconstruct"]
 _OUTSIDE = 0.1
 """Where the mask is below this, the person is not."""
+_PREVIEW_EVERY = 0.005
+"""Share of the steps after which whoever watches may look."""
 
 
 class Trainer:
@@ -280,10 +283,14 @@ class Trainer:
         every = max(1, round(density.every * config.num_steps))
         opening = round(config.sh_from * config.num_steps) if config.sh_degree else -1
         save_every = max(1, round(config.checkpoint_every * config.num_steps))
+        show_every = max(1, round(_PREVIEW_EVERY * config.num_steps))
         while self.step < config.num_steps:
             if self.appearance.begin_due(self.step, config.num_steps, self.frames, self.rotvecs):
                 self._bind()
             yield self._train_step()
+            if self.step % show_every == 0:
+                take = functools.partial(preview, self.state, self.rig)
+                yield Previewed(step=self.step, num_steps=config.num_steps, take=take)
             progress = self.step / config.num_steps
             if density.start <= progress <= density.stop and self.step % every == 0:
                 yield self._density_event()

@@ -1,0 +1,135 @@
+"""An avatar while it is being made: the studio listens to the events of `create`, and the work knows nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from bodydouble.avatar.values import Avatar
+from bodydouble.core.events import Done, Event, Previewed, Progress, Step, Warned
+from bodydouble.render.protocol import Rasterizer
+from bodydouble.studio.motions import REST, Library
+from bodydouble.studio.scene import Scene
+from bodydouble.studio.show import Show, open_show
+
+_WORDS = {
+    "perform": "Filming a synthetic performer",
+    "adopt": "Taking over the capture",
+    "perceive": "Looking at every frame",
+    "fit": "Fitting the body",
+    "reconstruct": "Building the avatar",
+    "register": "Aligning frames to the avatar",
+    "compile kernels": "Compiling kernels (slow only the first time)",
+    "evaluate": "Scoring on held-out frames",
+    "turntable": "Filming the turntable",
+    "report": "Writing the report",
+}
+_STATUS_EVERY_S = 0.5
+_PICTURE_EVERY_S = 1.0
+"""Pictures of the training come no more often: it needs the cores itself."""
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """What shows it: the studio."""
+
+    @property
+    def viewers(self) -> int:
+        """How many look."""
+        ...
+
+    def open(self, show: Show) -> None:
+        """Show something else."""
+
+    def refresh(self, scene: Scene) -> None:
+        """Exchange what is drawn."""
+
+    def status(self, text: str, share: float | None) -> None:
+        """Say what goes on; nothing for an empty text."""
+
+
+class LiveShow:
+    """Shows what a run's events tell."""
+
+    def __init__(self, screen: Screen, rasterizer: Rasterizer, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """
+        Args:
+            screen: Where to show it.
+            rasterizer: Draws the splats.
+            clock: Seconds, of a clock that only goes forwards.
+        """
+        self._screen, self._rasterizer, self._clock = screen, rasterizer, clock
+        self._status_s = self._picture_s = -1e9
+        self._stage = ""
+        self._step: Step | None = None
+        self._begun = False
+        self._warnings: list[str] = []
+
+    def between(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """A listener that shows every event and passes it on."""
+
+        def listen(event: Event) -> None:
+            self.show(event)
+            emit(event)
+
+        return listen
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Previewed):
+            self._preview(event)
+        elif isinstance(event, Warned):
+            self._warnings.append(event.message)
+        elif isinstance(event, Step):
+            self._step = event
+            self._tell("reconstruct", event.step, event.num_steps)
+        elif isinstance(event, Progress):
+            self._tell(event.stage, event.done, event.total)
+        elif isinstance(event, Done):
+            self._stage = ""
+            self._screen.status(f"{_words(event.stage)}: {event.seconds:.0f} s", 1.0)
+
+    def finish(self, folder: Path) -> None:
+        """Show what came of it, with everything that can be done with it.
+
+        Args:
+            folder: Of the finished run.
+        """
+        self._screen.status("", None)
+        self._screen.open(open_show(folder, self._rasterizer))
+
+    def _preview(self, event: Previewed) -> None:
+        now_s = self._clock()
+        if self._screen.viewers == 0 or now_s - self._picture_s < _PICTURE_EVERY_S:
+            return
+        self._picture_s = now_s
+        avatar: Avatar = event.take()
+        scene = Scene(avatar, self._rasterizer)
+        if self._begun:
+            self._screen.refresh(scene)
+            return
+        self._begun = True
+        notes = ("The avatar is being built. Face, mesh and the video's motion come when it is done.",)
+        library = Library(avatar)
+        show = Show(
+            title="building", scene=scene, library=library, first_motion=REST, notes=notes, playing=False
+        )  # fmt: skip
+        self._screen.open(show)
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        now_s = self._clock()
+        if stage == self._stage and now_s - self._status_s < _STATUS_EVERY_S and done < total:
+            return
+        self._stage, self._status_s = stage, now_s
+        text = _words(stage)
+        if stage == "reconstruct" and self._step is not None:
+            text += f", step {self._step.step} of {self._step.num_steps}, loss {self._step.loss:.4f}"
+        for warning in self._warnings[-3:]:
+            text += f"\n\n*{warning}*"
+        self._screen.status(text, done / total if total else None)
+
+
+def _words(stage: str) -> str:
+    return f"**{_WORDS.get(stage, stage)}**"
