@@ -18,7 +18,7 @@ from bodydouble.avatar.values import Texture
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.capture.video import probe, read_frames
 from bodydouble.core.cameras import look_at_camera
-from bodydouble.core.errors import ConfigError
+from bodydouble.core.errors import ConfigError, MissingDependencyError
 from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.studio import saving
 from bodydouble.studio.motions import Library
@@ -55,7 +55,7 @@ def test_a_video_is_the_motion_once_as_it_is_seen_and_stops_when_told(tmp_path: 
     assert probe(file).num_frames == round(WAVE.duration_s / 3.0 * 30) == len(shares)
     assert shares == sorted(shares)
     at = 5
-    frame = list(read_frames(file, [at]))[0].rgb.astype(int)
+    frame = next(iter(read_frames(file, [at]))).rgb.astype(int)
     expected = SCENE.picture(fast.replace(time_s=at * 3.0 / 30.0 + 1e-6), WAVE, CAMERA)
     assert np.abs(frame - expected).mean() < 6.0
     assert saving.video(SCENE, fast, WAVE, CAMERA, duration_s=4.0, tell=lambda share: share < 0.1) is None
@@ -63,7 +63,10 @@ def test_a_video_is_the_motion_once_as_it_is_seen_and_stops_when_told(tmp_path: 
 
 @pytest.mark.parametrize("to", [name for name in saving.FORMAT_LABELS if name != "usdz"])
 def test_every_format_in_the_list_is_written(to: str) -> None:
-    kept = saving.export(SCENE, SHOWN, WAVE, to, author="Nobody")
+    try:
+        kept = saving.export(SCENE, SHOWN, WAVE, to, author="Nobody")
+    except MissingDependencyError as error:  # the web page's program is built apart
+        pytest.skip(str(error))
     assert kept.name.startswith("avatar.")
     assert len(kept.content) > 1000
     assert kept.note

@@ -16,7 +16,8 @@ from bodydouble.capture.folder import Capture
 from bodydouble.core.cameras import look_at_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Done, Event, Previewed, Step, Warned
-from bodydouble.reconstruct.splats.config import CorrectiveConfig, DensityConfig, SplatsConfig
+from bodydouble.reconstruct.splats.config import DensityConfig, SplatsConfig
+from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
 from bodydouble.reconstruct.splats.trainer import reconstruct
 from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.studio.live import LiveShow
@@ -27,7 +28,7 @@ from bodydouble.studio.viewer import Viewer
 
 CONFIG = SplatsConfig(
     num_steps=6, num_seeds=1200, max_splats=1300, max_frames=4, size_px=96, register_at=(),
-    density=DensityConfig(start=2.0, stop=2.0), correctives=CorrectiveConfig(use=False),
+    density=DensityConfig(start=2.0, stop=2.0), correctives=CorrectiveConfig(start=1.0),
 )  # fmt: skip
 WINDOW = look_at_camera(
     torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 0.9, 0.0]), width_px=256, height_px=128, focal_px=160.0
@@ -165,7 +166,7 @@ def test_a_finished_run_opens_with_its_video(run: tuple[Path, list[Event], Scree
 
 
 def test_an_avatar_alone_and_a_folder_without_one(run: tuple[Path, list[Event], Screen], tmp_path: Path) -> None:
-    folder, _, screen = run
+    folder, _, _ = run
     alone = tmp_path / "alone.glb"
     alone.write_bytes((folder / "avatar.glb").read_bytes())
     show = open_show(alone, CpuRasterizer())

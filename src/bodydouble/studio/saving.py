@@ -24,11 +24,12 @@ from bodydouble.studio.state import Shown, advanced
 
 VIDEO_FPS_HZ = 30.0
 MAX_VIDEO_S = 60.0
-_WITH_CLIP = ("glb", "usd", "usda", "usdz")
+_WITH_CLIP = ("glb", "html", "usd", "usda", "usdz")
 _OF_A_POSE = ("ply", "spz", "obj", "mesh-ply")
 _SUFFIX = {"mesh-ply": ".mesh.ply"}
 FORMAT_LABELS: dict[str, str] = {
     "glb": "glb: everything, with this motion",
+    "html": "html: a page to share, with this motion",
     "vrm": "vrm: for VRM viewers and games",
     "ply": "ply: splats in this pose",
     "spz": "spz: splats in this pose, small",
