@@ -318,8 +318,8 @@ def standpoint(show: Show, *, full: bool = True) -> tuple[tuple[float, float, fl
         distance = 2.05 * place.height_m
         return (x + 0.32 * distance, place.face_m[1], z + 0.95 * distance), (x, y, z)
     face_x, face_y, face_z = place.face_m
-    face_y += 0.025 * place.height_m
-    return (face_x + 0.08, face_y + 0.02, face_z + 0.62 * place.height_m), (face_x, face_y, face_z)
+    face_y += 0.05 * place.height_m  # the head's joint is where it sits on the neck
+    return (face_x + 0.08, face_y + 0.02, face_z + 0.52 * place.height_m), (face_x, face_y, face_z)
 
 
 def _key(labels: dict[str, str], label: str) -> Any:
