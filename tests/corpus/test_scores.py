@@ -195,26 +195,28 @@ def test_observation_scores_of_a_clip_with_gaps() -> None:
 
 
 def test_an_estimator_that_is_exact_agrees_with_itself_in_all_looks() -> None:
-    """The estimator finds coloured dots, so it is right in mirrored and cut pictures as well."""
+    """An estimator that knows where the points are in the crop that it is shown, mirrored or not."""
     rng = np.random.default_rng(1)
     points = rng.uniform([70, 60], [130, 240], (12, 2)).round() + 0.5
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[:, :96] = 200  # so that a mirrored crop is told from one that is not
+    box = [60.0, 50.0, 140.0, 250.0]
 
     def look(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        height, width = picture.shape[:2]
-        if (height, width) == (HEIGHT, WIDTH):
-            mirrored = picture[0, 0, 0] == 0
-            found = points.copy()
-            if mirrored:  # the estimator of a mirror image calls left what is right
-                found[:, 0] = WIDTH - found[:, 0]
-                found = found.reshape(6, 2, 2)[:, ::-1].reshape(12, 2)
-            return found, np.ones(12)
-        crop, x0, y0, scale = person_crop(rgb, [60.0, 50.0, 140.0, 250.0])
-        assert picture.shape == crop.shape
-        return (points - [x0, y0]) * scale, np.ones(12)
+        mirrored = picture[0, 0, 0] == 0
+        for margin in (0.25, 0.1):
+            crop, x0, y0, scale = person_crop(rgb, box, margin)
+            if crop.shape == picture.shape and np.array_equal(crop[:, ::-1] if mirrored else crop, picture):
+                break
+        else:
+            raise AssertionError("an unknown picture")
+        found = (points - [x0, y0]) * scale
+        if mirrored:  # it calls left what is right
+            found[:, 0] = picture.shape[1] - found[:, 0]
+            found = found.reshape(6, 2, 2)[:, ::-1].reshape(12, 2)
+        return found, np.ones(12)
 
-    rgb[0, 0, 0] = 255
-    boxes = np.array([[60.0, 50.0, 140.0, 250.0]])
+    boxes = np.array([box])
     seen = observed(points[None], np.ones((1, 12)), boxes)
     exact = agreement(seen, [(0, rgb)], look)
     assert exact.spread < 1e-6 and exact.found == 1.0
@@ -222,6 +224,9 @@ def test_an_estimator_that_is_exact_agrees_with_itself_in_all_looks() -> None:
     # One of four looks is off by 8 of 200 pixels: a standard deviation of 8 sqrt(3) / 4.
     assert agreement(moved, [(0, rgb)], look).spread == pytest.approx(8 * math.sqrt(3) / 4 / 200, rel=1e-4)
     assert agreement(seen, [(0, rgb)], lambda picture: None).found == 0.0
+    somebody_else = observed(points[None] + [90.0, 0.0], np.ones((1, 12)), boxes)
+    other = agreement(somebody_else, [(0, rgb)], look)
+    assert other.found == 0.0 and math.isnan(other.spread)
 
 
 def test_mirroring_twice_changes_nothing() -> None:

@@ -30,7 +30,8 @@ def tune(command: options.Tune) -> int:
     refinement = collection.refinement(found)
     if command.json:
         return _json(funnel_json(found, refinement))
-    print(f"Filters {found.filters.name} ({found.filters.digest})\n")
+    waiting = f"; {collection.waiting} items are still waiting and not counted" if collection.waiting else ""
+    print(f"Filters {found.filters.name} ({found.filters.digest}){waiting}\n")
     print(funnel_table(found, refinement))
     print(f"\n{reasons_table(found)}")
     return 0

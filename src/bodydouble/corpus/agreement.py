@@ -1,4 +1,4 @@
-"""Do several looks at the same frame agree? The landmark network sees the frame whole, mirrored, and cut to the person.
+"""Do several looks at the same frame agree? The landmark network sees the person cut out widely, mirrored, and closely.
 
 WildAvatar keeps what several detectors, 2D pose and body estimators agree on (low standard deviation). One network that is
 shown the same person in several ways is a weaker, but honest, version of it: where it is sure for good reasons, a mirror
@@ -16,7 +16,10 @@ from jaxtyping import Float, UInt8
 from bodydouble.capture.values import Observations
 from bodydouble.corpus.consistency import PCK_LANDMARKS, SEEN, box_size_px, seen_landmarks
 
-_CROP_MARGIN = 0.25
+_WIDE, _CLOSE = 0.25, 0.10
+"""Margins around the person, in longer sides of the box."""
+_ELSEWHERE = 0.3
+"""A look whose landmarks lie so far from the tracked ones (median, sizes of the box) found somebody else."""
 _CROP_PX = 384
 """Longer side to which the person's surroundings are brought."""
 _MIN_LOOKS = 2
@@ -33,7 +36,7 @@ class Agreement:
     """Standard deviation of a landmark's place over the looks in sizes of the person's box: median over landmarks, then
     over frames. NaN where no landmark was seen twice."""
     found: float
-    """Share of the looks that found somebody."""
+    """Share of the looks that found the person again."""
 
 
 def mirrored_points(
@@ -65,7 +68,7 @@ def spread_of_looks(
 
 
 def person_crop(
-    rgb: UInt8[np.ndarray, "height width 3"], box_px: Sequence[float]
+    rgb: UInt8[np.ndarray, "height width 3"], box_px: Sequence[float], margin: float = _WIDE
 ) -> tuple[UInt8[np.ndarray, "rows columns 3"], float, float, float]:
     """The person with a margin, brought to a fixed size; and the corner and the factor that lead back: p = corner + q / s.
 
@@ -75,7 +78,7 @@ def person_crop(
     import cv2
 
     height, width = rgb.shape[:2]
-    grow = _CROP_MARGIN * max(box_px[2] - box_px[0], box_px[3] - box_px[1])
+    grow = margin * max(box_px[2] - box_px[0], box_px[3] - box_px[1])
     x0, y0 = max(0, int(box_px[0] - grow)), max(0, int(box_px[1] - grow))
     x1, y1 = min(width, int(np.ceil(box_px[2] + grow))), min(height, int(np.ceil(box_px[3] + grow)))
     crop = rgb[y0:y1, x0:x1]
@@ -100,7 +103,7 @@ def agreement(observations: Observations, frames: Sequence[tuple[int, np.ndarray
         looks = [] if tracked is None else [(tracked[0][row], tracked[1][row])]
         for seen in _looks(rgb, observations.box_px[row].tolist(), look):
             asked += 1
-            if seen is not None:
+            if seen is not None and not (looks and _elsewhere(seen, looks[0], float(size[row]))):
                 found += 1
                 looks.append(seen)
         if len(looks) >= _MIN_LOOKS:
@@ -111,14 +114,23 @@ def agreement(observations: Observations, frames: Sequence[tuple[int, np.ndarray
 
 
 def _looks(rgb: np.ndarray, box_px: Sequence[float], look: Look) -> Iterator[tuple[np.ndarray, np.ndarray] | None]:
-    """What the estimator says of the frame as it is, mirrored, and cut to the person; in pixels of the frame."""
-    yield look(rgb)
-    seen = look(np.ascontiguousarray(rgb[:, ::-1]))
-    yield None if seen is None else mirrored_points(seen[0], seen[1], rgb.shape[1])
-    if box_px[2] - box_px[0] >= 2 and box_px[3] - box_px[1] >= 2:
-        crop, x0, y0, scale = person_crop(rgb, box_px)
-        seen = look(crop)
+    """What the estimator says of the person cut out widely, the same mirrored, and closely; in pixels of the frame."""
+    if box_px[2] - box_px[0] < 2 or box_px[3] - box_px[1] < 2:
+        return
+    for margin, mirrored in ((_WIDE, False), (_WIDE, True), (_CLOSE, False)):
+        crop, x0, y0, scale = person_crop(rgb, box_px, margin)
+        seen = look(np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop)
+        if seen is not None and mirrored:
+            seen = mirrored_points(seen[0], seen[1], crop.shape[1])
         yield None if seen is None else (seen[0] / scale + np.array([x0, y0]), seen[1])
+
+
+def _elsewhere(seen: tuple[np.ndarray, np.ndarray], tracked: tuple[np.ndarray, np.ndarray], size_px: float) -> bool:
+    """Whether a look found somebody else than the person who is followed."""
+    both = (seen[1] >= SEEN) & (tracked[1] >= SEEN)
+    return (
+        bool(both.any()) and float(np.median(np.linalg.norm(seen[0] - tracked[0], axis=1)[both])) > _ELSEWHERE * size_px
+    )
 
 
 def network_look(finder: object) -> Look:

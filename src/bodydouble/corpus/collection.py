@@ -49,10 +49,15 @@ class Collection:
     """Sources of which no item came, and why: broken files, refused licences."""
 
     def judged(self, filters: Filters) -> Funnel:
-        """The funnel over all items."""
-        scores = {id: entry.scores for id, entry in self.entries.items()}
+        """The funnel over all items on which work is finished, one way or the other."""
+        scores = {id: entry.scores for id, entry in self.entries.items() if entry.item.state != "pending"}
         refused = {id: entry.refusal for id, entry in self.entries.items() if entry.refusal}
         return funnel(scores, filters, refused=refused)
+
+    @property
+    def waiting(self) -> int:
+        """Items that are not finished: they are in no funnel yet."""
+        return sum(entry.item.state == "pending" for entry in self.entries.values())
 
     def refinement(self, found: Funnel) -> tuple[FunnelRow, FunnelRow]:
         """PCK and SOIOU of the kept items by their first and by their final body."""

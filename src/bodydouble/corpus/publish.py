@@ -27,7 +27,7 @@ from bodydouble.corpus.collection import Collection, Entry, read_collection
 from bodydouble.corpus.croissant import croissant
 from bodydouble.corpus.datasheet import Published, write_datasheet
 from bodydouble.corpus.evidence import view_directions
-from bodydouble.corpus.filters import Filters
+from bodydouble.corpus.filters import Filters, Verdict
 from bodydouble.corpus.forget import PUBLISHED
 from bodydouble.corpus.funnel import Funnel
 from bodydouble.corpus.measure import SCORES
@@ -261,7 +261,7 @@ def _item_columns() -> tuple[tuple[str, str, str], ...]:
 
 
 def _item_row(collection: Collection, found: Funnel, id: str, chosen: list[Entry]) -> dict[str, Any]:
-    entry, verdict = collection.entries[id], found.verdicts[id]
+    entry, verdict = collection.entries[id], found.verdicts.get(id, Verdict(step="not finished"))
     item, source = entry.item, entry.source
     facts: dict[str, Any] = {name: getattr(item, name) for name in ("id", "source_id", "first_frame", "stop_frame")}
     facts |= {name: getattr(item, name) for name in ("start_s", "end_s", "track", "person", "width_px", "height_px")}

@@ -86,7 +86,7 @@ def render_report(collection: Collection, found: Funnel, emit: Callable[[Event],
     import jinja2
 
     kept = [collection.entries[id] for id in sorted(found.kept)]
-    rejected = [e for id, e in sorted(collection.entries.items()) if not found.verdicts[id].kept]
+    rejected = [collection.entries[id] for id, verdict in sorted(found.verdicts.items()) if not verdict.kept]
     sections = _sections(collection, found, emit)
     coarse, refined = collection.refinement(found)
     environment = jinja2.Environment(
@@ -136,6 +136,7 @@ def _tiles(collection: Collection, found: Funnel, kept: Sequence[Entry]) -> list
         (f"{len(kept)}", "kept by every filter" + ("" if math.isnan(share) else f" ({share:.0%})")),
         (f"{people}", "people, told apart within a source"),
         (f"{seconds:.0f} s", "of video kept"),
+        *([(f"{collection.waiting}", "candidates are still waiting")] if collection.waiting else []),
     ]
 
 

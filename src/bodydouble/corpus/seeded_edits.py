@@ -72,13 +72,13 @@ def without_person(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.nda
 
 
 def shrunk(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "height width 3"]]:
-    """The film at a fifth of its size, somewhere in its own blurred, enlarged surroundings."""
+    """The film at a third of its size, somewhere in its own blurred, enlarged surroundings."""
     import cv2
 
     height, width = a.frames[0].shape[:2]
-    size = (max(2, width // 5), max(2, height // 5))
-    x = int(rng.integers(width // 4, width - width // 4 - size[0]))
-    y = int(rng.integers(height // 4, height - height // 4 - size[1]))
+    size = (max(2, width // 3), max(2, height // 3))
+    x = int(rng.integers(width // 8, width - width // 8 - size[0]))
+    y = int(rng.integers(height // 8, height - height // 8 - size[1]))
     around = cv2.GaussianBlur(without_person(a, rng)[0], (0, 0), 6.0)
     frames = []
     for frame in a.frames:

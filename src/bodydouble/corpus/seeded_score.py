@@ -89,8 +89,8 @@ def clip_outcomes(corpus: SeededCorpus, collection: Collection, found: Funnel) -
         complaints = [
             f"{found.verdicts[e.item.id].step}: {reason}"
             for e in entries
+            if e.item.id in found.verdicts and not found.verdicts[e.item.id].kept
             for reason in found.verdicts[e.item.id].reasons
-            if not found.verdicts[e.item.id].kept
         ]
         outcomes.append(
             ClipOutcome(
@@ -99,7 +99,7 @@ def clip_outcomes(corpus: SeededCorpus, collection: Collection, found: Funnel) -
                 planned=planned,
                 entries=tuple(sorted(entries, key=lambda e: (e.item.first_frame, e.item.track))),
                 complaints=tuple(complaints),
-                kept=sum(found.verdicts[e.item.id].kept for e in entries),
+                kept=sum(e.item.id in found.verdicts and found.verdicts[e.item.id].kept for e in entries),
             )
         )
     return outcomes
