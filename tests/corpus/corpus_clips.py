@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ def picture(seed: int, time: int, width_px: int = 96, height_px: int = 64) -> np
         -1,
     )
     spot = np.exp(-(((column - (0.1 + 0.02 * time) % 1.0) / 0.1) ** 2) - ((row - 0.5) / 0.15) ** 2)[..., None]
-    return (127 + 80 * base + 60 * spot).clip(0, 255).astype(np.uint8)
+    return (rng.uniform(40, 215, 3) + 40 * base + 40 * spot).clip(0, 255).astype(np.uint8)
 
 
 def write_clip(path: Path, seeds: tuple[int, ...] = (0,), count: int = 30, fps_hz: float = 24.0, crf: int = 18) -> Path:
@@ -35,6 +34,3 @@ def write_clip(path: Path, seeds: tuple[int, ...] = (0,), count: int = 30, fps_h
 
 def quiet(event: Event) -> None:
     """Listens to nothing."""
-
-
-listener: Callable[[Event], None] = quiet

@@ -8,43 +8,17 @@ import uuid
 from pathlib import Path
 
 import pytest
+from corpus_rows import a_record, a_source, an_item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.tables import SOURCES, read_segment
-from bodydouble.corpus.values import Item, Record, Score, Source, item_id, source_id
+from bodydouble.corpus.values import Score, Source, item_id, source_id
 
 _text = st.text(max_size=12)
 _number = st.floats(allow_nan=False, allow_infinity=False, width=64)
-
-
-def a_source(n: int, **changes: object) -> Source:
-    sha256 = f"{n:064x}"
-    source = Source(id=source_id(sha256=sha256), uri=f"/videos/{n}.mp4", sha256=sha256, bytes=n, licence="CC0-1.0")
-    return dataclasses.replace(source, **changes)
-
-
-def an_item(source: Source, track: int = 0, **changes: object) -> Item:
-    item = Item(
-        id=item_id(source.id, 0, 30, track),
-        source_id=source.id,
-        first_frame=0,
-        stop_frame=30,
-        start_s=0.0,
-        end_s=1.0,
-        track=track,
-        person=track,
-        width_px=160,
-        height_px=240,
-    )
-    return dataclasses.replace(item, **changes)
-
-
-def a_record(unit: str, source: Source, stage: str, **changes: object) -> Record:
-    record = Record(unit_id=unit, source_id=source.id, stage=stage, key="k", state="done", attempt=1)
-    return dataclasses.replace(record, **changes)
 
 
 @pytest.fixture(params=["file", "memory"])

@@ -3,14 +3,14 @@
 Two clips are alike when the same person does the same thing in the same place. So what is compared is the person's
 surroundings over time, by a perceptual hash of each sampled picture (signs of its low frequencies, as in the DCT hash of
 Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010), at the best shift in time; and the
-colours of person and place, by an embedding. Candidates share one of the hashes' four bytes pairs in enough pictures, so
-that a million clips are not compared each with each.
+colours of person and place, by an embedding. Only clips that share some thirds of their hashes are compared at all, which
+the catalogue finds by a join (`corpus.duplicates`), so a million clips are not compared each with each.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,8 @@ HASH_STEP_S = 0.25
 MAX_HASHES = 80
 _SIDE_PX, _LOW = 32, 8
 _CELLS = (8, 8)
-_MAX_BUCKET = 64
-"""Parts of a hash that more clips share say nothing (an even picture); they are passed over."""
+PARTS, PART_BITS = 3, 21
+"""Each hash is looked up by its thirds; of six bits that differ between copies, none is in a given third once in eleven times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +80,10 @@ def embedding_of(
     return tuple(float(v) for v in np.round(vector / max(float(np.linalg.norm(vector)), 1e-9), 6))
 
 
-def bits_apart(a: UInt64[np.ndarray, " n"], b: UInt64[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """How many bits differ."""
-    differing = np.bitwise_xor(a, b).view(np.uint8).reshape(len(a), 8)
-    return np.unpackbits(differing, axis=1).sum(1).astype(np.float64)
+def bits_apart(a: UInt64[np.ndarray, " n"], b: UInt64[np.ndarray, " m"]) -> Float[np.ndarray, "n m"]:
+    """How many bits differ between each two."""
+    signs = [np.unpackbits(v.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2.0 - 1.0 for v in (a, b)]
+    return (32.0 - 0.5 * (signs[0] @ signs[1].T)).astype(np.float64)
 
 
 def distance_bits(a: Sequence[int], b: Sequence[int], min_overlap: float) -> float:
@@ -95,45 +95,39 @@ def distance_bits(a: Sequence[int], b: Sequence[int], min_overlap: float) -> flo
     """
     if not a or not b:
         return 64.0
-    long, short = (np.array(v, np.uint64) for v in ((a, b) if len(a) >= len(b) else (b, a)))
-    needed = max(1, int(np.ceil(min_overlap * len(short))))
-    best = 64.0
-    for shift in range(needed - len(short), len(long) - needed + 1):
-        first, stop = max(0, shift), min(len(long), shift + len(short))
-        apart = bits_apart(long[first:stop], short[first - shift : stop - shift])
-        best = min(best, float(apart.mean()))
-    return best
+    apart = bits_apart(np.array(a, np.uint64), np.array(b, np.uint64))
+    needed = max(1, int(np.ceil(min_overlap * min(len(a), len(b)))))
+    return min(float(np.diagonal(apart, shift).mean()) for shift in range(needed - len(a), len(b) - needed + 1))
 
 
-def find_alike(clips: Sequence[Looks], config: AlikeConfig) -> dict[str, str]:
+def find_alike(clips: Sequence[Looks], pairs: Iterable[tuple[str, str]], config: AlikeConfig) -> dict[str, str]:
     """Which clips are copies of which.
 
     Of clips that are alike the one worth most is kept (the smallest id among equals); the outcome does not depend on
     the order in which they are given. People of one source are never taken for copies of each other.
 
+    Args:
+        clips: All that are in a pair.
+        pairs: Ids of clips that may be alike.
+        config: When they are.
     Returns:
         Id of each copy, and of the clip that is kept in its place.
     """
     by_id = {clip.id: clip for clip in clips}
+    neighbours: dict[str, set[str]] = defaultdict(set)
+    for a, b in pairs:
+        neighbours[a].add(b)
+        neighbours[b].add(a)
     # Best first: a clip is only ever compared with clips that are kept, so copies of copies find the best one too.
-    order = sorted(clips, key=lambda c: (tuple(-w for w in c.worth), c.id))
-    kept: dict[tuple[int, int], list[str]] = defaultdict(list)
     copies: dict[str, str] = {}
-    for clip in order:
-        candidates = {other for part in _parts(clip.hashes) for other in kept[part]}
-        match = _best_match(clip, [by_id[c] for c in sorted(candidates)], config)
+    seen: set[str] = set()
+    for clip in sorted(clips, key=lambda c: (tuple(-w for w in c.worth), c.id)):
+        others = [by_id[o] for o in sorted(neighbours[clip.id]) if o in seen and o not in copies]
+        match = _best_match(clip, others, config)
         if match is not None:
             copies[clip.id] = match
-            continue
-        for part in _parts(clip.hashes):
-            if len(kept[part]) < _MAX_BUCKET:
-                kept[part].append(clip.id)
+        seen.add(clip.id)
     return copies
-
-
-def _parts(hashes: Sequence[int]) -> set[tuple[int, int]]:
-    """Place and value of each 16 bits of each hash."""
-    return {(k, (value >> (16 * k)) & 0xFFFF) for value in hashes for k in range(4)}
 
 
 def _best_match(clip: Looks, candidates: Sequence[Looks], config: AlikeConfig) -> str | None:

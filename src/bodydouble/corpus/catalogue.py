@@ -139,8 +139,10 @@ class Catalogue:
         self._add(RECORDS, rows)
 
     def _add(self, table: Table, rows: Sequence[object]) -> None:
-        if rows:
-            data = to_parquet(table, rows, time.time_ns())
+        # Rows of one segment are of one time: of equal keys the last one is meant.
+        last = {tuple(getattr(row, name) for name in table.key): row for row in rows}
+        if last:
+            data = to_parquet(table, list(last.values()), time.time_ns())
             self.store.write_bytes(segment_name(table, hashlib.sha256(data).hexdigest()), data)
 
     # --- reading ---

@@ -20,10 +20,10 @@ from bodydouble.core.errors import OutputError
 from bodydouble.core.events import Done, Event, Progress
 from bodydouble.core.files import remove_tree
 from bodydouble.corpus.admit import Waiting, count_waiting, waiting_units
-from bodydouble.corpus.alike import Looks, find_alike
 from bodydouble.corpus.catalogue import Catalogue
+from bodydouble.corpus.duplicates import mark_alike
 from bodydouble.corpus.executor import Executor, Outcome, Task, open_executor
-from bodydouble.corpus.stages import ALIKE, CorpusConfig, StageSpec, stage_keys, stages_of
+from bodydouble.corpus.stages import CorpusConfig, StageSpec, stage_keys, stages_of
 from bodydouble.corpus.values import Record, Score, Source, State
 from bodydouble.corpus.work import DO_BATCH, Unit, item_from_json, unit_from_json, unit_to_json
 
@@ -121,39 +121,6 @@ def run_corpus(root: str | Path, options: RunOptions, emit: Callable[[Event], No
         catalogue.compact()
     emit(Done(stage="corpus", seconds=time.perf_counter() - began))
     return RunSummary(units=flow.counts, seconds=time.perf_counter() - began, duplicates=duplicates, broken=flow.broken)
-
-
-def mark_alike(catalogue: Catalogue, config: CorpusConfig) -> int:
-    """Reject near-duplicates over the whole corpus; how many there are. Writes only what is new."""
-    key = stage_keys(config)[ALIKE]
-    usable = "track >= 0 and not exists (select 1 from records r where r.unit_id = items.id and r.stage = 'tracks' and r.state = 'rejected')"
-    clips, sources = [], {}
-    for item in catalogue.items(usable):
-        worth = (item.width_px * item.height_px, item.stop_frame - item.first_frame)
-        clips.append(
-            Looks(id=item.id, source_id=item.source_id, hashes=item.hashes, embedding=item.embedding, worth=worth)
-        )
-        sources[item.id] = item.source_id
-    copies = find_alike(clips, config.alike)
-    before = {r.unit_id: (r.key, r.state, r.reason) for r in catalogue.records("stage = ?", [ALIKE])}
-    rows = []
-    for clip in clips:
-        state: State = "rejected" if clip.id in copies else "done"
-        reason = f"near-duplicate of {copies[clip.id]}" if clip.id in copies else ""
-        if before.get(clip.id) != (key, state, reason):
-            rows.append(
-                Record(
-                    unit_id=clip.id,
-                    source_id=sources[clip.id],
-                    stage=ALIKE,
-                    key=key,
-                    state=state,
-                    attempt=1,
-                    reason=reason,
-                )
-            )
-    catalogue.add_records(rows)
-    return len(copies)
 
 
 class _Flow:

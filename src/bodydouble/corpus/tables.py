@@ -67,7 +67,8 @@ RECORDS = Table(
         ("unit_id", _T), ("source_id", _T), ("stage", _T), ("key", _T), ("state", _T), ("attempt", _I), ("reason", _T),
         ("seconds", _F), ("outputs_sha256", _T),
     ),
-    timing=("attempt", "seconds"),
+    # The headers of equal .safetensors files may be in another order, so hashes are for `verify`, not for comparing runs.
+    timing=("attempt", "seconds", "outputs_sha256"),
 )  # fmt: skip
 PLACES = Table(
     "places",
@@ -200,7 +201,18 @@ def _texts(column: Any) -> list[bytes] | None:
         leaf = leaf.value_type
     if kinds.is_integer(leaf) or kinds.is_floating(leaf) or kinds.is_boolean(leaf):
         return None
-    return [v if isinstance(v, bytes) else str(v).encode() for v in column.to_pylist()]
+    return [b"\n".join(_leaves(value)) for value in column.to_pylist()]
+
+
+def _leaves(value: Any) -> Iterator[bytes]:
+    """Texts in a value of lists and structs, as they are (and not as Python would print them)."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _leaves(part)
+    elif value is not None:
+        yield value if isinstance(value, bytes) else str(value).encode()
 
 
 def from_rows(kind: type, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterable[Any]:
