@@ -2,7 +2,7 @@
 import * as THREE from "three";
 import type { Body } from "./body";
 import type { Snapshot, Stage, View } from "./stage";
-import { PosedSurface } from "./surface";
+import { PosedSurface, type Texture } from "./surface";
 
 const MAX_PIXELS = 420_000; // what a processor fills without stutter
 
@@ -12,13 +12,13 @@ export class CanvasStage implements Stage {
 	private readonly context: CanvasRenderingContext2D;
 	private readonly surface: PosedSurface;
 
-	constructor(body: Body) {
+	constructor(body: Body, texture: Texture | null) {
 		const { mesh } = body.data.page;
 		if (!mesh) throw new Error("This double has no mesh, and the browser has no WebGL 2 for its splats.");
 		const context = this.canvas.getContext("2d");
 		if (!context) throw new Error("This browser can draw neither with WebGL 2 nor on a canvas.");
 		this.context = context;
-		this.surface = new PosedSurface(body.data, mesh, body);
+		this.surface = new PosedSurface(body.data, mesh, body, texture);
 	}
 
 	can(view: View): boolean {
@@ -73,12 +73,33 @@ interface Surface {
 	readonly places: Float32Array;
 	readonly colors: Float32Array;
 	readonly faces: Uint32Array;
+	readonly texture?: Texture | null;
 }
 
 interface Picture {
 	readonly width: number;
 	readonly height: number;
 	readonly data: Uint8ClampedArray;
+}
+
+const WHITE = [255, 255, 255];
+
+/** The nearest texel for shares of three corners. */
+function texelAt(
+	texture: Texture,
+	u: number,
+	v: number,
+	t: number,
+	a: number,
+	b: number,
+	c: number,
+): ArrayLike<number> {
+	const { uv, picture } = texture;
+	const x = Math.floor((u * uv[2 * a] + v * uv[2 * b] + t * uv[2 * c]) * picture.width);
+	const y = Math.floor((u * uv[2 * a + 1] + v * uv[2 * b + 1] + t * uv[2 * c + 1]) * picture.height);
+	const clamp = (value: number, size: number) => Math.min(Math.max(value, 0), size - 1);
+	const at = 4 * (clamp(y, picture.height) * picture.width + clamp(x, picture.width));
+	return picture.data.subarray(at, at + 3);
 }
 
 /**
@@ -119,8 +140,9 @@ export function drawTriangles(surface: Surface, clip: ArrayLike<number>, picture
 				const at = y * width + x;
 				if (depth >= depths[at]) continue;
 				depths[at] = depth;
+				const texel = surface.texture ? texelAt(surface.texture, u, v, t, a / 3, b / 3, c / 3) : WHITE;
 				for (let k = 0; k < 3; k++) {
-					data[4 * at + k] = 255 * (u * colors[a + k] + v * colors[b + k] + t * colors[c + k]);
+					data[4 * at + k] = texel[k] * (u * colors[a + k] + v * colors[b + k] + t * colors[c + k]);
 				}
 				data[4 * at + 3] = 255;
 			}

@@ -28,6 +28,11 @@ export class AvatarData {
 		return values;
 	}
 
+	/** Bytes as stored. */
+	bytesOf(block: Block): Uint8Array<ArrayBuffer> {
+		return Uint8Array.from(this.raw(block));
+	}
+
 	/** Whole numbers as stored. */
 	integers(block: Block): Uint32Array {
 		return Uint32Array.from(this.raw(block));

@@ -3,6 +3,7 @@ import type { Body, Clip } from "./body";
 
 const FLESH_M = 0.14; // how far the surface may lie beyond the outermost joints (head, hands, feet)
 const SAMPLES = 24;
+const NARROW = 0.9; // width over height
 
 export interface Extent {
 	/** Lowest and highest point over the clip, metres. */
@@ -39,9 +40,15 @@ export function extentOf(body: Body, clip: Clip | null, hips: number): Extent {
 	return { bottom: bottom + sole, top: top + FLESH_M, radius: radius + FLESH_M, floor: usual + sole };
 }
 
+/** Height of the point that the camera looks at: on a narrow picture a little above the middle, for the title's sake. */
+export function targetHeight(extent: Extent, aspect: number): number {
+	const height = extent.top - extent.bottom;
+	return (extent.top + extent.bottom) / 2 + (aspect < NARROW ? 0.06 * height : 0);
+}
+
 /** How far away a camera with this vertical field of view (radians) sees the extent with a little air around it. */
 export function distanceFor(extent: Extent, fov: number, aspect: number): number {
-	const halfHeight = ((extent.top - extent.bottom) / 2) * 1.12;
+	const halfHeight = ((extent.top - extent.bottom) / 2) * (aspect < NARROW ? 1.26 : 1.12);
 	const halfWidth = Math.min(extent.radius, 0.9) * 1.08;
 	const tangent = Math.tan(fov / 2);
 	return Math.max(halfHeight / tangent, halfWidth / (tangent * aspect)) + 0.15;

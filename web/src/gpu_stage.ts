@@ -4,7 +4,7 @@ import * as THREE from "three";
 import type { Body } from "./body";
 import { SkinnedSplats } from "./splats";
 import type { Snapshot, Stage, View } from "./stage";
-import { PosedSurface } from "./surface";
+import { PosedSurface, type Texture } from "./surface";
 
 // As the renderer of the Python program: a splat ends where its alpha falls below 1/255; 0.3 px^2 on the diagonal.
 const MIN_ALPHA = 1 / 255;
@@ -37,7 +37,7 @@ export class GpuStage implements Stage {
 	private stale = true;
 	private view: View = "mesh";
 
-	constructor(body: Body, onDirty: () => void) {
+	constructor(body: Body, texture: Texture | null, onDirty: () => void) {
 		this.renderer = new THREE.WebGLRenderer({ antialias: false, alpha: true, powerPreference: "high-performance" });
 		this.canvas = this.renderer.domElement;
 		this.renderer.setClearColor(0x000000, 0);
@@ -65,7 +65,7 @@ export class GpuStage implements Stage {
 			this.scene.add(this.spark, this.splats.object);
 		}
 		if (mesh) {
-			this.mesh = new MeshOnStage(new PosedSurface(body.data, mesh, body));
+			this.mesh = new MeshOnStage(new PosedSurface(body.data, mesh, body, texture));
 			this.scene.add(this.mesh.object);
 		}
 		this.ground = groundShadow();
@@ -171,8 +171,9 @@ class MeshOnStage {
 		this.colors = new THREE.BufferAttribute(surface.colors, 3).setUsage(THREE.DynamicDrawUsage);
 		geometry.setAttribute("position", this.places);
 		geometry.setAttribute("color", this.colors);
+		if (surface.texture) geometry.setAttribute("uv", new THREE.BufferAttribute(surface.texture.uv, 2));
 		geometry.setIndex(new THREE.BufferAttribute(surface.faces, 1));
-		this.object = new THREE.Mesh(geometry, meshMaterial());
+		this.object = new THREE.Mesh(geometry, meshMaterial(surface.texture));
 		this.object.frustumCulled = false;
 	}
 
@@ -184,12 +185,44 @@ class MeshOnStage {
 }
 
 /** Colours as they are: three.js's own materials would take them for linear light. */
-function meshMaterial(): THREE.Material {
+function meshMaterial(texture: Texture | null): THREE.Material {
+	const defines: Record<string, string> = texture ? { TEXTURED: "" } : {};
 	return new THREE.ShaderMaterial({
-		vertexShader:
-			"attribute vec3 color; varying vec3 c; void main() { c = color; gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }",
-		fragmentShader: "varying vec3 c; void main() { gl_FragColor = vec4(c, 1.0); }",
+		defines,
+		uniforms: { picture: { value: texture && textureOf(texture) } },
+		vertexShader: `
+attribute vec3 color;
+varying vec3 c;
+varying vec2 at;
+void main() {
+	c = color;
+	#ifdef TEXTURED
+	at = uv;
+	#endif
+	gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0);
+}`,
+		fragmentShader: `
+uniform sampler2D picture;
+varying vec3 c;
+varying vec2 at;
+void main() {
+	#ifdef TEXTURED
+	gl_FragColor = vec4(c * texture2D(picture, at).rgb, 1.0);
+	#else
+	gl_FragColor = vec4(c, 1.0);
+	#endif
+}`,
 	});
+}
+
+function textureOf({ picture }: Texture): THREE.DataTexture {
+	const made = new THREE.DataTexture(new Uint8Array(picture.data.buffer), picture.width, picture.height);
+	made.magFilter = THREE.LinearFilter;
+	made.minFilter = THREE.LinearMipmapLinearFilter;
+	made.generateMipmaps = true;
+	made.anisotropy = 4;
+	made.needsUpdate = true;
+	return made;
 }
 
 /** A soft dark disc under the feet. */

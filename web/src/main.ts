@@ -7,6 +7,7 @@ import { el } from "./dom";
 import { GpuStage, hasWebGl2 } from "./gpu_stage";
 import { makeLayout } from "./layout";
 import type { Stage } from "./stage";
+import { readTexture, type Texture } from "./surface";
 import { Viewer } from "./viewer";
 
 declare global {
@@ -15,15 +16,15 @@ declare global {
 	}
 }
 
-function makeStage(body: Body, onDirty: () => void): Stage {
+function makeStage(body: Body, texture: Texture | null, onDirty: () => void): Stage {
 	if (hasWebGl2()) {
 		try {
-			return new GpuStage(body, onDirty);
+			return new GpuStage(body, texture, onDirty);
 		} catch (error) {
 			console.warn("WebGL 2 cannot be used after all; the mesh is drawn without it.", error);
 		}
 	}
-	return new CanvasStage(body);
+	return new CanvasStage(body, texture);
 }
 
 async function start(): Promise<void> {
@@ -33,7 +34,7 @@ async function start(): Promise<void> {
 		await new Promise((done) => setTimeout(done, 0));
 		const body = new Body(readPage(document));
 		let viewer: Viewer | null = null;
-		const stage = makeStage(body, () => viewer?.invalidate());
+		const stage = makeStage(body, await readTexture(body.data), () => viewer?.invalidate());
 		viewer = new Viewer(body, stage);
 		const layout = makeLayout(viewer, document.getElementById("licences")?.textContent ?? "");
 		app.replaceChildren(...layout.elements);

@@ -37,11 +37,18 @@ export interface PageSplats {
 	readonly skin: PageSkin;
 }
 
+/** Colours laid over a mesh. */
+export interface PageTexture {
+	readonly uv: Block;
+	readonly picture: Block;
+}
+
 /** Triangles in the rest pose. */
 export interface PageMesh {
 	readonly vertices_rest_m: Block;
 	readonly colors: Block;
 	readonly faces: Block;
+	readonly texture: PageTexture | null;
 	readonly skin: PageSkin;
 }
 

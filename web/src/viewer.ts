@@ -2,12 +2,12 @@
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { type Body, Clip } from "./body";
-import { distanceFor, type Extent, extentOf } from "./framing";
+import { distanceFor, type Extent, extentOf, targetHeight } from "./framing";
 import type { Rgb, Stage, View } from "./stage";
 
 const FOCAL_HEIGHTS = 1.6; // a mild telephoto, as in portraits
 const ELEVATION = (6 * Math.PI) / 180;
-const FACE_UP_M = 0.09; // from the head's joint to the middle of the face
+const FACE_M = [0, 0.07, 0.05] as const; // from the head's joint to the middle of the face, in the head's axes
 const FOLLOW_S = 0.35;
 const EASE_S = 0.09; // of expressions
 const TURN_S = 12; // of the turntable
@@ -44,6 +44,7 @@ export class Viewer {
 	private readonly controls: OrbitControls;
 	private readonly hips: number;
 	private readonly head: number;
+	private readonly feet: readonly [number, number];
 	private closeUp = false;
 	private posing = false;
 	private readonly wantedExpression: Float32Array;
@@ -69,8 +70,10 @@ export class Viewer {
 		this.clips = body.data.page.motions.map((motion) => new Clip(body.data, motion));
 		this.clip = this.clips[0] ?? null;
 		this.view = stage.can("splats") ? "splats" : "mesh";
-		this.hips = body.data.page.humans.find((h) => h.human === "hips")?.bone ?? 0;
-		this.head = body.data.page.humans.find((h) => h.human === "head")?.bone ?? this.hips;
+		const bone = (human: string) => body.data.page.humans.find((h) => h.human === human)?.bone;
+		this.hips = bone("hips") ?? 0;
+		this.feet = [bone("leftFoot") ?? this.hips, bone("rightFoot") ?? this.hips];
+		this.head = bone("head") ?? this.hips;
 		this.wantedExpression = new Float32Array(body.addedExpression.length);
 		this.controls = new OrbitControls(this.camera, stage.canvas);
 		this.controls.enableDamping = true;
@@ -100,7 +103,8 @@ export class Viewer {
 		this.camera.aspect = width / height;
 		this.camera.updateProjectionMatrix();
 		this.applyDensity();
-		if (before.width === 1 && before.height === 1) this.resetCamera();
+		const turned = before.width / before.height < 0.9 !== width / height < 0.9; // a phone, or the first size
+		if ((before.width === 1 && before.height === 1) || (turned && !this.closeUp)) this.resetCamera();
 		this.invalidate();
 	}
 
@@ -132,7 +136,7 @@ export class Viewer {
 		this.seconds = 0;
 		this.playing = this.playing && clip !== null;
 		this.extent = extentOf(this.body, clip, this.hips);
-		if (!this.closeUp) this.controls.target.y = (this.extent.bottom + this.extent.top) / 2;
+		if (!this.closeUp) this.controls.target.y = targetHeight(this.extent, this.camera.aspect);
 		this.snapCenter();
 		this.invalidatePose();
 	}
@@ -193,7 +197,7 @@ export class Viewer {
 	/** In front of the body, with all of the clip in the picture. */
 	resetCamera(): void {
 		this.closeUp = false;
-		const middle = (this.extent.bottom + this.extent.top) / 2;
+		const middle = targetHeight(this.extent, this.camera.aspect);
 		const fov = (this.camera.fov * Math.PI) / 180;
 		const distance = distanceFor(this.extent, fov, this.camera.aspect);
 		this.snapCenter();
@@ -277,8 +281,8 @@ export class Viewer {
 			this.easing = this.updateBody(this.sincePose || 1 / 60);
 			this.follow(this.sincePose);
 			this.sincePose = 0;
-			const { x, z } = this.jointAt(this.hips);
-			this.stage.setGround({ x, y: this.extent.floor, z, radius: 0.55 });
+			const feet = this.jointAt(this.feet[0]).add(this.jointAt(this.feet[1])).multiplyScalar(0.5);
+			this.stage.setGround({ x: feet.x, y: this.extent.floor, z: feet.z, radius: 0.55 });
 		}
 		if (this.turning) this.orbit((elapsed * 2 * Math.PI) / TURN_S, 0);
 		this.controls.update();
@@ -323,7 +327,10 @@ export class Viewer {
 
 	/** What the camera goes with: the hips over the ground, or the face. */
 	private goal(): THREE.Vector3 {
-		if (this.closeUp) return this.jointAt(this.head).add(new THREE.Vector3(0, FACE_UP_M, 0));
+		if (this.closeUp) {
+			const q = new THREE.Quaternion().fromArray(this.body.skeleton.worldQuats, 4 * this.head);
+			return this.jointAt(this.head).add(new THREE.Vector3(...FACE_M).applyQuaternion(q));
+		}
 		return this.jointAt(this.hips).setY(this.center.y);
 	}
 

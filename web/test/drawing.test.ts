@@ -31,6 +31,23 @@ test("colours are blended between corners", () => {
 	near(out.data, [64, 64, 128, 255], 1); // the middle of the picture is a quarter, a quarter and a half
 });
 
+test("a texture is looked up where the corners say and multiplied by their factors", () => {
+	const out = picture(2, 2);
+	const places = Float32Array.of(-1, 1, 0, 3, 1, 0, -1, -3, 0); // uv runs over the picture from its top left
+	const uv = Float32Array.of(0, 0, 2, 0, 0, 2);
+	const data = Uint8ClampedArray.of(10, 0, 0, 255, 20, 0, 0, 255, 30, 0, 0, 255, 40, 0, 0, 255);
+	const texture = { uv, picture: { width: 2, height: 2, data } };
+	drawTriangles(
+		{ places, colors: new Float32Array(9).fill(1.5), faces: Uint32Array.of(0, 1, 2), texture },
+		IDENTITY,
+		out,
+	);
+	near(
+		[0, 4, 8, 12].map((i) => out.data[i]),
+		[15, 30, 45, 60],
+	);
+});
+
 test("what reaches behind the eye is left out", () => {
 	const out = picture(2, 2);
 	const perspective = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, -1, 0, 0, -0.2, 0]; // w = -z

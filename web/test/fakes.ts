@@ -54,6 +54,7 @@ export function smallAvatar(change: (page: PageData) => PageData = (page) => pag
 			vertices_rest_m: pack.add(f(0, 0.5, 0, 0, 2, 0, 1, 1, 0), [3, 3]),
 			colors: pack.add(u8(255, 0, 0, 0, 255, 0, 51, 102, 204), [3, 3], 1 / 255),
 			faces: pack.add(u16(0, 1, 2), [1, 3]),
+			texture: null,
 			skin: {
 				joints: pack.add(u8(0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0), [3, 4]),
 				weights: pack.add(u16(65535, 0, 0, 0, 65535, 0, 0, 0, 32768, 32767, 0, 0), [3, 4], 1 / 65535),

@@ -45,7 +45,7 @@ class ExportChoices:
     motion: Motion | None = None
     """On the avatar's rig: stored as a clip where the format has clips, else the source of the pose."""
     motions: tuple[Motion, ...] = ()
-    """html: the clips of the page, in its order; `motion` is not looked at."""
+    """html: the clips of the page, in its order; without any, `motion` alone."""
     frame: int | None = None
     """Frame of the motion whose pose is written, for formats without clips; the first if none is named."""
     expression: Float[torch.Tensor, " actions"] | None = None
@@ -151,7 +151,8 @@ def _spz(avatar: Avatar, choices: ExportChoices) -> bytes:
 def _html(avatar: Avatar, choices: ExportChoices) -> bytes:
     from bodydouble.avatar.export.html import avatar_to_html
 
-    return avatar_to_html(avatar, choices.motions, choices.meta)
+    motions = choices.motions or (() if choices.motion is None else (choices.motion,))
+    return avatar_to_html(avatar, motions, choices.meta)
 
 
 def _mesh_of(avatar: Avatar, choices: ExportChoices) -> tuple[Mesh, Float[torch.Tensor, "verts 3"]]:

@@ -61,7 +61,8 @@ def page_motions(wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float
     if not 1.0 <= fps_hz <= 240.0:
         raise ConfigError(f"--fps is {fps_hz:g}; expected 1 to 240 frames a second.")
     own = own_motion(avatar, run, fps_hz)
-    named = [find_motion(name, avatar, fps_hz) for name in (wanted or tuple(BUILTIN_MOTIONS))]
+    human = "hips" in avatar.rig.humanoid  # built-in motions are for humans
+    named = [find_motion(name, avatar, fps_hz) for name in (wanted or (tuple(BUILTIN_MOTIONS) if human else ()))]
     most = round(PAGE_SECONDS * fps_hz)
     return tuple(_first_frames(motion, most) for motion in ([own] if own is not None else []) + named)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -25,15 +26,17 @@ from bodydouble.avatar.export.page_schema import (
     PagePreset,
     PageSkin,
     PageSplats,
+    PageTexture,
 )
 from bodydouble.avatar.expressions import EXPRESSIONS
 from bodydouble.avatar.motion import Motion
-from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Mesh, Morph, Splats
+from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Mesh, Morph, Splats, Texture
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.geometry import quat_wxyz_to_xyzw
 from bodydouble.render.sh import C0
 
 _GROUPS = ("brow", "eye", "cheek", "nose", "jaw", "mouth", "tongue")
+_JPEG_QUALITY = 92
 _TURN_LIMIT_RAD = 2.0 * math.pi
 """Rotation vectors of a motion are stored in 16 bits over this range: steps of 0.0002 rad."""
 
@@ -173,7 +176,19 @@ def _mesh(pack: _Packer, mesh: Mesh) -> PageMesh:
         vertices_rest_m=pack.add(mesh.vertices_rest_m, "float32"),
         colors=pack.add(mesh.colors, "uint8", 1.0 / 255.0),
         faces=pack.add(mesh.faces, "uint32" if len(mesh.vertices_rest_m) > 65535 else "uint16"),
+        texture=None if mesh.texture is None else _texture(pack, mesh.texture),
         skin=_skin(pack, mesh.joints, mesh.weights, mesh.morphs, mesh.correctives),
+    )
+
+
+def _texture(pack: _Packer, texture: Texture) -> PageTexture:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(texture.image.cpu().numpy()).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return PageTexture(
+        uv=pack.add(texture.uv, "float32"),
+        picture=pack.add(np.frombuffer(file.getvalue(), np.uint8), "uint8"),
     )
 
 

@@ -71,6 +71,16 @@ class PageSplats:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PageTexture:
+    """Colours laid over a mesh."""
+
+    uv: Block
+    """(v, 2); (0, 0) is the picture's top left corner."""
+    picture: Block
+    """Bytes of a JPEG, sRGB."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageMesh:
     """Triangles in the rest pose."""
 
@@ -80,6 +90,8 @@ class PageMesh:
     """(v, 3), sRGB."""
     faces: Block
     """(f, 3)."""
+    texture: PageTexture | None
+    """Shown in place of the colours."""
     skin: PageSkin
 
 
