@@ -356,8 +356,8 @@ export class Viewer {
 
 	/** Fewer pixels where frames take long, more again where they don't. */
 	private judgeSpeed(ms: number): void {
-		if (ms > 500) return; // a tab that was away
-		this.frameMs += 0.08 * (ms - this.frameMs);
+		if (ms > 3000) return; // a tab that was away
+		this.frameMs += 0.08 * (Math.min(ms, 400) - this.frameMs);
 		const before = this.quality;
 		if (this.frameMs > SLOW_MS) this.quality = Math.max(0.5, this.quality * 0.85);
 		else if (this.frameMs < FAST_MS) this.quality = Math.min(1, this.quality * 1.1);
