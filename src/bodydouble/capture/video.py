@@ -68,6 +68,10 @@ def probe(path: Path | str, *, with_sha256: bool = True) -> VideoInfo:
     """
     path = _checked_file(path)
     with _opened(path) as (container, stream):
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise InputError(
+                f"{path} is a single picture, not a video. Film the person for 5 to 20 seconds while they turn slowly."
+            )
         # Times and sizes do not need finished pictures: these two steps are a third of the decoding time.
         with contextlib.suppress(AttributeError, ValueError):
             stream.codec_context.options = {"skip_loop_filter": "all"}

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed with a reason that the message names, 2 wrong usage
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -96,6 +97,11 @@ def _prepare_process() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     if "BODYDOUBLE_DEBUG" not in os.environ:
         warnings.simplefilter("ignore")  # of other packages, about themselves; ours are events
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a name of a file that the terminal cannot show must not end the program
+            stream.reconfigure(errors="backslashreplace")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)
 
@@ -119,7 +125,7 @@ def _unexpected(error: Exception, words: list[str]) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory. Try --preset draft, a shorter part (--start-s, --end-s), or close other programs."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. Free some space, then run the same command with --resume."
+        return "The disk is full. Free some space and run the same command again (a run goes on with --resume)."
     text = f"bodydouble {__version__}, {' '.join(words)}\n\n{''.join(traceback.format_exception(error))}"
     try:
         with tempfile.NamedTemporaryFile(

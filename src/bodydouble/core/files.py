@@ -35,11 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if partial.is_dir():
             remove_tree(path)
         else:
-            with partial.open("rb") as handle:
+            with partial.open("r+b") as handle:  # Windows flushes only what is open for writing
                 os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as error:
-        remove_tree(partial)
+        with contextlib.suppress(OSError):  # what stopped us may stop this, too
+            remove_tree(partial)
         raise _output_error(path, error) from error
     except BaseException:
         remove_tree(partial)
@@ -49,10 +50,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _output_error(path: Path, error: OSError) -> OutputError | OSError:
     if error.errno == errno.ENOSPC:
         return OutputError(
-            f"The disk is full: {path} could not be written. Free some space, then run the same command with --resume."
+            f"The disk is full: {path} could not be written. Free some space and run the same command again (a run goes on with --resume)."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder you may write to with -o.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OutputError(
+            f"{path} cannot be made: a part of that path is a file, not a folder. Choose another name with -o."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(f"{path} cannot be made: the name is too long. Choose a shorter one with -o.")
+    if error.errno == errno.EISDIR:
+        return OutputError(f"{path} is a folder; expected the name of a file. Choose another name with -o.")
     return error
 
 

@@ -104,7 +104,7 @@ def _warn_of_quality(video: VideoInfo, num_frames: int, emit: Callable[[Event], 
         emit(
             Warned(
                 code="few_frames",
-                message=f"There are only {num_frames} frames: most of the body is seen from one side at best.",
+                message=f"There {'is only 1 frame' if num_frames == 1 else f'are only {num_frames} frames'}: most of the body is seen from one side at best.",
                 advice="Film 5 to 20 seconds while the person turns slowly.",
             )
         )

@@ -22,6 +22,7 @@ from bodydouble.pipeline.stages import Emit, Stage, open_run, plain
 
 ADOPT_STAGES = ("adopt", "reconstruct", "report")
 _INDEX, _MASKS, _TENSORS = "capture.json", "masks", ("observations.safetensors", "body.safetensors")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def find_capture(folder: Path) -> Path | None:
@@ -46,6 +47,12 @@ def create_from_capture(
     """
     source = find_capture(folder)
     if source is None:
+        pictures = sum(path.suffix.lower() in _PICTURES for path in folder.iterdir()) if folder.is_dir() else 0
+        if pictures > 1:
+            raise InputError(
+                f"{folder} holds {pictures} pictures, no capture. Make a video of them first, such as: ffmpeg -framerate 30 "
+                f"-pattern_type glob -i '{folder}/*.png' clip.mp4. Frames with masks are read by `bodydouble import`."
+            )
         raise InputError(
             f"{folder} holds no capture ({_INDEX} is missing). Name a video, or a folder that `bodydouble import` or "
             "`bodydouble capture` left."

@@ -99,7 +99,7 @@ def _processor() -> Finding:
 
 def _cpu_flags() -> tuple[str, ...]:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ()
     words = set(text.split())

@@ -11,6 +11,7 @@ from typing import IO
 from bodydouble.core.errors import OutputError
 
 LOCK_NAME = ".bodydouble.lock"
+_LOCKED_BYTE = 1 << 20
 
 
 @contextlib.contextmanager
@@ -29,8 +30,12 @@ def folder_lock(folder: Path) -> Iterator[None]:
         handle.flush()
         yield
     finally:
-        path.unlink(missing_ok=True)  # while still locked, so that whoever waits for it notices (see _locked)
+        with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+            path.unlink(missing_ok=True)  # while still locked, so that whoever waits for it notices (see _locked)
         handle.close()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):  # somebody else may hold it by now
+                path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> IO[str]:
@@ -65,16 +70,23 @@ def _try_lock(handle: IO[str]) -> bool:
     try:
         import fcntl
     except ImportError:  # Windows
-        import msvcrt
-
-        handle.seek(0)
-        try:
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
+        return _try_lock_windows(handle)
     try:
         fcntl.flock(handle.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _try_lock_windows(handle: IO[str]) -> bool:
+    import msvcrt
+
+    # Windows lets nobody read a locked byte: lock one far behind the holder's number, which others want to read.
+    os.lseek(handle.fileno(), _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle.fileno(), 0, os.SEEK_SET)
     return True

@@ -74,7 +74,7 @@ def tree_rss_mb() -> float:
     private, shared = 0.0, 0.0
     for pid in _process_tree(os.getpid()):
         try:
-            fields = (_PROC / str(pid) / "statm").read_text().split()
+            fields = (_PROC / str(pid) / "statm").read_text(encoding="utf-8").split()
         except OSError:  # it has ended
             continue
         private += int(fields[1]) - int(fields[2])
@@ -89,7 +89,7 @@ def _process_tree(root: int) -> list[int]:
         found.append(pid)
         try:
             for task in (_PROC / str(pid) / "task").iterdir():
-                queue += [int(child) for child in (task / "children").read_text().split()]
+                queue += [int(child) for child in (task / "children").read_text(encoding="utf-8").split()]
         except OSError:  # it has ended, or this kernel doesn't tell
             continue
     return found

@@ -54,7 +54,7 @@ def machine_facts() -> dict[str, str | int]:
 def cpu_name() -> str:
     """The processor's name as the system tells it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
