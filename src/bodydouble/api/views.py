@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.drive import PosedAvatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.render.select import make_rasterizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,20 +127,8 @@ def _places(avatar: Avatar, posed: PosedAvatar, focus: Focus) -> Float[Tensor, "
 def _rendered(
     avatar: Avatar, posed: PosedAvatar, camera: Camera, background: Float[Tensor, " 3"], device: str
 ) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
-    if posed.splats is not None:
-        from bodydouble.render.select import make_rasterizer
-
-        image = make_rasterizer(device)(posed.splats, camera, background)
-        return image.rgb, image.alpha
-    from bodydouble.render.mesh import rasterize_mesh
-
-    if avatar.mesh is None or posed.vertices_world_m is None:
-        raise InputError("The avatar holds neither splats nor a mesh: there is nothing to show.")
-    found = rasterize_mesh(
-        posed.vertices_world_m, avatar.mesh.faces, camera, colors=avatar.mesh.colors, background=background
-    )
-    assert found.rgb is not None
-    return found.rgb, found.mask.to(found.rgb)
+    image = picture_of(avatar, posed, camera, make_rasterizer(device), background)
+    return image.rgb, image.alpha
 
 
 def _color(text: str) -> tuple[float, float, float]:

@@ -27,7 +27,7 @@ _CROSSED = ("quality", "ablation")
 def page(rows: Sequence[Row], remarks: Sequence[str], about: Mapping[str, str], command: str) -> str:
     """Markdown with one table for each suite; quick ones are for machines and left out."""
     parts = [_INTRODUCTION.format(command=command, **about)]
-    suites = sorted({row.suite for row in rows if "quick" not in row.suite.split()}, key=_place)
+    suites = sorted({r.suite for r in rows if not {"quick", "motions"} & {*r.suite.split()}}, key=_place)
     for suite in suites:
         chosen = [row for row in rows if row.suite == suite]
         parts.append(f"## {suite}\n\n{_crossed(chosen) if suite.split()[0] in _CROSSED else _listed(chosen)}\n")

@@ -12,7 +12,7 @@ from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
 
-SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation"]
+SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 
@@ -38,6 +38,8 @@ def run_suites(
     baseline: Path = BASELINE,
     captures: Sequence[Path] = (),
     seeds: int = 3,
+    motions: Path | None = None,
+    avatar: Path | None = None,
 ) -> BenchResult:
     """Run suites.
 
@@ -52,6 +54,8 @@ def run_suites(
         baseline: Rows to compare with.
         captures: For `ablation`: run or capture folders to use instead of performers.
         seeds: For `ablation`: how many times each variant is trained.
+        motions: For `motions`: a folder of motion files.
+        avatar: For `motions`: who performs them; an adult of 1.70 m if none.
     """
     known = read_rows(baseline) if gate else ()
     rows: list[Row] = []
@@ -59,6 +63,8 @@ def run_suites(
     for suite in suites:
         if suite == "ablation":
             found, said = _ablation(folder, emit, quick, preset, captures, seeds)
+        elif suite == "motions":
+            found, said = _motions(folder, motions, avatar, emit)
         else:
             found, said = _run(suite, folder, emit, quick, preset)
         label = " ".join([suite, *(["quick"] if quick else []), *([preset] if preset != "draft" else [])])
@@ -118,6 +124,16 @@ def _ablation(
     from bodydouble.pipeline.presets import preset as preset_named
 
     return ablation.run(folder, emit, quick=quick, preset=preset_named(preset), captures=captures, seeds=seeds)
+
+
+def _motions(
+    folder: Path, motions: Path | None, avatar: Path | None, emit: Callable[[Event], None]
+) -> tuple[list[Row], list[str]]:
+    from bodydouble.avatar.glb import load_avatar
+    from bodydouble.bench import motions as suite
+
+    performer = None if avatar is None else load_avatar(avatar / "avatar.glb" if avatar.is_dir() else avatar)
+    return suite.run(folder, motions, performer, emit)
 
 
 def _processor() -> str:

@@ -168,12 +168,18 @@ def bench(command: options.Bench) -> int:
             baseline=baseline,
             captures=command.captures,
             seeds=command.seeds,
+            motions=command.motions,
+            avatar=command.avatar,
         )
     told = result.rows
     if command.update:
         told = merged(read_rows(baseline) if baseline.exists() else (), result.rows)
         write_rows(baseline, told, result.about)
-    if command.page is not None:
+    if command.page is not None and command.suites == ("motions",):
+        from bodydouble.bench.motions import with_table
+
+        write_text(command.page, with_table(command.page.read_text(encoding="utf-8"), result.rows))
+    elif command.page is not None:
         words = ["bodydouble bench", *command.suites, *(["--quick"] if command.quick else [])]
         words += [f"--preset {command.preset}"] if command.preset != "draft" else []
         words += [f"--captures {' '.join(map(str, command.captures))}"] if command.captures else []

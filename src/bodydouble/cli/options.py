@@ -217,12 +217,12 @@ class Evaluate(Compute):
 class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
-    suites: tyro.conf.Positional[tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation"], ...]] = (
+    suites: tyro.conf.Positional[tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"], ...]] = (
         "kernels",
     )
     """Which suites: kernels (a minute), faces, fit, create (minutes), quality (half an hour: four performers, each with
     truth in place of estimates and without), ablation (half an hour: without alignment, density control, confidence;
-    EVA's recipe)."""
+    EVA's recipe), motions (a minute: how motion files sit on an avatar, as figures and as a contact sheet)."""
     preset: Literal["draft", "standard", "fine"] = "draft"
     """How much time the avatars of create and quality may take."""
     out: Annotated[Path, _Out] = Path("bench")
@@ -231,6 +231,10 @@ class Bench(Compute):
     """For ablation: folders of runs or captures to use instead of two performers."""
     seeds: int = 3
     """For ablation: how many times each variant is trained."""
+    motions: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """For motions: a folder of motion files."""
+    avatar: Annotated[Path | None, tyro.conf.arg(metavar="AVATAR")] = None
+    """For motions: who performs them; an adult of 1.70 m if nobody is named."""
     quick: bool = False
     """The smallest scenes that still mean something."""
     gate: bool = False
@@ -238,7 +242,8 @@ class Bench(Compute):
     update: bool = False
     """Write the figures into the baseline."""
     page: Annotated[Path | None, tyro.conf.arg(metavar="FILE.md")] = None
-    """Write the figures as a page, too; with --update those of all suites that the baseline has."""
+    """Write the figures as a page, too; with --update those of all suites that the baseline has. Those of motions go into
+    a page that is there, between two marks."""
     baseline: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The baseline; by default the one that belongs to this version."""
 

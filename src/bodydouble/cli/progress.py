@@ -29,6 +29,7 @@ _WORDS = {
     "report": "report",
     "render": "rendering",
     "score": "scoring against the truth",
+    "motions": "measuring motions",
 }
 _PLAIN_EVERY = 0.25
 """Elsewhere than on a terminal a line is printed at each of these shares of a stage."""
