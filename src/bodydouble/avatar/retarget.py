@@ -40,6 +40,8 @@ _FLESH_M = {
     },
 }
 """How far below these joints a body lies on the floor; soles are measured instead."""
+_JUMP_S, _HOVER_M = 0.5, 0.03
+"""Half the longest time in the air, and how far above its floor a capture must stay to be brought down."""
 
 
 def retarget(
@@ -220,7 +222,7 @@ def _place_on_floor(
         (R[:, bone] @ point)[:, 1] + t[:, bone, 1] + translation[:, 1] - flesh
         for bone, point, flesh in _contact_points(joints, bones, rig, floor)
     ]
-    lift = _lowest_point(p, human, scale) - torch.stack(heights).amin(0)
+    lift = _landed(_lowest_point(p, human, scale), performer.fps_hz) - torch.stack(heights).amin(0)
     translation[:, 1] += smoothed(lift, 0.04 * performer.fps_hz)
     return translation
 
@@ -255,6 +257,22 @@ def _lowest_point(p: Tensor, human: dict[str, int], scale: float) -> Float[Tenso
             heights.append((p[:, human[bone], 1] * scale - flesh - floor)[None])
     lowest = torch.cat(heights).amin(0)
     return (lowest - torch.quantile(lowest[:1_000_000], 0.02)).clamp_min(0.0)
+
+
+def _landed(lowest: Float[Tensor, " frames"], fps_hz: float) -> Float[Tensor, " frames"]:
+    """Heights over the floor of a capture that hovers, brought down to it; others are left alone.
+
+    Nobody stays in the air for longer than a jump takes: what is lowest within `_JUMP_S` on either side is a landing. If
+    most landings are well above the floor, which then only a few frames have touched (often a pose before the start), the
+    capture has lost its floor, and where it lands is the floor.
+    """
+    reach = round(_JUMP_S * fps_hz)
+    if len(lowest) < 2 * reach:
+        return lowest
+    padded = torch.nn.functional.pad(-lowest[None, None], (reach, reach), mode="replicate")
+    landings = -torch.nn.functional.max_pool1d(padded, 2 * reach + 1, stride=1)[0, 0]
+    floor = torch.quantile(landings[:1_000_000], 0.5)
+    return lowest if float(floor) < _HOVER_M else (lowest - floor).clamp_min(0.0)
 
 
 def _contact_points(

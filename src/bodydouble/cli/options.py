@@ -217,9 +217,9 @@ class Evaluate(Compute):
 class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
-    suites: tyro.conf.Positional[tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"], ...]] = (
-        "kernels",
-    )
+    suites: tyro.conf.Positional[
+        tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"], ...]
+    ] = ("kernels",)
     """Which suites: kernels (a minute), faces, fit, create (minutes), quality (half an hour: four performers, each with
     truth in place of estimates and without), ablation (half an hour: without alignment, density control, confidence;
     EVA's recipe), motions (a minute: how motion files sit on an avatar, as figures and as a contact sheet)."""
