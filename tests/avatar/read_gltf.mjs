@@ -45,6 +45,8 @@ gltf.scene.traverse((object) => {
     vertices: object.geometry.attributes.position.count,
     targets: Object.keys(object.morphTargetDictionary ?? {}),
     influences: object.morphTargetInfluences ?? [],
+    weighted: Boolean(object.geometry.attributes.skinWeight && object.geometry.attributes.skinIndex),
+    colors: object.material.map ? "texture" : object.geometry.attributes.color ? "vertex colours" : "",
     bones,
     first,
   });

@@ -7,6 +7,7 @@ judged on the source, whose feet the figures therefore hold to account.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def with_table(page: str, rows: Sequence[Row]) -> str:
 
 
 def _short(value: float) -> str:
-    return "-" if value != value else "0" if value == 0 else shown(value) if value >= 100 else f"{value:.1f}"
+    return "-" if math.isnan(value) else "0" if value == 0 else shown(value) if value >= 100 else f"{value:.1f}"
 
 
 def _hands(motion: Motion, rig: Rig, source: Float[Tensor, "frames joints 3"], human: dict[str, int]) -> float:

@@ -1,0 +1,305 @@
+"""What survives in which format, by asking the programs that read it. Writes docs/exports-table.md.
+
+    python scripts/export_table.py AVATAR [-o docs/exports-table.md] [--work FOLDER]
+
+Every cell is the outcome of a check that has just been made: a reader of somebody else's opened the file, and what it found
+was compared with the avatar. Needed: `make readers` (node), Blender, trimesh and usd-core; a reader that is absent is said to
+be absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import bodydouble as bd
+from bodydouble.avatar.export.vrm import VrmMeta
+from bodydouble.core.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+NODE_MODULES = Path(os.environ.get("GLTF_VALIDATOR_MODULES", ROOT / "node_modules"))
+ASPECTS = ("skeleton", "weights", "colours", "morph targets", "splats", "animation")
+SECONDS = 0.8
+"""Where in the clip bones are compared."""
+
+
+class Absent(Exception):
+    """A reader that is not on this machine."""
+
+
+@dataclass
+class Found:
+    """What a reader found; an aspect that is not named did not survive."""
+
+    survived: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table."""
+
+    format: str
+    reader: str
+    ask: Callable[[Path], Found]
+
+
+def run(words: list[str]) -> str:
+    """Standard output of a program, or its last words as the reason why there is none."""
+    if shutil.which(words[0]) is None:
+        raise Absent(f"{words[0]} is not installed")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no words"]
+        raise RuntimeError(lines[-1][:200])
+    return done.stdout
+
+
+def module(package: str) -> str:
+    """The folder of npm's packages, if it holds this one."""
+    if not (NODE_MODULES / package).is_dir():
+        raise Absent(f"{package} is not installed (`make readers`)")
+    return str(NODE_MODULES)
+
+
+class Checks:
+    """The checks of one avatar."""
+
+    def __init__(self, avatar: bd.Avatar, work: Path) -> None:
+        self.avatar, self.work = avatar, work
+        self.motion = avatar.play("wave", fps_hz=30.0).motion
+        rig, mesh, splats = avatar.value.rig, avatar.value.mesh, avatar.value.splats
+        assert mesh is not None and splats is not None, "the table needs an avatar with a mesh and splats"
+        self.bones, self.mesh, self.splats = len(rig.bone_names), mesh, splats
+
+    def all(self) -> list[Check]:
+        """In the order of the table."""
+        return [
+            Check("glb", "three.js GLTFLoader", self.three),
+            Check("glb", "Blender", self.blender),
+            Check("glb", "Khronos validator", self.khronos),
+            Check("vrm", "@pixiv/three-vrm", self.three),
+            Check("vrm", "Blender", self.blender),
+            Check("usdz", "usd-core", self.usd),
+            Check("obj", "trimesh", self.trimesh),
+            Check("obj", "Blender", self.blender),
+            Check("mesh-ply", "trimesh", self.trimesh),
+            Check("mesh-ply", "Blender", self.blender),
+            Check("ply", "splat-transform", self.splat_transform),
+            Check("spz", "splat-transform", self.splat_transform),
+        ]
+
+    def write(self, kind: str) -> Path:
+        """The avatar in a format, with a motion where the format holds one."""
+        path = self.work / f"avatar.{kind.replace('mesh-ply', 'mesh.ply')}"
+        if not path.exists():
+            motion = self.motion if kind in ("glb", "usdz") else None
+            meta = VrmMeta(authors=("bodydouble",), consent="synthetic or given")
+            self.avatar.export(path, kind, motion=motion, meta=meta)
+        return path
+
+    def three(self, path: Path) -> Found:
+        """three.js, and three-vrm for .vrm."""
+        modules = module("@pixiv/three-vrm" if path.suffix == ".vrm" else "three")
+        words = ["node", str(ROOT / "tests" / "avatar" / "read_gltf.mjs"), modules, str(path)]
+        still, moving = json.loads(run(words)), json.loads(run([*words, str(SECONDS)]))
+        meshes = still["meshes"]
+        body = max(range(len(meshes)), key=lambda i: meshes[i]["vertices"])
+        found = Found()
+        count = len(meshes[body]["bones"])
+        if count == self.bones:
+            found.survived["skeleton"] = f"{count} bones" + (
+                f", {len(still['bones'])} humanoid" if "bones" in still else ""
+            )
+        if meshes[body]["vertices"] >= len(self.mesh.vertices_rest_m) and meshes[body]["weighted"]:
+            found.survived["weights"] = f"{meshes[body]['vertices']} vertices"
+        found.survived |= {"colours": meshes[body]["colors"]} if meshes[body]["colors"] else {}
+        if len(meshes[body]["targets"]) >= len(self.mesh.morphs) > 0:
+            found.survived["morph targets"] = str(len(meshes[body]["targets"]))
+        if still["clips"]:
+            away = self._off_clip(moving["meshes"][body]["bones"])
+            if away < 1e-3:
+                found.survived["animation"] = f"joints within {1e3 * away:.2f} mm of ours"
+        if "expressions" in still:
+            found.note = f"{len(still['expressions'])} expressions, gaze by {still['lookAt']}"
+        return found
+
+    def _off_clip(self, theirs: dict[str, list[float]]) -> float:
+        """How far their joints are from ours at `SECONDS`, metres."""
+        ours = self.avatar.play(self.motion).at(SECONDS).state.joints_world_m.numpy()
+        names = self.avatar.value.rig.bone_names
+        # three.js drops what its paths of tracks cannot hold from names.
+        place = {"".join(c for c in name if c not in "[].:/"): i for i, name in enumerate(names)}
+        return max(
+            float(np.abs(np.array(at) - ours[place[name]]).max()) for name, at in theirs.items() if name in place
+        )
+
+    def blender(self, path: Path) -> Found:
+        """Blender without a window."""
+        script = str(ROOT / "scripts" / "check_in_blender.py")
+        said = run(["blender", "-b", "--factory-startup", "--python", script, "--", str(path)])
+        lines = [line for line in said.splitlines() if line.startswith("{")]
+        if not lines:
+            raise RuntimeError(next((x for x in said.splitlines() if x.startswith("failed")), "nothing was imported"))
+        told = json.loads(lines[-1])
+        found = Found(note=f"Blender {told['blender'].split()[0]}")
+        if told["bones"] >= self.bones:
+            found.survived["skeleton"] = f"{told['bones']} bones"
+        if told.get("bone_moves_m", 0.0) > 0.005:
+            found.survived["weights"] = (
+                f"{told['vertex_groups']} groups; a turned arm moves {told['bone_moves_m']:.2f} m"
+            )
+        if told["colors"]:
+            found.survived["colours"] = "vertex colours"
+        if told.get("jaw_moves_m", 0.0) > 0.005:
+            found.survived["morph targets"] = f"{told['shape_keys']}; jawOpen moves {100 * told['jaw_moves_m']:.1f} cm"
+        if told.get("clip_moves_m", 0.0) > 0.005:
+            found.survived["animation"] = f"the clip moves {told['clip_moves_m']:.2f} m"
+        return found
+
+    def khronos(self, path: Path) -> Found:
+        """The validator opens nothing: it says whether others can."""
+        words = ["node", str(ROOT / "tests" / "avatar" / "validate_gltf.mjs"), module("gltf-validator"), str(path)]
+        issues = json.loads(run(words))["issues"]["messages"]
+        errors = [m for m in issues if m["severity"] == 0]
+        codes = ", ".join(sorted({m["code"].lower().replace("_", " ") for m in errors}))
+        told = f"{len(errors)} errors ({codes})" if errors else "no errors"
+        return Found(note=f"{told}, {sum(m['severity'] == 1 for m in issues)} warnings")
+
+    def usd(self, path: Path) -> Found:
+        """Pixar's library."""
+        try:
+            from pxr import Usd, UsdSkel
+        except ImportError as error:
+            raise Absent("usd-core is not installed") from error
+        stage = Usd.Stage.Open(str(path))
+        found = Found()
+        for prim in stage.Traverse():
+            kind = prim.GetTypeName()
+            if kind == "Skeleton":
+                joints = UsdSkel.Skeleton(prim).GetJointsAttr().Get()
+                if len(joints) == self.bones:
+                    found.survived["skeleton"] = f"{len(joints)} joints"
+            elif kind == "SkelAnimation":
+                times = UsdSkel.Animation(prim).GetRotationsAttr().GetTimeSamples()
+                if len(times) == self.motion.num_frames:
+                    found.survived["animation"] = f"{len(times)} frames"
+            elif kind == "Mesh":
+                binding = UsdSkel.BindingAPI(prim)
+                weights = np.asarray(binding.GetJointWeightsPrimvar().Get()).reshape(-1, 4)
+                if len(weights) == len(self.mesh.vertices_rest_m) and np.allclose(weights.sum(1), 1, atol=1e-4):
+                    found.survived["weights"] = f"{len(weights)} vertices, rows sum to 1"
+                shapes = binding.GetBlendShapesAttr().Get() or []
+                if len(shapes) >= len(self.mesh.morphs) > 0:
+                    found.survived["morph targets"] = str(len(shapes))
+                color = prim.GetAttribute("primvars:displayColor")
+                if color and len(color.Get() or []) == len(weights):
+                    found.survived["colours"] = "display colours"
+        return found
+
+    def trimesh(self, path: Path) -> Found:
+        """A Python library for meshes."""
+        try:
+            import trimesh
+        except ImportError as error:
+            raise Absent("trimesh is not installed") from error
+        mesh: Any = trimesh.load(path, process=False, force="mesh")
+        visual = mesh.visual
+        found = Found(note=f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles")
+        if visual.kind == "vertex":
+            ours = (self.mesh.colors.clamp(0, 1) * 255).round().numpy()
+            theirs = np.asarray(visual.vertex_colors)[:, :3]
+            if len(theirs) == len(ours) and np.abs(theirs - ours).max() <= 1:
+                found.survived["colours"] = "vertex colours"
+        elif visual.kind == "texture" and getattr(visual.material, "image", None) is not None:
+            found.survived["colours"] = "texture {}x{}".format(*visual.material.image.size)
+        return found
+
+    def splat_transform(self, path: Path) -> Found:
+        """PlayCanvas's converter, into a table of numbers."""
+        cli = Path(module("@playcanvas/splat-transform")) / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
+        table = path.with_suffix(path.suffix + ".csv")
+        run(["node", str(cli), "-q", "-w", str(path), str(table)])
+        with table.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        theirs = np.array([[float(row[axis]) for axis in ("x", "y", "z")] for row in rows])
+        splats = self.avatar.pose().state.splats
+        assert splats is not None
+        away = _nearest(theirs, splats.means_world)
+        found = Found()
+        if len(theirs) == len(splats.means_world) and away < 1e-3:
+            found.survived["splats"] = f"all {len(rows)}, within {1e3 * away:.3f} mm"
+            found.survived["colours"] = "in the splats"
+        return found
+
+
+def _nearest(theirs: np.ndarray, ours: torch.Tensor) -> float:
+    """The greatest distance from theirs to ours; they may be turned by half a turn about X (+Y down)."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(ours.double().numpy())
+    return min(float(tree.query(theirs * np.array(turn))[0].max()) for turn in ((1, 1, 1), (1, -1, -1)))
+
+
+def table(checks: Checks) -> str:
+    """The page."""
+    lines = [f"| format | reader | {' | '.join(ASPECTS)} | note |", "|---|---|" + "---|" * (len(ASPECTS) + 1)]
+    for check in checks.all():
+        try:
+            found = check.ask(checks.write(check.format))
+        except Absent as reason:
+            found = Found(note=f"not checked: {reason}")
+            cells = ["?"] * len(ASPECTS)
+        except Exception as error:  # noqa: BLE001 - a reader that fails is a finding, told in its line
+            found = Found(note=f"FAILED: {error}")
+            cells = ["FAILED"] * len(ASPECTS)
+        else:
+            cells = [found.survived.get(aspect, "-") for aspect in ASPECTS]
+        lines.append(f"| {check.format} | {check.reader} | {' | '.join(cells)} | {found.note} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    facts = (
+        f"{len(checks.splats.means_rest_m)} splats, {len(checks.mesh.vertices_rest_m)} vertices, {checks.bones} bones"
+    )
+    return _PAGE.format(facts=facts, morphs=len(checks.mesh.morphs), table="\n".join(lines))
+
+
+_PAGE = """# What survives in which format
+
+Made by `python scripts/export_table.py AVATAR`; do not edit. Each cell is what somebody else's program found in the file when
+the page was made; `-` is what did not survive there. The validator's errors are about the splats, an extension that it does
+not know yet ([avatar-format.md](avatar-format.md)). The avatar: {facts}, {morphs} facial actions; `glb` and `usdz` with the
+motion `wave`. What each format loses by its nature, and why: [exports.md](exports.md).
+
+{table}
+"""
+
+
+def main() -> None:
+    """Write, ask, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("avatar", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs" / "exports-table.md")
+    parser.add_argument("--work", type=Path, help="where the files go; a temporary folder if none is named")
+    words = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = words.work or Path(scratch)
+        work.mkdir(parents=True, exist_ok=True)
+        write_text(words.out, table(Checks(bd.load(words.avatar), work)))
+    print(f"{words.out} written.")
+
+
+if __name__ == "__main__":
+    main()
