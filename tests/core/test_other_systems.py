@@ -91,21 +91,22 @@ def without_encoding(tree: ast.Module) -> list[int]:
             if positional < 1:
                 lines.append(node.lineno)
         opens = isinstance(node.func, ast.Name) and node.func.id == "open"
-        if opens or (
-            isinstance(node.func, ast.Attribute) and node.func.attr == "open" and not _of_a_library(node.func)
-        ):
-            modes = [a.value for a in node.args[: 2 if opens else 1] if isinstance(a, ast.Constant)]
-            mode = next((m for m in modes if isinstance(m, str) and set(m) <= set("rwabx+t")), "r")
-            if "b" not in mode:
+        if opens or (isinstance(node.func, ast.Attribute) and node.func.attr == "open" and _of_a_path(node)):
+            modes = [a.value for a in node.args[1:2] + node.args[:1] if isinstance(a, ast.Constant)]
+            if not any(isinstance(mode, str) and "b" in mode for mode in modes[:1]):
                 lines.append(node.lineno)
     return lines
 
 
-def _of_a_library(function: ast.Attribute) -> bool:
-    """`av.open`, `Image.open`, `os.open`, `Capture.open`: not files of text. Files are opened by values: `path.open`."""
-    return isinstance(function.value, ast.Name) and (
-        function.value.id in ("av", "os", "wave", "webbrowser", "wds", "archive") or function.value.id[:1].isupper()
-    )
+def _of_a_path(call: ast.Call) -> bool:
+    """`path.open()` and `path.open("w")`; libraries' own `open` take what they open, or are told of it by a keyword."""
+    return not call.keywords and all(isinstance(word, ast.Constant) for word in call.args)
+
+
+def test_the_search_for_encodings_finds_what_it_looks_for():
+    text = "open(p)\nopen(p, 'w')\nopen(p, 'rb')\np.open()\np.open('w')\np.open('rb')\np.read_text()\np.write_text(t)\n"
+    text += "open(p, encoding='utf-8')\np.read_text('utf-8')\np.write_text(t, encoding='utf-8')\ntarfile.open(p, 'w')\n"
+    assert without_encoding(ast.parse(text)) == [1, 2, 4, 5, 7, 8]
 
 
 def test_text_has_an_encoding():
