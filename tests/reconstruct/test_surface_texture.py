@@ -58,7 +58,6 @@ def frame_from(mesh: Mesh, camera: Camera, *, spoil: bool = False) -> TexturedFr
         rgb = 1.0 - rgb
     return TexturedFrame(
         rgb=(rgb.clamp(0, 1) * 255).round().to(torch.uint8),
-        mask=image.mask.float(),
         camera=camera,
         vertices_world=mesh.vertices_rest_m,
         gain=torch.ones(3),
@@ -112,7 +111,6 @@ def test_what_hides_behind_another_part_takes_none_of_its_colour(ball: Mesh) -> 
     rgb = torch.where(near[..., None], torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
     frame = TexturedFrame(
         rgb=(rgb * 255).to(torch.uint8),
-        mask=image.mask.float(),
         camera=camera,
         vertices_world=both.vertices_rest_m,
         gain=torch.ones(3),

@@ -18,21 +18,24 @@ if TYPE_CHECKING:
 
 def create(command: options.Create) -> int:
     """`bodydouble create`."""
-    from bodydouble.pipeline.create import STAGES
     from bodydouble.pipeline.create import create as create_avatar
+    from bodydouble.pipeline.create import stages_of
     from bodydouble.pipeline.presets import preset, with_choices
 
-    config = with_choices(preset(command.preset), recipe=command.recipe, **_choices(command))
+    config = with_choices(
+        preset(command.preset), recipe=command.recipe, method=command.method, masks=command.masks, **_choices(command)
+    )
     out = _folder_of(command)
     with watched(command, out) as watching:
         if command.video.is_dir():
             from bodydouble.pipeline.adopt import ADOPT_STAGES, create_from_capture
 
             _check_no_capture_options(command)
-            with ProgressPrinter(ADOPT_STAGES) as emit:
+            stages = ADOPT_STAGES if config.method == "splats" else (ADOPT_STAGES[0], "surface", *ADOPT_STAGES[1:])
+            with ProgressPrinter(stages) as emit:
                 result = create_from_capture(command.video, out, config, watching(emit), resume=command.resume)
         else:
-            with ProgressPrinter(STAGES) as emit:
+            with ProgressPrinter(stages_of(config)) as emit:
                 result = create_avatar(command.video, out, config, watching(emit), resume=command.resume)
         _tell_run(result, as_json=command.json)
     return 0
@@ -385,7 +388,9 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
         f"outline overlap {_number(heldout['mask_iou'], 3)}."
     )
     print(f"{result.seconds:.0f} s of work, at most {result.peak_rss_mb:.0f} MB of memory.")
-    print(f"Avatar:    {result.folder / 'avatar.glb'}  ({report['splats']} splats, {report['avatar_mb']:.1f} MB)")
+    surface = report.get("surface")
+    size = f"{report['splats']} splats" if report["splats"] or not surface else f"{surface['triangles']:.0f} triangles"
+    print(f"Avatar:    {result.folder / 'avatar.glb'}  ({size}, {report['avatar_mb']:.1f} MB)")
     print(f"Report:    {result.folder / 'report.html'}")
     print(f"Turntable: {result.folder / 'turntable.mp4'}")
 

@@ -72,8 +72,10 @@ class Create(FromVideo):
 
     preset: Literal["draft", "standard", "fine"] = "standard"
     """How much time to spend: about a minute, three, or fifteen for a clip of ten seconds on two cores."""
-    method: Literal["splats"] = "splats"
-    """How the avatar is reconstructed."""
+    method: Literal["splats", "surface", "both"] = "splats"
+    """Splats on the body; the clothed surface as a textured mesh, person and world explained together; or splats on that surface."""
+    masks: Literal["none", "soft", "trust"] = "soft"
+    """How far the surface method believes the network's masks: not at all, as a hint, or fully."""
     recipe: Literal["default", "eva"] = "default"
     """How splats are trained: our own way, or EVA's (NeurIPS 2024) as published, for comparison: 2,000 steps, slower."""
     studio: bool = False

@@ -22,6 +22,11 @@ _WORDS = {
     "adopt": "taking over the capture",
     "perceive": "looking at every frame",
     "fit": "fitting the body",
+    "surface": "telling person and world apart",
+    "mesh": "making the mesh",
+    "texture": "texture from the video",
+    "decompose": "masks, and the video without the person",
+    "sheets": "pictures for the report",
     "reconstruct": "building the avatar",
     "register": "aligning frames to the avatar",
     "evaluate": "scoring on held-out frames",
@@ -31,6 +36,8 @@ _WORDS = {
     "score": "scoring against the truth",
     "motions": "measuring motions",
 }
+_TRAINED = ("reconstruct", "surface")
+"""Stages with steps of a training; the first unless the other one says that it is at work."""
 _PLAIN_EVERY = 0.25
 """Elsewhere than on a terminal a line is printed at each of these shares of a stage."""
 
@@ -46,6 +53,7 @@ class ProgressPrinter:
             quiet: Say nothing.
         """
         self._stages = stages
+        self._training = _TRAINED[0]
         self._stream: Any = io.StringIO() if quiet else stream if stream is not None else sys.stderr
         self._bars = _TerminalBars(self._stream) if self._stream.isatty() else _PlainLines(self._stream)
         self._warned: set[tuple[str, str]] = set()
@@ -63,15 +71,19 @@ class ProgressPrinter:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Progress):
+            if event.stage in _TRAINED:
+                self._training = event.stage
             self._bars.update(event.stage, words_of(event.stage), event.done, event.total)
         elif isinstance(event, Step):
-            self._bars.update("reconstruct", words_of("reconstruct"), event.step, event.num_steps)
+            self._bars.update(self._training, words_of(self._training), event.step, event.num_steps)
         elif isinstance(event, Warned):
             if (event.code, event.message) not in self._warned:
                 self._warned.add((event.code, event.message))
                 self._bars.say(f"note: {event.message}" + (f" {event.advice}" if event.advice else ""))
         elif isinstance(event, Done):
             self._bars.finish(event.stage)
+            if event.stage == self._training:
+                self._training = _TRAINED[0]
             if event.stage in self._stages and event.stage not in self._done:
                 self._done.add(event.stage)
                 place = f"[{len(self._done)}/{len(self._stages)}]"

@@ -6,6 +6,7 @@ DIR/report.html       for people; DIR/report.json has the same figures
 DIR/turntable.mp4
 DIR/run.json          the ledger: settings, versions, seed, hashes, timings
 DIR/checkpoints/      of the training, and the held-out scores
+DIR/surface/          of methods with a surface: masks, the empty scene, the video without the person
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import VideoInfo
@@ -28,13 +30,25 @@ from bodydouble.pipeline.layout import (
     REPORT_HTML,
     REPORT_JSON,
     SPLATS_CHECKPOINT,
+    SURFACE_CHECKPOINT,
+    SURFACE_FOLDER,
     TURNTABLE,
 )
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import Emit, Run, Stage, StageRecord, open_run, plain
 
+if TYPE_CHECKING:
+    from bodydouble.avatar.values import Avatar, Mesh
+    from bodydouble.reconstruct.onto import RestSurface
+
 _CAPTURING = ("perceive", "fit")
 STAGES = (*_CAPTURING, "reconstruct", "report")
+SURFACE_STAGES = (*_CAPTURING, "surface", "reconstruct", "report")
+
+
+def stages_of(config: CreateConfig) -> tuple[str, ...]:
+    """Names of the stages that a video goes through, in order."""
+    return STAGES if config.method == "splats" else SURFACE_STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +86,7 @@ def create(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: 
         InputError, NoSubjectError: When the video cannot be used. Nothing is left behind.
         OutputError: When the folder cannot be used, or the disk is full.
     """
-    return _run_stages(video, out, config, emit, resume=resume, stages=STAGES)
+    return _run_stages(video, out, config, emit, resume=resume, stages=stages_of(config))
 
 
 def capture(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False) -> RunResult:
@@ -116,7 +130,8 @@ def create_in(
     run.describe("video", {"path": info.path, "sha256": info.sha256, "frames": info.num_frames, "fps_hz": info.fps_hz})
     run.describe("config", plain(config))
     for stage in _stages(run, info, config, truth or {}):
-        if stage.name in stages:
+        # The surface is half of a reconstruction: who asks for that means both.
+        if stage.name in stages or (stage.name == "surface" and "reconstruct" in stages):
             run.do(stage, emit)
 
 
@@ -157,6 +172,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
     folder = run.folder / CAPTURE
     rooms = ("capture", "perceive")
     with_body = (*rooms, "body", "render", "avatar", "fit")
+    surface = () if config.method == "splats" else ("surface",)
     return (
         Stage(
             name="perceive",
@@ -174,19 +190,19 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
             outputs=(f"{CAPTURE}/body.safetensors",),
             work=lambda emit: _fit(folder, config, emit),
         ),
+        *_surface_stages(run, folder, config, with_body),
         Stage(
             name="reconstruct",
             settings={
                 "method": config.method,
-                "recipe": config.recipe,
-                "splats": config.splats,
+                **({} if config.method == "surface" else {"recipe": config.recipe, "splats": config.splats}),
                 "seed": config.seed,
                 **body_key(config.body, config.body_file),
             },
-            after=("perceive", "fit"),
+            after=("perceive", "fit", *surface),
             rooms=(*with_body, "reconstruct"),
-            outputs=(AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
-            scratch=(SPLATS_CHECKPOINT,),
+            outputs=(AVATAR,) if config.method == "surface" else (AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
+            scratch=() if config.method == "surface" else (SPLATS_CHECKPOINT,),
             work=lambda emit: _reconstruct(run, folder, config, emit),
         ),
         Stage(
@@ -197,12 +213,32 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
                 "preset": config.preset,
                 "truth": truth,
             },
-            after=("perceive", "fit", "reconstruct"),
+            after=("perceive", "fit", *surface, "reconstruct"),
             rooms=(*with_body, "reconstruct", "evaluate", "pipeline"),
             outputs=(HELDOUT, TURNTABLE, REPORT_HTML, REPORT_JSON),
             work=lambda emit: _report(run, folder, config, truth, emit),
         ),
     )
+
+
+def _surface_stages(run: Run, folder: Path, config: CreateConfig, rooms: tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stage that trains the surface, for methods that have one."""
+    if config.method == "splats":
+        return ()
+    stage = Stage(
+        name="surface",
+        settings={
+            "surface": config.surface,
+            "bake": config.bake,
+            "seed": config.seed,
+            **body_key(config.body, config.body_file),
+        },
+        after=("perceive", "fit"),
+        rooms=(*rooms, "reconstruct", "evaluate"),
+        outputs=(SURFACE_CHECKPOINT, SURFACE_FOLDER),
+        work=lambda emit: _surface(run, folder, config, emit),
+    )
+    return (stage,)
 
 
 def _estimate_settings(config: CreateConfig) -> dict[str, object]:
@@ -234,8 +270,25 @@ def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
     found.save_track(fit_track(found, body, config.fit, emit, start))
 
 
+def _surface(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.pipeline.surface import reconstruct_surface
+
+    for left in (SURFACE_CHECKPOINT, SURFACE_FOLDER):
+        remove_tree(run.folder / left)
+    body = load_body(config.body, file=config.body_file)
+    reconstruct_surface(run, Capture.open(folder), body, config, emit)
+
+
 def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
-    from bodydouble.avatar.glb import save_avatar
+    if config.method == "surface":
+        from bodydouble.pipeline.surface import surface_avatar
+
+        _save_double(run, config, surface_avatar(run.folder), Capture.open(folder))
+        return
+    _reconstruct_splats(run, folder, config, emit)
+
+
+def _reconstruct_splats(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:
     from bodydouble.reconstruct.splats.recipes import reconstruct_by
     from bodydouble.reconstruct.splats.result import load_result
 
@@ -243,14 +296,35 @@ def _reconstruct(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> No
     checkpoints = run.folder / SPLATS_CHECKPOINT
     checkpoints.mkdir(parents=True, exist_ok=True)
     splats = config.splats.for_video(len(found.train_indices()))
-    for event in reconstruct_by(config.recipe, found, body, splats, checkpoints, config.device):
+    mesh = None
+    if config.method == "both":
+        from bodydouble.pipeline.surface import capture_with_surface, surface_avatar
+
+        mesh = surface_avatar(run.folder).mesh
+        found = capture_with_surface(run.folder, found)
+    for event in reconstruct_by(
+        config.recipe, found, body, splats, checkpoints, config.device, onto=_rest_surface(mesh)
+    ):
         emit(event)
     avatar, _ = load_result(checkpoints, found)
+    # The surface's textured mesh is the better one: the splats' own is the bare body in their colours.
+    _save_double(run, config, avatar if mesh is None else dataclasses.replace(avatar, mesh=mesh), found)
+
+
+def _rest_surface(mesh: Mesh | None) -> RestSurface | None:
+    """A double's mesh as splats are seeded on it."""
+    from bodydouble.reconstruct.onto import RestSurface
+
+    return None if mesh is None else RestSurface(vertices_rest_m=mesh.vertices_rest_m, faces=mesh.faces)
+
+
+def _save_double(run: Run, config: CreateConfig, avatar: Avatar, found: Capture) -> None:
+    from bodydouble.avatar.glb import save_avatar
+
     provenance = dataclasses.replace(
         avatar.provenance,
         source_sha256=found.info.sha256,
         method=config.method,
-        body=body.name,
         created=run.created,  # of the run, not of this attempt: a resumed run gives the same file
     )
     save_avatar(dataclasses.replace(avatar, provenance=provenance), run.folder / AVATAR)

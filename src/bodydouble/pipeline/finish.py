@@ -17,7 +17,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.evaluate.heldout import DEFAULT_REGISTER, evaluate_heldout
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.results import HeldoutResult, save_heldout
-from bodydouble.pipeline.layout import AVATAR, HELDOUT, SPLATS_CHECKPOINT, TURNTABLE
+from bodydouble.pipeline.layout import AVATAR, HELDOUT, SPLATS_CHECKPOINT, SURFACE_CHECKPOINT, TURNTABLE
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.report import write_report
 from bodydouble.pipeline.report_collect import collect_report
@@ -25,6 +25,7 @@ from bodydouble.pipeline.report_data import StageSeconds
 from bodydouble.pipeline.report_face import face_strip
 from bodydouble.pipeline.report_training import training_story
 from bodydouble.pipeline.stages import Emit, Run
+from bodydouble.pipeline.surface import surface_story
 from bodydouble.pipeline.turntable import write_turntable
 from bodydouble.render.select import make_rasterizer
 
@@ -57,7 +58,7 @@ def finish(
         avatar, turntable, rasterizer=make_rasterizer(config.device), seconds=config.turntable_seconds, emit=emit
     )
     before = {record.name: record.seconds for record in run.records}
-    spent = sum(before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "reconstruct"))
+    spent = sum(before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "surface", "reconstruct"))
     now = time.perf_counter()
     data = collect_report(
         capture=capture,
@@ -69,7 +70,7 @@ def finish(
         seconds=StageSeconds(
             perceive=before.get("perceive", math.nan),  # not run where a capture was taken over
             fit=before.get("fit", math.nan),
-            reconstruct=before["reconstruct"],
+            reconstruct=before["reconstruct"] + before.get("surface", 0.0),
             evaluate=evaluated - started,
             report=now - evaluated,
             total=spent + now - started,
@@ -82,6 +83,7 @@ def finish(
         provenance=_provenance(run, capture, config),
         training=training_story(run.folder / SPLATS_CHECKPOINT),
     )
+    data = replace(data, method=config.method, surface=surface_story(run.folder))
     data = replace(data, faces=face_strip(capture, refined_track, avatar, make_rasterizer(config.device)))
     for warning in data.warnings:
         emit(warning)
@@ -122,17 +124,18 @@ def trained_result(folder: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:
         InputError: When the run has not got that far.
     """
     from bodydouble.avatar.glb import load_avatar
-    from bodydouble.reconstruct.splats.result import load_result
+    from bodydouble.reconstruct.splats.result import refined_track
 
     if not (folder / AVATAR).exists():
         raise InputError(f"{folder} holds no {AVATAR} yet. Finish the run first: bodydouble create ... --resume.")
-    if not (folder / SPLATS_CHECKPOINT / "poses.safetensors").exists():
+    checkpoints = (folder / SPLATS_CHECKPOINT, folder / SURFACE_CHECKPOINT)
+    trained = next((c for c in checkpoints if (c / "poses.safetensors").exists()), None)
+    if trained is None:
         raise InputError(
             f"{folder / SPLATS_CHECKPOINT} holds no refined poses. The checkpoints of a run are needed to score it; "
             "run `bodydouble create ... --resume` to make them again."
         )
-    _, refined_track = load_result(folder / SPLATS_CHECKPOINT, capture)
-    return load_avatar(folder / AVATAR), refined_track
+    return load_avatar(folder / AVATAR), refined_track(trained, capture)
 
 
 def _provenance(run: Run, capture: Capture, config: CreateConfig) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,11 @@ from bodydouble.pipeline.bodies import body_file as model_file
 from bodydouble.pipeline.estimate_choices import EstimateChoices
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.recipes import Recipe
+from bodydouble.reconstruct.surface.bake_config import BakeConfig
+from bodydouble.reconstruct.surface.config import MaskUse, SurfaceConfig
 
+Method = Literal["splats", "surface", "both"]
+"""Splats on the body; the clothed surface of person and world explained together; splats on that surface."""
 Device = Literal["auto", "cpu", "cuda"]
 PresetName = Literal["draft", "standard", "fine"]
 
@@ -27,7 +31,9 @@ class CreateConfig:
     perceive: PerceiveConfig
     fit: FitConfig
     splats: SplatsConfig
-    method: Literal["splats"] = "splats"
+    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    bake: BakeConfig = field(default_factory=BakeConfig)
+    method: Method = "splats"
     recipe: Recipe = "default"
     """How splats are trained."""
     body: Literal["anny", "smplx"] = "anny"
@@ -49,6 +55,8 @@ DRAFT = CreateConfig(
     perceive=PerceiveConfig(),
     fit=FitConfig(),
     splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
+    surface=replace(SurfaceConfig(), num_steps=800, max_frames=60, size_px=640),
+    bake=BakeConfig(texture_frames=40),
     turntable_seconds=3.0,
     register_sweeps=(1, 1, 1, 0),
 )
@@ -58,6 +66,8 @@ FINE = CreateConfig(
     perceive=PerceiveConfig(),
     fit=FitConfig(),
     splats=SplatsConfig(num_steps=8000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640, stretch=1.0),
+    surface=replace(SurfaceConfig(), num_steps=6000, max_frames=240, size_px=1280),
+    bake=BakeConfig(faces=40_000, texture_px=2048, texture_frames=160),
 )
 PRESETS: tuple[CreateConfig, ...] = (DRAFT, STANDARD, FINE)
 
@@ -86,6 +96,8 @@ def with_choices(
     device: Device = "auto",
     threads: int = 0,
     recipe: Recipe = "default",
+    method: Method = "splats",
+    masks: MaskUse = "soft",
     estimate: EstimateChoices | None = None,
     body: Literal["anny", "smplx"] = "anny",
     body_file: Path | None = None,
@@ -109,6 +121,10 @@ def with_choices(
         raise ConfigError(f"--height-cm is {height_cm:g}; expected the person's height in centimetres, 50 to 260.")
     if threads < 0:
         raise ConfigError(f"--threads is {threads}; expected 0 (all cores) or a number of threads.")
+    if method == "surface" and recipe != "default":
+        raise ConfigError(
+            f"--recipe {recipe} is a way to train splats; --method surface trains none. Leave one of them out."
+        )
     if body == "anny" and body_file is not None:
         raise ConfigError(
             f"--body-file {body_file} is for --body smplx, which was not given. Add it, or leave both out."
@@ -124,5 +140,7 @@ def with_choices(
         device=device,
         threads=threads,
         recipe=recipe,
+        method=method,
+        surface=replace(config.surface, masks=masks, seed=seed),
         estimate=estimate,
     )

@@ -120,6 +120,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
         },
         "truth": {name: null_for_nan(value) for name, value in data.truth.items()},
         "density": density_json(data.training),
+        "surface": None if data.surface is None else {**data.surface.figures, "watertight": data.surface.watertight},
         "warnings": [asdict(w) for w in data.warnings],
         "provenance": dict(data.provenance),
     }

@@ -85,6 +85,19 @@ class TrainingStory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SurfaceStory:
+    """What the surface method found."""
+
+    sheets: tuple[Picture, ...]
+    """Frames taken apart: the frame, the person alone, the world alone, normals, the mesh."""
+    seen: tuple[Picture, ...]
+    """The mesh from the front and from the back; what was never filmed is coloured."""
+    figures: Mapping[str, float]
+    """Name with unit -> value."""
+    watertight: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """Everything `report.html` and `report.json` say."""
 
@@ -122,6 +135,7 @@ class ReportData:
     """Scores against known truth, for synthetic performers: name (with unit) -> value."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     training: TrainingStory | None = None
+    surface: SurfaceStory | None = None
 
 
 def limb_qualities(track: BodyTrack, person_height_px: float) -> tuple[LimbQuality, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera, video_camera
@@ -239,7 +240,7 @@ def _view_sections(known: KnownRun, rasterizer: Rasterizer, emit: Emit) -> list[
     """The avatar from cameras that the run never had."""
     row_of = {int(index): row for row, index in enumerate(known.track.frame_indices)}
     views = [v for v in known.truth.views() if v.frame in row_of and bool(known.track.valid[row_of[v.frame]])]
-    if not views or known.avatar.splats is None:
+    if not views:
         return []
     found = []
     for done, view in enumerate(views, start=1):
@@ -249,9 +250,8 @@ def _view_sections(known: KnownRun, rasterizer: Rasterizer, emit: Emit) -> list[
         camera = _camera_of_fit(view.camera, known.T_track_world[row], alignment)
         pose = Pose(rotvecs=known.track.rotvecs[row], translation_world_m=known.track.translation_world_m[row])
         with torch.no_grad():
-            splats = pose_avatar(known.avatar, pose, known.track.expression[row]).splats
-            assert splats is not None, "checked above"
-            image = rasterizer(splats, camera)
+            posed = pose_avatar(known.avatar, pose, known.track.expression[row])
+            image = picture_of(known.avatar, posed, camera, rasterizer)
         true = view.rgba()
         if (true[..., 3] > 127).any():
             pair = Pair(

@@ -9,6 +9,7 @@ from typing import Literal
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.core.events import Event
+from bodydouble.reconstruct.onto import RestSurface
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.eva_config import EvaConfig
 
@@ -17,13 +18,20 @@ Recipe = Literal["default", "eva"]
 
 
 def reconstruct_by(
-    recipe: Recipe, capture: Capture, body: BodyModel, config: SplatsConfig, checkpoint_dir: Path, device: str
+    recipe: Recipe,
+    capture: Capture,
+    body: BodyModel,
+    config: SplatsConfig,
+    checkpoint_dir: Path,
+    device: str,
+    *,
+    onto: RestSurface | None = None,
 ) -> Iterator[Event]:
     """Train by a recipe; the result lies in `checkpoint_dir` for `result.load_result`.
 
     Args:
         recipe: `eva` takes size, number of frames and seed from `config`, everything else as published.
-        capture, body, config, checkpoint_dir, device: As for `trainer.reconstruct`.
+        capture, body, config, checkpoint_dir, device, onto: As for `trainer.reconstruct`; `eva` starts from the bare body.
     """
     if recipe == "eva":
         from bodydouble.reconstruct.splats.eva import reconstruct_eva
@@ -33,4 +41,4 @@ def reconstruct_by(
         return
     from bodydouble.reconstruct.splats.trainer import reconstruct
 
-    yield from reconstruct(capture, body, config, checkpoint_dir, device)
+    yield from reconstruct(capture, body, config, checkpoint_dir, device, onto=onto)

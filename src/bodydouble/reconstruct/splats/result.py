@@ -46,13 +46,17 @@ def save_poses(
 
 def load_result(checkpoint_dir: Path, capture: Capture) -> tuple[Avatar, BodyTrack]:
     """The trained avatar, and the capture's track with the training frames' poses as training left them."""
-    avatar = load_avatar(checkpoint_dir / AVATAR)
+    return load_avatar(checkpoint_dir / AVATAR), refined_track(checkpoint_dir, capture)
+
+
+def refined_track(checkpoint_dir: Path, capture: Capture) -> BodyTrack:
+    """The capture's track with the training frames' poses as training left them."""
     tensors, _ = read_tensors(checkpoint_dir / _POSES)
     track = capture.track()
     rotvecs, translation = track.rotvecs.clone(), track.translation_world_m.clone()
     rotvecs[tensors["rows"]] = tensors["rotvecs"]
     translation[tensors["rows"]] = tensors["translation_world_m"]
-    return avatar, track.replace(rotvecs=rotvecs, translation_world_m=translation)
+    return track.replace(rotvecs=rotvecs, translation_world_m=translation)
 
 
 def driven_track(checkpoint_dir: Path, capture: Capture) -> BodyTrack:

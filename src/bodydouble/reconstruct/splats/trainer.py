@@ -30,6 +30,7 @@ from bodydouble.core.seeds import torch_rng
 from bodydouble.evaluate.lpips import find_lpips
 from bodydouble.fit.pose_problem import PoseProblem, active_bones
 from bodydouble.fit.register import register_poses
+from bodydouble.reconstruct.onto import RestSurface, laid_onto
 from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
 from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
 from bodydouble.reconstruct.splats.confidence import Confidence
@@ -70,7 +71,13 @@ class Trainer:
     """One training run in memory. `run` yields events; `avatar` and `refined_track` give the result."""
 
     def __init__(
-        self, capture: Capture, body: BodyModel, config: SplatsConfig, rasterizer: Rasterizer, checkpoint_dir: Path
+        self,
+        capture: Capture,
+        body: BodyModel,
+        config: SplatsConfig,
+        rasterizer: Rasterizer,
+        checkpoint_dir: Path,
+        onto: RestSurface | None = None,
     ) -> None:
         self.capture, self.body, self.config, self.rasterizer = capture, body, config, rasterizer
         self.checkpoint = checkpoint_dir / CHECKPOINT
@@ -90,6 +97,8 @@ class Trainer:
         self.prior_translation = self.track.translation_world_m[self.frames.rows].clone()
         self.rotvecs, self.translation = self.prior_rotvecs.clone(), self.prior_translation.clone()
         self.state = seed_splats(body, shaped.vertices_rest.detach().float(), config.num_seeds, config.seed)
+        if onto is not None:
+            self.state = self.state.replace(means=laid_onto(self.state.means, onto))
         self.expression = self.track.expression[self.frames.rows].float()
         self.groups_of_faces = face_groups(body)
         self.surfaces = PartSurfaces(shaped.vertices_rest.detach().float(), vertex_groups(body))
@@ -372,7 +381,13 @@ class Trainer:
 
 
 def reconstruct(
-    capture: Capture, body: BodyModel, config: SplatsConfig, checkpoint_dir: Path, device: str
+    capture: Capture,
+    body: BodyModel,
+    config: SplatsConfig,
+    checkpoint_dir: Path,
+    device: str,
+    *,
+    onto: RestSurface | None = None,
 ) -> Iterator[Event]:
     """Train the splat avatar of a capture; the result lies in `checkpoint_dir` for `load_result` when the events end.
 
@@ -382,8 +397,9 @@ def reconstruct(
         config: Hyper-parameters.
         checkpoint_dir: Where checkpoints and the result go; an interrupted run continues from there.
         device: `auto`, `cpu` or `cuda`.
+        onto: A clothed surface on which the splats begin, instead of on the bare body.
     """
-    trainer = Trainer(capture, body, config, make_rasterizer(device), checkpoint_dir)
+    trainer = Trainer(capture, body, config, make_rasterizer(device), checkpoint_dir, onto)
     yield from trainer.run()
     save_poses(
         checkpoint_dir,

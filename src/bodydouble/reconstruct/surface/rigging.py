@@ -12,6 +12,7 @@ from bodydouble.core.skinning import skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
+from bodydouble.reconstruct.onto import barycentric as barycentric_of
 from bodydouble.reconstruct.surface.extract import ClosedMesh, vertex_normals_of
 
 _HIDDEN_PARTS = ("eyes", "mouth")
@@ -51,7 +52,7 @@ def on_body(mesh: ClosedMesh, body: BodyModel, body_vertices_m: Float[Tensor, "v
     tree = triangle_tree(places.double().numpy(), faces.numpy())
     distance, face = nearest_on_surface(tree, mesh.vertices_m.double().numpy())
     corners = faces[torch.from_numpy(face).long()]
-    barycentric = _barycentric(mesh.vertices_m, places[corners])
+    barycentric = barycentric_of(mesh.vertices_m, places[corners])
     normals = vertex_normals_of(places, faces)
     here = torch.nn.functional.normalize((normals[corners] * barycentric[..., None]).sum(1), dim=1)
     own = vertex_normals_of(mesh.vertices_m, mesh.faces)
@@ -163,17 +164,6 @@ def _outer_faces(body: BodyModel) -> Bool[Tensor, " faces"]:
     hidden = [body.part_names.index(name) for name in _HIDDEN_PARTS if name in body.part_names]
     inner = torch.isin(body.vertex_parts.long(), torch.tensor(hidden, dtype=torch.long))
     return ~inner[body.faces.long()].any(1)
-
-
-def _barycentric(points: Float[Tensor, "n 3"], triangles: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3"]:
-    """Weights of the points' projections, those outside drawn to the border."""
-    a, b, c = triangles.double().unbind(1)
-    u, v, w = b - a, c - a, points.double() - a
-    uu, uv, vv, wu, wv = (u * u).sum(1), (u * v).sum(1), (v * v).sum(1), (w * u).sum(1), (w * v).sum(1)
-    det = (uu * vv - uv * uv).clamp_min(1e-18)
-    s, t = (vv * wu - uv * wv) / det, (uu * wv - uv * wu) / det
-    weights = torch.stack([1.0 - s - t, s, t], dim=1).clamp(0.0, 1.0)
-    return (weights / weights.sum(1, keepdim=True)).float()
 
 
 def _vertex_areas(mesh: ClosedMesh) -> Float[Tensor, " verts"]:

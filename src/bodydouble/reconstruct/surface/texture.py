@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from bodydouble.core.cameras import Camera
@@ -33,12 +33,12 @@ class TexturedFrame(TensorStruct):
     """One frame, and where the mesh is in it."""
 
     rgb: UInt8[Tensor, "height width 3"]
-    mask: Float[Tensor, "height width"]
-    """How much of each pixel the person covers."""
     camera: Camera
     vertices_world: Float[Tensor, "verts 3"]
     gain: Float[Tensor, " 3"]
     """Exposure: the frame's colours are the texture's times this."""
+    mask: Float[Tensor, "height width"] | None = None
+    """How much of each pixel the person covers, if that is known; else the mesh's own outline is believed."""
 
 
 @tensor_struct
@@ -105,10 +105,13 @@ def gather_colors(texels: Texels, faces: Int[Tensor, "faces 3"], frames: Iterabl
         points = frame.vertices_world @ T[:3, :3].T + T[:3, 3]
         normals = vertex_normals_of(points, faces)
         depth = rasterize_mesh(frame.vertices_world, faces, frame.camera).depth.numpy()
+        covered = np.isfinite(depth)
+        if frame.mask is not None:
+            covered &= frame.mask.numpy() > 0.5
         run_kernel(
             kernels.gather, workers, face_of, bary, corners, points.double().numpy(), normals.double().numpy(),
             frame.camera.focal_px.double().numpy(), frame.camera.center_px.double().numpy(), frame.rgb.numpy(), depth,
-            _inside(frame.mask.numpy()), frame.gain.double().numpy(), best_w, best_rgb,
+            _inside(covered), frame.gain.double().numpy(), best_w, best_rgb,
         )  # fmt: skip
     rgb, total = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
     run_kernel(kernels.blend, workers, best_w, best_rgb, rgb, total)
@@ -143,9 +146,9 @@ def compose(
     return torch.from_numpy((image.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
 
 
-def _inside(mask: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def _inside(covered: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
     """How far inside the person a pixel is: 0 at the outline and beyond, 1 from `_OUTLINE_PX` and as much again."""
     from scipy.ndimage import distance_transform_edt
 
-    far = np.asarray(distance_transform_edt(np.pad(mask > 0.5, 1)))[1:-1, 1:-1]
+    far = np.asarray(distance_transform_edt(np.pad(covered, 1)))[1:-1, 1:-1]
     return ((far - _OUTLINE_PX) / _OUTLINE_PX).clip(0.0, 1.0).astype(np.float32)

@@ -1,0 +1,160 @@
+"""From a trained surface to an avatar: closed mesh, rig, texture from the video."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bodydouble import __version__
+from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
+from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.capture.folder import Capture
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.cameras import video_camera
+from bodydouble.core.events import Event, Progress, Warned
+from bodydouble.core.skinning import bone_transforms
+from bodydouble.reconstruct.surface.bake_config import BakeConfig
+from bodydouble.reconstruct.surface.extract import MeshFacts, extract_mesh, mesh_facts
+from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
+from bodydouble.reconstruct.surface.texture import TexturedFrame
+from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
+from bodydouble.reconstruct.surface.values import SurfaceResult, World
+
+_MOSTLY_SEEN = 0.75
+"""A texture of which the video showed less is worth a warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baked:
+    """An avatar with a textured mesh, and what is known about it."""
+
+    avatar: Avatar
+    mesh: Mesh
+    mesh_facts: MeshFacts
+    texture_facts: TextureFacts
+    seen: Float[Tensor, " verts"]
+    """In [0, 1]: how well the video showed each vertex."""
+
+
+def bake_surface(
+    result: SurfaceResult, capture: Capture, body: BodyModel, config: BakeConfig, emit: Callable[[Event], None]
+) -> Baked:
+    """Make the avatar of a trained surface.
+
+    Args:
+        result: Of the training.
+        capture: The video it was trained on.
+        body: The body whose skeleton it has.
+        config: Size of mesh and texture.
+        emit: Told about progress, and warned of what was never seen.
+    Raises:
+        NoSubjectError: When the field has no surface.
+    """
+    from bodydouble.reconstruct.surface.field import canonical_vertices
+
+    field = result.field
+    shaped = body.with_shape(field.shape.float())
+    closed = extract_mesh(
+        field.sdf.values[..., 0], field.sdf.origin_canonical_m, float(field.sdf.voxel_m), faces=config.faces
+    )
+    emit(Progress(stage="mesh", done=1, total=4, unit="steps"))
+    rigged = rig_mesh(
+        closed, body, canonical_vertices(body, shaped).float(), field.R_canonical_rest, field.t_canonical_rest
+    )
+    emit(Progress(stage="mesh", done=2, total=4, unit="steps"))
+    flat, charts = unwrapped_mesh(rigged, config.texture_px)
+    emit(Progress(stage="mesh", done=3, total=4, unit="steps"))
+    rig = Rig(
+        bone_names=body.bone_names,
+        bone_parents=body.bone_parents,
+        joints_rest_m=shaped.joints_rest.detach().float(),
+        humanoid=dict(body.humanoid),
+    )
+    chosen = spread(result.frame_indices.tolist(), config.texture_frames)
+    painted = paint(flat, textured_frames(flat, rig, result, capture, chosen, emit), charts=charts)
+    facts = painted.facts
+    if facts.seen < _MOSTLY_SEEN:
+        emit(
+            Warned(
+                code="texture_guessed",
+                message=f"The video showed {facts.seen:.0%} of the clothed surface; {facts.mirrored:.0%} was taken from the "
+                f"other side of the body and {facts.invented:.0%} is a smooth guess.",
+                advice="Film the person from all sides for a texture that is all theirs.",
+            )
+        )
+    return Baked(
+        avatar=Avatar(
+            rig=rig,
+            mesh=painted.mesh,
+            splats=None,
+            provenance=Provenance(
+                generator=f"bodydouble {__version__}",
+                source_sha256=capture.info.sha256,
+                method="surface",
+                body=body.name,
+                created=datetime.date.today().isoformat(),
+            ),
+        ),
+        mesh=painted.mesh,
+        mesh_facts=mesh_facts(closed),
+        texture_facts=facts,
+        seen=painted.seen,
+    )
+
+
+def spread(frames: list[int], most: int) -> list[int]:
+    """At most so many of the frames, evenly."""
+    if len(frames) <= most:
+        return frames
+    return [frames[int((k + 0.5) * len(frames) / most)] for k in range(most)]
+
+
+def textured_frames(
+    mesh: Mesh,
+    rig: Rig,
+    result: SurfaceResult,
+    capture: Capture,
+    frames: list[int],
+    emit: Callable[[Event], None] | None = None,
+) -> Iterator[TexturedFrame]:
+    """Frames of the video with a mesh posed into them.
+
+    Args:
+        mesh, rig: What is posed.
+        result: Has the poses, and the exposure of each frame.
+        capture: Has the pictures.
+        frames: Source indices, ascending.
+        emit: Told about progress.
+    """
+    track = result.track
+    camera = video_camera(track.width_px, track.height_px, track.focal_px)
+    row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
+    for done, frame in enumerate(capture.frames(frames), start=1):
+        vertices = frame_vertices(mesh, rig, track, row_of[frame.index])
+        yield TexturedFrame(
+            rgb=torch.from_numpy(np.ascontiguousarray(frame.rgb)),
+            camera=camera,
+            vertices_world=vertices,
+            gain=frame_gain(result.world, frame.index),
+        )
+        if emit is not None:
+            emit(Progress(stage="texture", done=done, total=len(frames), unit="frames"))
+
+
+def frame_vertices(mesh: Mesh, rig: Rig, track: BodyTrack, row: int) -> Float[Tensor, "verts 3"]:
+    """The mesh as it is in one row of a track, in the world of the fit, metres."""
+    pose = Pose(rotvecs=track.rotvecs[row].float(), translation_world_m=track.translation_world_m[row].float())
+    R, t = bone_transforms(pose.rotvecs, rig.joints_rest_m, pose.translation_world_m, rig.bone_parents)
+    return posed_mesh(mesh, R, t)
+
+
+def frame_gain(world: World, frame_index: int) -> Float[Tensor, " 3"]:
+    """Exposure of a frame, where the world knows one."""
+    gain = getattr(world, "gain", None)
+    return torch.ones(3) if gain is None else gain(frame_index).detach().float().clamp_min(0.1)

@@ -1,0 +1,256 @@
+"""What a trained surface leaves beside the avatar: masks, the empty scene, the video without the person, and sheets to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from bodydouble.avatar.values import Mesh, Rig
+from bodydouble.body.protocol import BodyModel
+from bodydouble.capture.folder import Capture, write_mask
+from bodydouble.capture.video import VideoWriter
+from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.events import Event, Progress
+from bodydouble.core.files import atomic_path
+from bodydouble.reconstruct.surface.bake import frame_vertices, spread
+from bodydouble.reconstruct.surface.extract import vertex_normals_of
+from bodydouble.reconstruct.surface.textured import welded
+from bodydouble.reconstruct.surface.values import SurfaceResult, World
+from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
+from bodydouble.render.texture import draw_mesh
+
+_GROWN_PX = 0.012
+"""Around the mask, so many of the picture's longer sides are the world's, too: hair, hems and motion blur lie there."""
+_CERTAIN = 0.25
+"""A place of the world less sure than this (one frame of four that would make it certain) is filled in."""
+_GREY = torch.tensor([0.62, 0.63, 0.65])
+_UNSEEN = torch.tensor([0.86, 0.29, 0.55])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decomposed:
+    """One frame taken apart; pictures of one size."""
+
+    frame_index: int
+    time_s: float
+    frame: UInt8[ndarray, "height width 3"]
+    person: UInt8[ndarray, "height width 3"]
+    world: UInt8[ndarray, "height width 3"]
+    normals: UInt8[ndarray, "height width 3"]
+    mesh: UInt8[ndarray, "height width 3"]
+
+
+def write_world(result: SurfaceResult, path: Path) -> None:
+    """The scene without the person as a PNG, in the exposure of the middle frame."""
+    from PIL import Image
+
+    track = result.track
+    middle = int(result.frame_indices[len(result.frame_indices) // 2])
+    picture = world_picture(result.world, middle, track.width_px, track.height_px)
+    with atomic_path(path) as partial:
+        Image.fromarray(_bytes(picture)).save(partial, format="PNG")
+
+
+def world_picture(world: World, frame_index: int, width_px: int, height_px: int) -> Float[Tensor, "height width 3"]:
+    """What a frame would show without the person, sRGB in [0, 1]; smooth where no frame ever showed the world."""
+    rows, columns = torch.meshgrid(torch.arange(height_px), torch.arange(width_px), indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
+    with torch.no_grad():
+        colours = world.colours(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
+        seen = world.seen(frame_index, pixels).reshape(height_px, width_px)
+    return torch.from_numpy(filled_in(colours.numpy().astype(np.float32), seen.numpy() >= _CERTAIN))
+
+
+def unseen_world(world: World, frame_index: int, width_px: int, height_px: int) -> float:
+    """Share of a frame in which the world was never seen."""
+    rows, columns = torch.meshgrid(torch.arange(0, height_px, 2), torch.arange(0, width_px, 2), indexing="ij")
+    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
+    with torch.no_grad():
+        return float((world.seen(frame_index, pixels) < _CERTAIN).float().mean())
+
+
+def filled_in(
+    picture: Float[ndarray, "height width 3"], known: Bool[ndarray, "height width"]
+) -> Float[ndarray, "height width 3"]:
+    """The picture with what is not known taken from around it, the wider the farther (pull and push over a pyramid)."""
+    import cv2
+
+    if known.all() or not known.any():
+        return picture
+    values, weights = [picture * known[..., None]], [known.astype(np.float32)]
+    while min(weights[-1].shape) > 2 and float(weights[-1].min()) < 0.5:
+        size = (max(1, weights[-1].shape[1] // 2), max(1, weights[-1].shape[0] // 2))
+        values.append(cv2.resize(values[-1], size, interpolation=cv2.INTER_AREA))
+        weights.append(cv2.resize(weights[-1], size, interpolation=cv2.INTER_AREA))
+    coarse = values[-1] / np.maximum(weights[-1], 1e-6)[..., None]
+    for value, weight in zip(reversed(values[:-1]), reversed(weights[:-1]), strict=True):
+        coarse = cv2.resize(coarse, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_LINEAR)
+        share = weight[..., None].clip(0.0, 1.0)
+        coarse = value + (1.0 - share) * coarse
+    return np.where(known[..., None], picture, coarse)
+
+
+def write_frames(
+    result: SurfaceResult,
+    capture: Capture,
+    mesh: Mesh,
+    rig: Rig,
+    *,
+    masks: Path,
+    removed: Path,
+    emit: Callable[[Event], None],
+) -> None:
+    """For every frame of the track: the person's mask, and the frame with the world in the person's place.
+
+    Args:
+        result, capture: The training and its video.
+        mesh, rig: The baked mesh: its outline is the mask.
+        masks: Folder for 8-bit PNGs by source frame index, as a capture has them.
+        removed: An .mp4 of the video's size.
+        emit: Told about progress.
+    """
+    track = result.track
+    camera = video_camera(track.width_px, track.height_px, track.focal_px)
+    indices = track.frame_indices.tolist()
+    masks.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
+        for row, frame in enumerate(capture.frames(indices)):
+            if bool(track.valid[row]):
+                vertices = frame_vertices(mesh, rig, track, row)
+                alpha = draw_mesh(vertices, mesh.faces, camera, colors=mesh.colors).alpha.numpy()
+            else:
+                alpha = np.zeros((track.height_px, track.width_px), np.float32)
+            write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
+            share = _grown(alpha)[..., None]
+            world = world_picture(result.world, frame.index, track.width_px, track.height_px).numpy()
+            video.write((frame.rgb * (1.0 - share) + 255.0 * world * share + 0.5).astype(np.uint8))
+            emit(Progress(stage="decompose", done=row + 1, total=len(indices), unit="frames"))
+
+
+def decompose(
+    result: SurfaceResult,
+    capture: Capture,
+    body: BodyModel,
+    mesh: Mesh,
+    rig: Rig,
+    *,
+    count: int = 4,
+    height_px: int = 420,
+) -> list[Decomposed]:
+    """A few frames taken apart: the frame, the person alone, the world alone, the surface's normals, the mesh.
+
+    Args:
+        result, capture, body: The training, its video and its body.
+        mesh, rig: The baked mesh.
+        count: How many frames, evenly chosen from those trained on.
+        height_px: Of the pictures, at most.
+    """
+    from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
+
+    track = result.track
+    row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
+    scale = min(1.0, height_px / track.height_px)
+    renderer = SurfaceRenderer(result.field, body)
+    places, faces, owner = welded(mesh)
+    found = []
+    for frame in capture.frames(spread(result.frame_indices.tolist(), count)):
+        row = row_of[frame.index]
+        image = render_frame(result, renderer, frame.index, scale)
+        height, width = image.alpha.shape
+        camera = video_camera(track.width_px, track.height_px, track.focal_px).cropped(
+            0.0, 0.0, (float(track.width_px), float(track.height_px)), (width, height)
+        )
+        drawn = _clay(frame_vertices(mesh, rig, track, row), faces, owner, len(places), camera)
+        world = world_picture(result.world, frame.index, track.width_px, track.height_px)
+        found.append(
+            Decomposed(
+                frame_index=frame.index,
+                time_s=float(track.times_s[row]),
+                frame=_resized(frame.rgb, width, height),
+                person=_bytes(image.rgb + (1.0 - image.alpha[..., None]) * _GREY),
+                world=_resized(_bytes(world), width, height),
+                normals=_bytes(torch.where((image.alpha > 0.5)[..., None], 0.5 + 0.5 * image.normals_world, _GREY)),
+                mesh=_bytes(drawn),
+            )
+        )
+    return found
+
+
+def seen_pictures(
+    mesh: Mesh, seen: Float[Tensor, " verts"], *, height_px: int = 520
+) -> tuple[UInt8[ndarray, "height width 3"], UInt8[ndarray, "height width 3"]]:
+    """The mesh at rest from the front and from the back; what the video never showed is coloured.
+
+    Args:
+        mesh: In the rest pose.
+        seen: In [0, 1], of each vertex.
+    """
+    low, high = mesh.vertices_rest_m.amin(0), mesh.vertices_rest_m.amax(0)
+    middle, size = (low + high) / 2, high - low
+    width_px = int(height_px * float(size[0] / size[1]) * 1.04) // 2 * 2
+    distance = 6.0
+    colors = _UNSEEN + seen[:, None] * (torch.tensor([0.80, 0.80, 0.79]) - _UNSEEN)
+    normals = vertex_normals_of(mesh.vertices_rest_m, mesh.faces)
+    pictures = []
+    for side in (1.0, -1.0):
+        # Looking along -Z or +Z, +Y up: rows of the rotation are the camera's axes.
+        R = torch.tensor([[side, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -side]])
+        T = torch.eye(4)
+        T[:3, :3] = R
+        T[:3, 3] = -R @ (middle + torch.tensor([0.0, 0.0, side * distance]))
+        camera = Camera(
+            width_px=width_px,
+            height_px=height_px,
+            focal_px=torch.full((2,), float(0.96 * height_px / size[1]) * distance),
+            center_px=torch.tensor([width_px / 2.0, height_px / 2.0]),
+            T_camera_world=T,
+        )
+        shade = 0.45 + 0.55 * (normals[:, 2] * side).clamp(0.0, 1.0)
+        drawn = draw_mesh(
+            mesh.vertices_rest_m, mesh.faces, camera, colors=colors * shade[:, None], background=torch.ones(3)
+        )
+        pictures.append(_bytes(drawn.rgb))
+    return pictures[0], pictures[1]
+
+
+def _clay(
+    vertices: Float[Tensor, "verts 3"], faces: Tensor, owner: Tensor, count: int, camera: Camera
+) -> Float[Tensor, "height width 3"]:
+    """The mesh as plain clay, lit from the camera's upper left, with smooth normals across texture seams."""
+    places = torch.zeros(count, 3)
+    places[owner] = vertices
+    double = camera.cropped(
+        0.0, 0.0, (float(camera.width_px), float(camera.height_px)), (2 * camera.width_px, 2 * camera.height_px)
+    )
+    image: MeshImage = rasterize_mesh(places, faces, double)
+    normals = torch.nn.functional.normalize(interpolate(image, faces, vertex_normals_of(places, faces)), dim=-1)
+    light = torch.nn.functional.normalize(torch.tensor([-0.4, 0.5, 0.8]), dim=0)
+    shade = 0.28 + 0.62 * (normals @ light).clamp(0.0, 1.0)
+    clay = torch.where(image.mask[..., None], shade[..., None] * torch.tensor([0.98, 0.95, 0.92]), _GREY)
+    return clay.reshape(camera.height_px, 2, camera.width_px, 2, 3).mean((1, 3))
+
+
+def _grown(alpha: Float[ndarray, "height width"]) -> Float[ndarray, "height width"]:
+    """The mask with a soft border around it."""
+    import cv2
+
+    radius = max(2, round(_GROWN_PX * max(alpha.shape)))
+    grown = cv2.dilate(alpha, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
+    return cv2.GaussianBlur(grown, (0, 0), radius / 2.0).clip(0.0, 1.0)
+
+
+def _resized(picture: UInt8[ndarray, "h w 3"], width_px: int, height_px: int) -> UInt8[ndarray, "height width 3"]:
+    import cv2
+
+    return cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA)
+
+
+def _bytes(picture: Float[Tensor, "height width 3"]) -> UInt8[ndarray, "height width 3"]:
+    return (picture.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).numpy()

@@ -1,0 +1,95 @@
+"""What surrounds a baked surface: seeds laid onto it, views of what was seen, frames without the person."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bodydouble.avatar.values import Mesh
+from bodydouble.reconstruct.onto import RestSurface, barycentric, laid_onto
+from bodydouble.reconstruct.surface.bake import spread
+from bodydouble.reconstruct.surface.extract import extract_mesh
+from bodydouble.reconstruct.surface.outputs import filled_in, seen_pictures, world_picture
+
+
+def ball(radius: float, voxel: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
+    axis = torch.arange(-0.6, 0.601, voxel)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+    mesh = extract_mesh(points.norm(dim=-1) - radius, torch.full((3,), -0.6), voxel)
+    return mesh.vertices_m, mesh.faces
+
+
+def test_seeds_are_laid_onto_clothes_and_stay_where_there_are_none() -> None:
+    vertices, faces = ball(0.4)
+    directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    surface = RestSurface(vertices_rest_m=vertices, faces=faces)
+    clothed = laid_onto(0.37 * directions, surface)
+    assert float((clothed.norm(dim=1) - 0.4).abs().max()) < 0.004
+    assert float((torch.nn.functional.normalize(clothed, dim=1) * directions).sum(1).min()) > 0.98
+    bare, far = 0.3985 * directions, 0.2 * directions
+    assert torch.equal(laid_onto(bare, surface), bare) and torch.equal(laid_onto(far, surface), far)
+
+
+def test_barycentric_weights_give_the_point_back_and_stay_within_the_triangle() -> None:
+    triangles = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(1))
+    inside = torch.distributions.Dirichlet(torch.ones(3)).sample((50,))
+    points = (triangles * inside[..., None]).sum(1)
+    assert torch.allclose(barycentric(points, triangles), inside, atol=1e-3)
+    outside = barycentric(points + 3.0, triangles)
+    assert bool((outside >= 0).all()) and torch.allclose(outside.sum(1), torch.ones(50), atol=1e-5)
+
+
+def test_what_was_never_filmed_is_coloured_on_its_side_only() -> None:
+    vertices, faces = ball(0.4)
+    count = len(vertices)
+    mesh = Mesh(
+        vertices_rest_m=vertices,
+        faces=faces,
+        colors=torch.zeros(count, 3),
+        joints=torch.zeros(count, 4, dtype=torch.long),
+        weights=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1),
+    )
+    front, back = seen_pictures(mesh, (vertices[:, 2] > 0).float(), height_px=120)
+
+    def pink(picture: np.ndarray) -> float:
+        colored = (picture.max(2).astype(int) - picture.min(2)) > 25
+        return float(colored.mean())
+
+    assert pink(front) < 0.08 and pink(back) > 0.5
+    assert tuple(front[0, 0]) == (255, 255, 255)
+
+
+class _Ramp:
+    """A world whose red is the column and whose green is the row, in pixels of 100."""
+
+    def colours(self, frame_index: int, pixels_px: torch.Tensor) -> torch.Tensor:
+        return torch.cat([pixels_px / 100.0, torch.zeros(len(pixels_px), 1)], dim=1)
+
+    def seen(self, frame_index: int, pixels_px: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(pixels_px))
+
+    def learn(self, frame_index: int, pixels_px: torch.Tensor, gradient: torch.Tensor, rate: float) -> None:
+        raise AssertionError("nothing is learnt here")
+
+
+def test_the_world_is_asked_at_pixel_centres() -> None:
+    picture = world_picture(_Ramp(), 0, 30, 20)
+    assert picture.shape == (20, 30, 3)
+    assert torch.allclose(picture[7, 11, :2], torch.tensor([0.115, 0.075]))
+
+
+def test_frames_are_spread_evenly() -> None:
+    assert spread([3, 4], 5) == [3, 4]
+    assert spread(list(range(100)), 4) == [12, 37, 62, 87]
+
+
+def test_unknown_places_are_filled_smoothly_and_known_ones_stay() -> None:
+    rows, columns = np.mgrid[0:64, 0:80]
+    picture = np.stack([columns / 80, rows / 64, np.full(rows.shape, 0.3)], axis=-1).astype(np.float32)
+    known = np.ones((64, 80), bool)
+    known[20:44, 30:56] = False
+    spoiled = np.where(known[..., None], picture, np.float32(1.0))
+    filled = filled_in(spoiled, known)
+    assert np.array_equal(filled[known], picture[known])
+    assert np.abs(filled - picture)[~known].max() < 0.15 and np.allclose(filled[~known][:, 2], 0.3, atol=0.01)
+    assert filled_in(spoiled, np.zeros_like(known)) is spoiled
