@@ -14,7 +14,7 @@ from bodydouble.corpus.values import Item, Record, Score, Source, State, item_id
 
 GOOD = {
     "frames": 24.0, "seconds": 2.0, "presence": 1.0, "confidence": 0.9, "visible": 0.95, "person_px": 150.0, "motion": 0.3,
-    "looks_found": 1.0, "agreement": 0.008, "pck_05": 0.95, "soiou": 0.04, "silhouette_iou": 0.8, "ssiou": 1.25,
+    "looks_found": 1.0, "agreement": 0.008, "pck_02": 0.95, "soiou": 0.04, "silhouette_iou": 0.8, "ssiou": 1.25,
     "view_range_rad": 1.5, "pose_range_rad": 0.4, "height_m": 1.7, "skin_ita_deg": 30.0, "skin_ita_sd_deg": 9.0,
 }  # fmt: skip
 
@@ -39,9 +39,9 @@ def make_corpus(root: Path, body: BodyModel) -> Small:
     # fmt: off
     plans: tuple[tuple[str, dict, str, State, str], ...] = (
         ("good", {}, "given", "done", ""),
-        ("good too", {"pck_05": 0.85, "soiou": 0.08}, "synthetic", "done", ""),
+        ("good too", {"pck_02": 0.85, "soiou": 0.08}, "synthetic", "done", ""),
         ("still", {"motion": 0.01}, "given", "done", ""),
-        ("badly fitted", {"pck_05": 0.5, "soiou": 0.4}, "given", "done", ""),
+        ("badly fitted", {"pck_02": 0.5, "soiou": 0.4}, "given", "done", ""),
         ("refused", {}, "refused", "done", ""),
         ("nobody", {}, "given", "rejected", "nobody was found"),
         ("broken", {}, "given", "failed", "the file cannot be read"),
@@ -66,7 +66,7 @@ def make_corpus(root: Path, body: BodyModel) -> Small:
             continue
         scores = {**GOOD, **changes}
         rows = [Score(item_id=ids[name], stage="consistency", name=k, value=v) for k, v in scores.items()]
-        better = {"pck_05": min(1.0, scores["pck_05"] + 0.03), "soiou": scores["soiou"] / 2}
+        better = {"pck_02": min(1.0, scores["pck_02"] + 0.03), "soiou": scores["soiou"] / 2}
         rows += [Score(item_id=ids[name], stage="refine", name=k, value=v) for k, v in better.items()]
         catalogue.add_scores(rows)
         catalogue.add_records([_record(ids[name], source, "ready", state, reason)])

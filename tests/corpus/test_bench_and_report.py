@@ -128,7 +128,7 @@ def test_a_corpus_on_which_a_method_fails_still_gives_a_table(small: Small, tmp_
     assert (tmp_path / "bench" / "bench.md").read_text().count("failed on") == 2
     assert str(tmp_path / "bench") in read_collection(small.root).catalogue.section(PUBLISHED)
     with pytest.raises(InputError, match="no finished item"):
-        nothing = with_changes(default_filters(), ["pck_05=1"])
+        nothing = with_changes(default_filters(), ["pck_02=1"])
         bench_corpus(small.root, tmp_path / "none", nothing, BenchConfig(), lambda e: None, workers=0)
 
 
@@ -169,7 +169,7 @@ def test_the_page_shows_every_step_with_pictures_and_loads_nothing(small: Small,
 
 def test_commands(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(small.root)
-    assert main(["corpus", "filters", "--set", "pck_05=0.9"]) == 0
+    assert main(["corpus", "filters", "--set", "pck_02=0.9"]) == 0
     (tmp_path / "mine.json").write_text(capsys.readouterr().out)
     assert main(["corpus", "tune", root, "--filters", str(tmp_path / "mine.json"), "--json"]) == 0
     assert [r["left"] for r in json.loads(capsys.readouterr().out)["rows"]] == [6, 5, 4, 4, 2, 2]

@@ -111,7 +111,7 @@ def test_the_funnel_counts_every_item_once(table: dict[str, dict[str, float | No
 
 def test_the_ladder_is_the_mean_over_what_is_left() -> None:
     def item(x: float, pck: float, soiou: float) -> dict[str, float]:
-        return {"x": x, "y": 0.0, "z": 0.0, "pck_05": pck, "soiou": soiou}
+        return {"x": x, "y": 0.0, "z": 0.0, "pck_02": pck, "soiou": soiou}
 
     scores = {"a": item(1.0, 0.9, 0.1), "b": item(1.0, 0.7, 0.3), "c": item(0.0, 0.2, 0.8), "d": {"x": 0.0}}
     rows = funnel(scores, TWO).rows

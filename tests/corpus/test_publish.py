@@ -58,12 +58,12 @@ def test_the_funnel_of_stored_scores(small: Small) -> None:
 
 
 def test_thresholds_move_the_funnel_without_computing_anything(small: Small) -> None:
-    _, strict = tune(small.root, with_changes(default_filters(), ["pck_05=0.9"]))
-    _, lax = tune(small.root, with_changes(default_filters(), ["pck_05=0.4", "soiou<=1", "motion=off"]))
+    _, strict = tune(small.root, with_changes(default_filters(), ["pck_02=0.9"]))
+    _, lax = tune(small.root, with_changes(default_filters(), ["pck_02=0.4", "soiou<=1", "motion=off"]))
     assert strict.rows[-1].left == 2 and lax.rows[-1].left == 5
     table = funnel_table(strict)
     assert "| P-I | 4 | 80.0 % |" in table and "| 9.4 % | 0.762 | 0.214 |" in table
-    assert "pck_05 < 0.9 | 2 |" in reasons_table(strict)
+    assert "pck_02 < 0.9 | 2 |" in reasons_table(strict)
     document = json.loads(json.dumps(funnel_json(strict), allow_nan=False))
     assert document["verdicts"][small.still]["step"] == "P-I"
 
@@ -137,10 +137,10 @@ def test_tables_list_every_candidate_and_every_frame(small: Small, published: Pu
     rows = dict(ask("select id, step from '$/items.parquet'"))
     assert len(rows) == 6 and rows[small.badly_fitted] == "P-III" and rows[small.nobody] == "usable"
     assert ask("select count(*) from '$/items.parquet' where kept") == [(2,)]
-    assert ask("select list(reasons) from '$/items.parquet' where step = 'P-III'") == [([["pck_05 0.5 < 0.8"]],)]
+    assert ask("select list(reasons) from '$/items.parquet' where step = 'P-III'") == [([["pck_02 0.5 < 0.8"]],)]
     assert ask("select count(*), count(distinct shard), count(distinct key) from '$/frames.parquet'") == [(40, 1, 40)]
     # The final body's figures are listed, not the first one's by which the filters go.
-    assert ask("select max(pck_05) from '$/items.parquet' where kept")[0][0] == pytest.approx(0.98)
+    assert ask("select max(pck_02) from '$/items.parquet' where kept")[0][0] == pytest.approx(0.98)
 
 
 def test_croissant_describes_files_and_columns_that_exist(published: PublishResult) -> None:
@@ -181,7 +181,7 @@ def test_refusals(small: Small, published: PublishResult, tmp_path: Path) -> Non
     with pytest.raises(OutputError, match="never overwritten"):
         publish(small.root, published.folder, default_filters(), PublishConfig())
     with pytest.raises(InputError, match="Nothing is left to publish"):
-        publish(small.root, tmp_path / "none", with_changes(default_filters(), ["pck_05=0.999"]), PublishConfig())
+        publish(small.root, tmp_path / "none", with_changes(default_filters(), ["pck_02=0.999"]), PublishConfig())
     assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigError, match="32 to 8192"):
         PublishConfig(crop_px=1)
@@ -211,4 +211,4 @@ def test_charts_count_and_leave_out_what_is_not_finite() -> None:
 
 def test_what_the_first_body_scored_is_what_filters_see(small: Small) -> None:
     entry = read_collection(small.root).entries[small.kept[1]]
-    assert entry.scores["pck_05"] == 0.85 and entry.final["pck_05"] == pytest.approx(0.88)
+    assert entry.scores["pck_02"] == 0.85 and entry.final["pck_02"] == pytest.approx(0.88)

@@ -136,7 +136,7 @@ def outcome(kind: str, *complaints: str, kept: int = 0, refusals: tuple[str, ...
     entries = tuple(
         Entry(
             item=Item(id=f"{kind}{start}", source_id="s", first_frame=start, stop_frame=start + 9, start_s=0.0, end_s=1.0,
-                      track=0, person=0, width_px=8, height_px=8, others=others),
+                      track=0, person=0, width_px=8, height_px=8, others=others, state="done"),
             source=source,
             scores={},
         )

@@ -221,8 +221,16 @@ def _train_and_score(payload: Mapping[str, Any], out: Path) -> dict[str, dict[st
 
 def _settings(payload: Mapping[str, Any]):
     """The preset with the method's changes; pages and turntables are left as small as they can be."""
-    from bodydouble.pipeline.presets import preset
+    from typing import get_args, get_type_hints
 
+    from bodydouble.pipeline.presets import CreateConfig, preset
+
+    changes = METHODS[payload["method"]]
+    available = get_args(get_type_hints(CreateConfig)["method"])
+    if changes["method"] not in available:
+        raise ConfigError(
+            f"the method {changes['method']} is not in this version, which makes avatars by: {', '.join(available)}"
+        )
     config = preset(payload["preset"])
     splats = dataclasses.replace(config.splats, seed=payload["seed"], **payload["overrides"])
     return dataclasses.replace(
@@ -233,7 +241,7 @@ def _settings(payload: Mapping[str, Any]):
         device="cpu",
         turntable_seconds=0.25,
         register_sweeps=(0,),
-        **METHODS[payload["method"]],
+        **changes,
     )
 
 

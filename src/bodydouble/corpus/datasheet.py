@@ -20,7 +20,7 @@ from bodydouble.corpus.shards import Shard
 from bodydouble.corpus.tune import funnel_table
 
 _SUMMARISED = (
-    "seconds", "person_px", "motion", "view_range_rad", "pose_range_rad", "pck_05", "soiou", "ssiou", "agreement",
+    "seconds", "person_px", "motion", "view_range_rad", "pose_range_rad", "pck_02", "soiou", "ssiou", "agreement",
     "height_m", "skin_ita_deg", "skin_ita_sd_deg",
 )  # fmt: skip
 _CAPTIONS = {

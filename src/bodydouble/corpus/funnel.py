@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bodydouble.corpus.filters import Filters, Verdict, judge
 
-PCK, SOIOU = "pck_05", "soiou"
+PCK, SOIOU = "pck_02", "soiou"
 """The two scores that the ladder is made of."""
 REFUSED = "usable"
 """Name of the row of items that were refused while they were worked on."""

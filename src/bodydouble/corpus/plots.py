@@ -20,7 +20,7 @@ _SPANS: dict[str, tuple[str, str, tuple[float, float] | None]] = {
     "person_px": ("Size of the person", "height in pixels", None),
     "ssiou": ("Looseness of clothing (SSIOU)", "1 / intersection over union", (1.0, 2.2)),
     "height_m": ("Height of the fitted body", "metres", None),
-    "pck_05": ("PCK at 5 % of the person's box", "share of the joints", (0.0, 1.0)),
+    "pck_02": ("PCK at 2 % of the person's box", "share of the joints", (0.0, 1.0)),
     "soiou": ("SOIOU", "share of the body outside the mask", (0.0, 1.0)),
     "agreement": ("Disagreement of several looks", "sizes of the person's box", None),
 }

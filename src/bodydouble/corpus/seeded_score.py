@@ -28,7 +28,7 @@ _GOOD_KINDS = (SOUND, "two_people", "shot_change")
 """Kinds whose people should be kept: each of them is a sound item once it is cut out."""
 _CUT_TOLERANCE = 2
 """Frames by which a found shot may be off."""
-_TRUE_RADIUS = 0.05
+_TRUE_RADIUS = 0.02
 _TRUE_FRAMES = 8
 _JOINTS = tuple(
     side + bone
@@ -137,7 +137,9 @@ DETECTORS: Mapping[str, Callable[[ClipOutcome], bool]] = {
 
 
 def detections(outcomes: Sequence[ClipOutcome]) -> list[Detection]:
-    """Precision and recall of every detector; last, of rejecting whatever should not be kept."""
+    """Precision and recall of every detector; last, of rejecting whatever should not be kept. Clips on which work is not
+    finished are not counted."""
+    outcomes = [o for o in outcomes if all(e.item.state != "pending" for e in o.entries)]
     rows = []
     for kind in DEFECTS:
         said = [o for o in outcomes if DETECTORS[kind](o)]
@@ -209,7 +211,7 @@ def true_scores(
                     stage=stage,
                     pck=true_pck,
                     soiou=true_soiou,
-                    measured_pck=measured.get("pck_05", math.nan),
+                    measured_pck=measured.get("pck_02", math.nan),
                     measured_soiou=measured.get("soiou", math.nan),
                 )
             )
