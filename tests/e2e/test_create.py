@@ -305,3 +305,28 @@ def test_the_notebook_runs(finished: RunResult, tmp_path: Path, monkeypatch: pyt
     shown = {kind for cell in notebook.cells for output in cell.get("outputs", ()) for kind in output.get("data", ())}
     assert {"text/html", "image/png"} <= shown
     assert (tmp_path / "dance.mp4").is_file() and (tmp_path / "double.spz").is_file()
+
+
+def test_a_gallery_of_runs(finished: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    import re
+
+    out = tmp_path / "gallery"
+    for _ in range(2):  # the second takes the place of the first
+        assert main(["gallery", str(finished.folder), str(finished.folder), "-o", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.split("}\n")[-2] + "}")
+    assert told["doubles"] == ["double", "double-2"]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert {"double/picture.png", "double-2/turntable.mp4", "double/report.html", "double/avatar.glb"} <= set(linked)
+    assert all((out / link).is_file() for link in linked) and "http" not in page
+    from PIL import Image
+
+    with Image.open(out / "double" / "picture.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    assert 0.02 < (np.abs(pixels - pixels[0, 0]).max(-1) > 8).mean() < 0.6
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
+    assert main(["gallery", str(finished.folder), "-o", str(tmp_path / "photos")]) == 1
+    assert "nothing there is touched" in capsys.readouterr().err
+    assert main(["gallery", str(tmp_path / "photos"), "-o", str(out)]) == 1
+    assert "holds no finished run" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from bodydouble.bench.measure import Ratio, ratio, timing
 from bodydouble.bench.rows import Row
 from bodydouble.bench.scenes import figure_camera, figure_splats, rotated_bones
 from bodydouble.core.cameras import look_at_camera
+from bodydouble.core.events import Event, Progress
 from bodydouble.render.adam import adam_step, zero_moments
 from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.render.losses import photometric_loss, photometric_loss_reference, planar
@@ -30,21 +31,26 @@ _RATIO_TOLERANCE = 0.4
 _FIELDS = ("means_world", "quats_wxyz", "scales_m", "opacities", "sh")
 
 
-def run(*, quick: bool = False) -> tuple[list[Row], list[str]]:
+def run(*, quick: bool = False, emit: Callable[[Event], None] = lambda event: None) -> tuple[list[Row], list[str]]:
     """Measure.
 
     Args:
         quick: Leave out the sizes that have no budget, and gsplat's reference.
+        emit: Told about progress.
     Returns:
         The rows, and remarks on what could not be measured.
     """
-    warm_up()
+    warm_up(emit)
+    parts = 2 if quick else 3
+    emit(Progress(stage="kernels", done=0, total=parts, unit="parts"))
     rows = _timed(quick)
+    emit(Progress(stage="kernels", done=1, total=parts, unit="parts"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         rows += [_ratio_row(name, found) for name, found in _ratios()]
         remarks = []
+        emit(Progress(stage="kernels", done=2, total=parts, unit="parts"))
         if not quick:
             gsplat = _ratio_to_gsplat()
             if isinstance(gsplat, str):
@@ -54,6 +60,7 @@ def run(*, quick: bool = False) -> tuple[list[Row], list[str]]:
                 remarks.append("gsplat's search for pairs is left out of its time; its CUDA-only scans run in torch.")
     finally:
         torch.set_num_threads(threads)
+    emit(Progress(stage="kernels", done=parts, total=parts, unit="parts"))
     return rows, remarks
 
 

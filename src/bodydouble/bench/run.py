@@ -106,7 +106,7 @@ def _run(
     if suite == "kernels":
         from bodydouble.bench import kernels
 
-        return kernels.run(quick=quick)
+        return kernels.run(quick=quick, emit=emit)
     if suite == "faces":
         from bodydouble.bench import faces
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bodydouble.cli import options
 from bodydouble.cli.progress import ProgressPrinter
+from bodydouble.cli.voice import quoted
 from bodydouble.cli.studio import watched
 from bodydouble.core.errors import ConfigError
 
@@ -56,11 +57,10 @@ def capture(command: options.Capture) -> int:
     if command.json:
         _print_json({"folder": str(out), "capture": str(folder), **_cost(result)})
     else:
-        again = "" if command.estimate is None else f" --estimate {command.estimate}"
-        again += "" if command.estimate_person is None else f" --estimate-person {command.estimate_person}"
-        print(
-            f"The capture is in {folder}. To make the avatar: bodydouble create {command.video} -o {out}{again} --resume"
-        )
+        words = ["bodydouble", "create", str(command.video), "-o", str(out)]
+        words += [] if command.estimate is None else ["--estimate", str(command.estimate)]
+        words += [] if command.estimate_person is None else ["--estimate-person", str(command.estimate_person)]
+        print(f"The capture is in {folder}. To make the avatar: {quoted([*words, '--resume'])}")
     return 0
 
 

@@ -52,11 +52,11 @@ def _parsed(words: list[str]) -> Any:
     """The command's options, or the exit code if the parser has already said everything."""
     import tyro
 
-    from bodydouble.cli import completion, corpus, motion, options, studio
+    from bodydouble.cli import completion, corpus, gallery, motion, options, studio
 
     try:
         return tyro.cli(
-            options.Command | motion.Command | corpus.Command | completion.Command | studio.Command,  # type: ignore[arg-type, operator]
+            options.Command | motion.Command | corpus.Command | completion.Command | studio.Command | gallery.Command,  # type: ignore[arg-type, operator]
             prog="bodydouble",
             description="One ordinary video of a person in, that person's animatable double out.",
             args=words,
@@ -69,7 +69,7 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, completion, corpus, export, motion, options, studio
+    from bodydouble.cli import commands, completion, corpus, export, gallery, motion, options, studio
 
     table = {
         options.Create: commands.create,
@@ -86,6 +86,7 @@ def _run(command: Any) -> int:
         corpus.Corpus: corpus.run,
         completion.Completion: lambda command: completion.run(command, _parsed),
         studio.View: studio.run,
+        gallery.Gallery: gallery.run,
     }
     return table[type(command)](command)
 
@@ -98,9 +99,7 @@ def _prepare_process() -> None:
     if "BODYDOUBLE_DEBUG" not in os.environ:
         warnings.simplefilter("ignore")  # of other packages, about themselves; ours are events
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a name of a file that the terminal cannot show must not end the program
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show must not end the program
             stream.reconfigure(errors="backslashreplace")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)

@@ -34,7 +34,9 @@ _WORDS = {
     "report": "report",
     "render": "rendering",
     "score": "scoring against the truth",
+    "kernels": "timing kernels",
     "motions": "measuring motions",
+    "gallery": "putting up the gallery",
 }
 _TRAINED = ("reconstruct", "surface")
 """Stages with steps of a training; the first unless the other one says that it is at work."""
