@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bodydouble.cli import options
 from bodydouble.cli.progress import ProgressPrinter
-from bodydouble.cli.voice import quoted
 from bodydouble.cli.studio import watched
+from bodydouble.cli.voice import quoted
 from bodydouble.core.errors import ConfigError
 
 if TYPE_CHECKING:

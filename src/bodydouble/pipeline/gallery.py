@@ -142,7 +142,7 @@ def _figures(report: dict) -> tuple[tuple[str, str], ...]:
         ("avatar.glb", report["avatar_mb"], "MB", 1),
         ("time", seconds / 60.0, "min", 1),
     ]
-    return tuple((name, f"{v:,.{digits}f} {unit}".strip()) for name, v, unit, digits in rows if v is not None)
+    return tuple((name, f"{v:,.{digits}f} {unit}".strip()) for name, v, unit, digits in rows if v)
 
 
 def _page(exhibits: Sequence[Exhibit]) -> str:
