@@ -93,10 +93,14 @@ def test_means_are_over_subjects_that_every_method_finished_and_failures_are_sho
     assert "| splats | 22.00 ± 2.83 |" in text and "| 1 of 3 |" in text and "eva-recipe failed on c: it broke" in text
     assert "odd places are tested on" in text and "Protocol wildavatar" in text
     json.dumps(table.to_json(), allow_nan=False)
+    hopeless = bench_table(config, [row("a", "splats", 20.0), row("a", "eva-recipe", None, "not here")])
+    assert hopeless.spread("splats", "bodydouble-v1", "psnr_box") == (20.0, 0.0) and "| 1 of 1 |" in format_table(
+        hopeless
+    )
 
 
 def test_unknown_methods_and_splits_are_refused() -> None:
-    with pytest.raises(ConfigError, match="choose from splats, eva-recipe, surface"):
+    with pytest.raises(ConfigError, match="choose from splats, eva-recipe, surface, both"):
         BenchConfig(methods=("nerf",))
     with pytest.raises(ConfigError, match="wildavatar or heldout"):
         BenchConfig(split="odd")

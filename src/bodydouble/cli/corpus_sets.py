@@ -63,7 +63,7 @@ class Bench(Judged):
     out: _Out
     """Runs and results; the same command goes on where it was."""
     methods: tuple[str, ...] = ("splats", "eva-recipe", "surface")
-    """Of: splats, eva-recipe, surface."""
+    """Of: splats, eva-recipe, surface, both."""
     split: Literal["wildavatar", "heldout"] = "wildavatar"
     """Ten even frames to train on and ten odd ones to test on, or all frames with every eighth held out."""
     preset: Literal["draft", "standard", "fine"] = "draft"

@@ -25,6 +25,7 @@ METHODS: dict[str, dict[str, str]] = {
     "splats": {"method": "splats", "recipe": "default"},
     "eva-recipe": {"method": "splats", "recipe": "eva"},
     "surface": {"method": "surface"},
+    "both": {"method": "both"},
 }
 """What each method changes in the settings of `create`."""
 SPLITS = ("wildavatar", "heldout")
@@ -90,8 +91,9 @@ class BenchTable:
     protocol_text: tuple[str, ...]
 
     def common(self) -> list[str]:
-        """Subjects that every method finished."""
+        """Subjects that every method finished; a method that finished none has no say."""
         finished = [{r.subject for r in self.rows if r.method == m and r.finished} for m in self.config.methods]
+        finished = [subjects for subjects in finished if subjects]
         return sorted(set.intersection(*finished)) if finished else []
 
     def failures(self, method: str) -> list[BenchRow]:
