@@ -1,0 +1,226 @@
+"""Where to draw the double for the studio: measured in a real browser, three ways.
+
+    python scripts/studio_ways.py AVATAR [--splats 30000] [--seconds 5] [--motion dance]
+
+`here`: the studio as it is, pictures drawn on this machine and sent as JPEG. `browser`: splats posed here, sent as they
+are for viser's splat renderer to sort and draw. `bones`: only the bones of the mesh, which the browser skins, in one
+colour (viser's skinned meshes have no vertex colours). All for a window of 512 x 512 pixels. Printed for each: bytes and
+milliseconds of this process (all threads together) for one picture, and how many arrive and are painted in a second.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name, _value in (("OMP_WAIT_POLICY", "PASSIVE"), ("KMP_BLOCKTIME", "0")):  # as the command line has it
+    os.environ.setdefault(_name, _value)
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bodydouble.avatar.drive import pose_avatar
+from bodydouble.avatar.glb import load_avatar
+from bodydouble.avatar.motion import Motion
+from bodydouble.avatar.values import Avatar
+from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_wxyz_to_matrix
+from bodydouble.core.kinematics import fast_bone_transforms
+from bodydouble.pipeline.motions import find_motion
+from bodydouble.render.select import make_rasterizer
+from bodydouble.render.warm_up import warm_up
+from bodydouble.studio.motions import Library
+from bodydouble.studio.scene import Scene
+from bodydouble.studio.server import Studio
+from bodydouble.studio.show import Show
+
+SIDE_PX, PANEL_PX = 512, 320
+CHROMIUM = "/usr/bin/chromium"
+_COUNT_FRAMES = """() => { window.painted = 0; const tick = () => { window.painted++; requestAnimationFrame(tick); };
+requestAnimationFrame(tick); }"""
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("avatar", type=Path)
+    parser.add_argument("--splats", type=int, default=30_000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--motion", default="dance")
+    parser.add_argument("--json", action="store_true")
+    words = parser.parse_args()
+    warm_up()
+    path = words.avatar / "avatar.glb" if words.avatar.is_dir() else words.avatar
+    avatar = with_splats(load_avatar(path), words.splats)
+    motion = find_motion(words.motion, avatar, 30.0)
+    figures = {}
+    for name, way in (("here", drawn_here), ("browser", splats_sent), ("bones", bones_sent)):
+        figures[name] = way(avatar, motion, words.seconds)
+    if words.json:
+        print(json.dumps(figures, indent=2))
+        return
+    print(f"{'way':8} {'bytes':>10} {'CPU ms':>8} {'arrive/s':>9} {'painted/s':>10}")
+    for name, row in figures.items():
+        print(f"{name:8} {row['bytes']:10.0f} {row['cpu_ms']:8.1f} {row['arrive_hz']:9.1f} {row['painted_hz']:10.1f}")
+
+
+def with_splats(avatar: Avatar, count: int) -> Avatar:
+    """The avatar with so many splats: some are left out, or repeated beside themselves."""
+    splats = avatar.splats
+    if splats is None:
+        raise SystemExit("This avatar has no splats.")
+    have = len(splats.means_rest_m)
+    rows = torch.arange(count) % have
+    jitter = (
+        0.002
+        * torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+        * (torch.arange(count) >= have)[:, None]
+    )
+    picked = splats.map(lambda t: t[rows] if t.shape[:1] == (have,) else t)
+    kept = dataclasses.replace(
+        picked, morphs=(), correctives=None, means_rest_m=splats.means_rest_m[rows] + jitter
+    )  # fmt: skip
+    if splats.correctives is not None:
+        hung = splats.correctives
+        kept = kept.replace(correctives=hung.replace(nodes=hung.nodes[rows], weights=hung.weights[rows]))
+    return dataclasses.replace(avatar, splats=kept)
+
+
+def drawn_here(avatar: Avatar, motion: Motion, seconds: float) -> dict[str, float]:
+    """The studio itself."""
+    scene = Scene(avatar, make_rasterizer("cpu"))
+    library = Library(avatar, lambda: motion)
+    with_motion = Show(title="speed", scene=scene, library=library, first_motion=library.names[0])
+    studio = Studio()
+    studio.open(with_motion)
+    try:
+        return watched(studio.url, seconds, lambda: None)
+    finally:
+        studio.close()
+
+
+def splats_sent(avatar: Avatar, motion: Motion, seconds: float) -> dict[str, float]:
+    """Posed splats, 32 bytes each."""
+    import viser
+
+    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    server.scene.set_up_direction("+y")
+    server.initial_camera.position, server.initial_camera.look_at = (1.1, 1.5, 3.4), (0.0, 0.9, 0.0)
+    drawn = dataclasses.replace(avatar, mesh=None)
+    place, handle = 0, None
+
+    def step() -> None:
+        nonlocal place, handle
+        place = (place + 1) % motion.num_frames
+        with torch.no_grad():
+            cloud = pose_avatar(drawn, motion.pose(place), motion.expression[place]).splats
+            assert cloud is not None
+            half = quat_wxyz_to_matrix(torch.nn.functional.normalize(cloud.quats_wxyz, dim=1)) * cloud.scales_m[:, None]
+            covariances = half @ half.transpose(1, 2)
+        if handle is None:
+            colors = (0.5 + 0.2820948 * cloud.sh[:, 0]).clamp(0, 1).numpy()
+            handle = server.scene.add_gaussian_splats(
+                "/double", cloud.means_world.numpy(), covariances.numpy(), colors, cloud.opacities.numpy()[:, None]
+            )
+        else:
+            with server.atomic():
+                handle.centers = cloud.means_world.numpy()
+                handle.covariances = covariances.numpy()
+
+    try:
+        return watched(f"http://127.0.0.1:{server.get_port()}", seconds, step)
+    finally:
+        server.stop()
+
+
+def bones_sent(avatar: Avatar, motion: Motion, seconds: float) -> dict[str, float]:
+    """Positions and turns of bones."""
+    import viser
+
+    mesh, rig = avatar.mesh, avatar.rig
+    if mesh is None:
+        return {"bytes": float("nan"), "cpu_ms": float("nan"), "arrive_hz": float("nan"), "painted_hz": float("nan")}
+    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    server.scene.set_up_direction("+y")
+    server.initial_camera.position, server.initial_camera.look_at = (1.1, 1.5, 3.4), (0.0, 0.9, 0.0)
+    count = len(rig.bone_names)
+    weights = torch.zeros(len(mesh.weights), count).scatter_add_(1, mesh.joints.long(), mesh.weights)
+    rest = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (count, 1))
+    handle = server.scene.add_mesh_skinned(
+        "/double", mesh.vertices_rest_m.numpy(), mesh.faces.numpy(), bone_wxyzs=rest,
+        bone_positions=rig.joints_rest_m.numpy(), skin_weights=weights.numpy(),
+    )  # fmt: skip
+    place = 0
+
+    def step() -> None:
+        nonlocal place
+        place = (place + 1) % motion.num_frames
+        pose = motion.pose(place)
+        R, t = fast_bone_transforms(
+            pose.rotvecs[None], rig.joints_rest_m, pose.translation_world_m[None], rig.bone_parents
+        )  # fmt: skip
+        turns = matrix_to_quat_wxyz(R[0]).numpy()
+        places = ((R[0] @ rig.joints_rest_m[:, :, None])[..., 0] + t[0]).numpy()
+        with server.atomic():
+            for bone, turn, at in zip(handle.bones, turns, places, strict=True):
+                bone.wxyz, bone.position = turn, at
+
+    try:
+        return watched(f"http://127.0.0.1:{server.get_port()}", seconds, step)
+    finally:
+        server.stop()
+
+
+def watched(url: str, seconds: float, step: Callable[[], None]) -> dict[str, float]:
+    """Open the page in Chromium, take steps at 30 Hz at most, and count what arrives."""
+    from playwright.sync_api import sync_playwright
+
+    sizes: list[int] = []
+
+    def listen(socket: Any) -> None:
+        socket.on("framereceived", lambda payload: sizes.append(len(payload)))
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        page = browser.new_page(viewport={"width": SIDE_PX + PANEL_PX, "height": SIDE_PX})
+        page.on("websocket", listen)
+        page.goto(url)
+        page.wait_for_selector("canvas")
+        page.evaluate(_COUNT_FRAMES)
+        steps = paced(page, 2.0, step)  # until everything is there
+        sizes.clear()
+        before, cpu_s, start_s = page.evaluate("window.painted"), time.process_time(), time.monotonic()
+        steps = paced(page, seconds, step)
+        spent_s, cpu_s = time.monotonic() - start_s, time.process_time() - cpu_s
+        painted = page.evaluate("window.painted") - before
+        browser.close()
+    arrived = [size for size in sizes if size > 1000]
+    made = max(steps if steps else len(arrived), 1)
+    return {
+        "bytes": float(np.median(arrived)) if arrived else float("nan"),
+        "cpu_ms": 1000.0 * cpu_s / made,
+        "arrive_hz": len(arrived) / spent_s,
+        "painted_hz": painted / spent_s,
+    }
+
+
+def paced(page: Any, seconds: float, step: Callable[[], None]) -> int:
+    """Steps at 30 Hz at most; how many were taken (0 where the server takes its own)."""
+    done, end_s = 0, time.monotonic() + seconds
+    own = step.__name__ == "<lambda>"
+    while time.monotonic() < end_s:
+        began_s = time.monotonic()
+        step()
+        done += 1
+        page.wait_for_timeout(max(1.0, 1000.0 * (1.0 / 30.0 - (time.monotonic() - began_s))))
+    return 0 if own else done
+
+
+if __name__ == "__main__":
+    main()
