@@ -20,6 +20,7 @@ _WORDS = {
     "perceive": "Looking at every frame",
     "fit": "Fitting the body",
     "reconstruct": "Building the avatar",
+    "surface": "Finding the surface",
     "register": "Aligning frames to the avatar",
     "compile kernels": "Compiling kernels (slow only the first time)",
     "evaluate": "Scoring on held-out frames",

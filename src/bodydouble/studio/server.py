@@ -356,11 +356,17 @@ def _gated(gate: Gate, inner: Any) -> Callable[[Any, Any], Any]:
     return look
 
 
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
+)
+"""The page is one file; it asks nobody else for anything, whatever a later viser would like to fetch."""
 _HEADERS = (
     ("Referrer-Policy", "no-referrer"),  # the address holds the token
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "SAMEORIGIN"),
     ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", _POLICY),
 )
 
 
