@@ -59,6 +59,8 @@ def _build(web: Path) -> str | None:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"npm {words[0]}: {error}"
         if done.returncode != 0:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-            return f"npm {words[0]} failed: {last[0]}"
+            said = [
+                line for line in (done.stderr or done.stdout).splitlines() if line.strip() and "npm warn" not in line
+            ]
+            return f"npm {' '.join(words[:2])} failed: {' '.join(said[:3]) or 'no message'}"
     return None

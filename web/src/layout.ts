@@ -70,7 +70,7 @@ export function makeLayout(viewer: Viewer, licences: string): Layout {
 	const fallback = el(
 		"p",
 		{ className: "fallback", attributes: { role: "status" } },
-		"This browser has no WebGL 2: the double is shown as a plain mesh.",
+		"This browser has no WebGL 2: plain mesh.",
 	);
 	fallback.hidden = stage.kind === "webgl2";
 	const main = el("main", {}, picture, heading, tools, fallback, transport.element);
