@@ -212,10 +212,10 @@ def test_it_fits_a_phone(chrome: Any, page_file: Path) -> None:
     assert opened.js("document.documentElement.scrollWidth") == 390
     page.set_viewport_size({"width": 844, "height": 390})
     opened.until("() => document.querySelector('canvas').clientWidth > 500")
-    eye = opened.js("bodydouble.state().eye")
     opened.js("bodydouble.pause()")
-    page.touchscreen.tap(200, 150)
-    assert opened.js("bodydouble.state().eye") == pytest.approx(eye, abs=0.01) and opened.complaints == []
+    page.get_by_role("tab", name="Face").tap()
+    page.get_by_role("button", name="Kiss").tap()
+    assert opened.js("bodydouble.state().expression.mouthPucker") > 0.5 and opened.complaints == []
 
 
 def test_without_webgl_the_mesh_is_drawn_all_the_same(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from avatar_fakes import make_avatar
 
-from bodydouble.avatar.builtin import builtin_motion
+from bodydouble.avatar.builtin import BUILTIN_MOTIONS, builtin_motion
 from bodydouble.avatar.export.html import ASSETS
 from bodydouble.avatar.export.spz import spz_to_splats
 from bodydouble.avatar.export.vrm import VrmMeta
 from bodydouble.avatar.expressions import named_expression
+from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar
+from bodydouble.cli.main import main
 from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.pipeline import motions
 from bodydouble.pipeline.export import FORMATS, LOSSES, ExportChoices, default_path, export_avatar
+from bodydouble.pipeline.motions import page_motions
 
 AVATAR = make_avatar()
 
@@ -73,3 +78,28 @@ def test_an_export_never_takes_the_avatars_own_name() -> None:
     assert default_path(Path("x/avatar.glb"), "glb") == Path("x/avatar-export.glb")
     assert default_path(Path("x/avatar.glb"), "spz") == Path("x/avatar.spz")
     assert default_path(Path("x/avatar.glb"), "mesh-ply") == Path("x/avatar.mesh.ply")
+
+
+def test_the_motions_of_a_page_are_the_built_in_ones_or_the_wanted_ones(tmp_path: Path) -> None:
+    assert [m.name for m in page_motions((), AVATAR, tmp_path, 12.0)] == list(BUILTIN_MOTIONS)
+    found = page_motions(("wave", "idle"), AVATAR, tmp_path, 12.0)
+    assert [(m.name, m.num_frames) for m in found] == [("wave", 48), ("idle", 72)]
+    nobody = dataclasses.replace(AVATAR, rig=AVATAR.rig.replace(humanoid={}))
+    assert page_motions((), nobody, tmp_path, 12.0) == ()
+    with pytest.raises(ConfigError, match=r"--fps is 0\.5; expected 1 to 240"):
+        page_motions((), AVATAR, tmp_path, 0.5)
+    with pytest.raises(InputError, match="no motion 'waltz'"):
+        page_motions(("waltz",), AVATAR, tmp_path, 12.0)
+
+
+def test_a_page_holds_no_more_than_a_minute_of_a_motion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motions, "PAGE_SECONDS", 1.5)
+    (found,) = page_motions(("squat",), AVATAR, tmp_path, 20.0)
+    assert found.num_frames == len(found.translation_world_m) == len(found.expression) == 30
+
+
+def test_one_motion_is_enough_for_other_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_avatar(AVATAR, tmp_path / "avatar.glb")
+    words = ["export", str(tmp_path / "avatar.glb"), "--to", "glb", "--motion", "wave", "--motion", "idle"]
+    assert main(words) == 1
+    assert "A .glb takes one --motion, 2 were given; --to html takes several." in capsys.readouterr().err

@@ -167,7 +167,7 @@ class Export(Common):
     UsdSkel skeleton (needs the extra `usd`); html for one page that plays in any browser, without a network."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The file. By default AVATAR's name with the format's ending, beside it."""
-    motion: tuple[str, ...] = ()
+    motion: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="MOTION")] = ()
     """A built-in motion by name, or a motion file: a clip in glb and usd, the pose of --frame in the others. html takes several;
     without any it has the built-in ones. A run's own motion comes first there."""
     frame: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
