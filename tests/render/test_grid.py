@@ -99,7 +99,11 @@ def test_the_optimiser_collects_from_several_samples() -> None:
     sample_grid(whole, torch.zeros(3), 0.1, points)[0].sum().backward()
     assert torch.allclose(torch.from_numpy(optimizer.gradient).reshape(values.shape), whole.grad, atol=1e-5)
     rows = optimizer.touched()
+    before = values.clone()
     assert len(set(rows.tolist())) == len(rows) == int((whole.grad != 0).any(-1).sum())
+    optimizer.forget()
+    assert not optimizer.gradient.any() and not optimizer.flags.any()
+    assert optimizer.step(torch.ones(16)) == 0 and torch.equal(values, before)
 
 
 def test_errors_say_what_to_do() -> None:

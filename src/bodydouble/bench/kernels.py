@@ -18,6 +18,7 @@ from bodydouble.core.cameras import look_at_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.render.adam import adam_step, zero_moments
 from bodydouble.render.cpu import CpuRasterizer
+from bodydouble.render.grid import GridOptimizer, sample_grid, sample_grid_reference
 from bodydouble.render.losses import photometric_loss, photometric_loss_reference, planar
 from bodydouble.render.mesh import rasterize_mesh
 from bodydouble.render.protocol import RenderedSplats, SplatCloud
@@ -83,6 +84,7 @@ def _timed(quick: bool) -> list[Row]:
         ("rasterise 20k splats at 512², forward + backward", both, 12.0),
         ("full training step, 20k splats at 512²", _TrainingStep(20_000, 512), 30.0),
         ("z-buffer, 30k triangles at 720p", _mesh_job(), None),
+        ("trilinear grid, 16 channels, 100k points, forward + backward", _grid_job(100_000), 12.0),
     ]
     for num_splats, size_px in () if quick else ((5_000, 256), (20_000, 256), (100_000, 512), (20_000, 1024)):
         _, both = _raster_jobs(num_splats, size_px)
@@ -176,6 +178,31 @@ def _mesh_job() -> Callable[[], object]:
     return lambda: rasterize_mesh(vertices, faces, camera)
 
 
+def _grid_job(num_points: int, cells: int = 192, sample: Callable = sample_grid) -> Callable[[], object]:
+    """Values and distance gradients near the visible half of a surface, and all their gradients."""
+    rng = torch.Generator().manual_seed(2)
+    values = torch.randn(cells, cells, cells // 2, 16, generator=rng)
+    direction = torch.nn.functional.normalize(torch.randn(num_points, 3, generator=rng), dim=1)
+    direction[:, 2] = direction[:, 2].abs()
+    height = 0.35 + 0.015 * torch.randn(num_points, 1, generator=rng)
+    middle = 0.005 * torch.tensor([cells, cells, 0.0])
+    points = (middle + direction * height * cells / 192).requires_grad_()
+    incoming = [torch.randn(num_points, 16, generator=rng), torch.randn(num_points, 3, generator=rng)]
+    if sample is not sample_grid:
+        values.requires_grad_()
+        return lambda: torch.autograd.grad(
+            list(sample(values, torch.zeros(3), 0.01, points)), [values, points], incoming
+        )
+    optimizer = GridOptimizer(values)
+
+    def work() -> None:
+        found = sample_grid(values, torch.zeros(3), 0.01, points, optimizer)
+        torch.autograd.grad(list(found), points, incoming)
+        optimizer.forget()
+
+    return work
+
+
 def _ratio_to_reference() -> Ratio:
     """Against our own reference, on a scene that it can bear: it evaluates every splat at every pixel."""
     splats, camera = _leaves(figure_splats(500)), figure_camera(64)
@@ -242,6 +269,10 @@ def _ratios() -> list[tuple[str, Ratio]]:
         (
             "skinning f+b, 20k: gathered matrices",
             ratio(skinning(skin_splats), skinning(skin_splats_reference)),
+        ),
+        (
+            "trilinear grid f+b, 20k points in 64 x 64 x 32 cells: plain torch",
+            ratio(_grid_job(20_000, 64), _grid_job(20_000, 64, sample_grid_reference)),
         ),
         (
             "Adam, 280k numbers: torch.optim.Adam",

@@ -46,6 +46,13 @@ class GridOptimizer:
         """Rows that have a gradient, each once."""
         return np.concatenate(self._touched) if self._touched else np.zeros(0, np.int64)
 
+    def forget(self) -> None:
+        """Drop the gradients collected since the last step."""
+        rows = self.touched()
+        self.gradient[rows] = 0.0
+        self.flags[rows] = 0
+        self._touched = []
+
     def step(self, rates: Float[Tensor, " channels"], *, beta1: float = 0.9, eps: float = 1e-10) -> int:
         """One step along the gradients collected since the last; returns how many rows moved.
 

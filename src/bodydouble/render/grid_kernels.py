@@ -171,18 +171,6 @@ def backward_plain(
         g_points[p, 0], g_points[p, 1], g_points[p, 2] = p0, p1, p2
 
 
-@kernel(cached=False, inline=True)
-def _corner(values, g_values, row, channels, g_out, at, w, db):
-    """Add one corner's gradient; returns a . v_k."""
-    q = np.float32(0.0)
-    for c in range(0, channels, LANES):
-        g = load(g_out, at + c)
-        q += horizontal_sum(g * load(values, row + c))
-        store(g_values, row + c, fma(g, splat(w), load(g_values, row + c)))
-    g_values[row] += db
-    return q
-
-
 @kernel()
 def backward_simd(
     worker, num_workers, phase, bounds, starts, order, values, shape, origin, inverse, points,
@@ -199,6 +187,8 @@ def backward_simd(
         k, fz, sz = place(points, p, 2, origin, inverse, nz)
         b0, b1, b2 = g_gradient[p, 0], g_gradient[p, 1], g_gradient[p, 2]
         p0, p1, p2 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        q0, q1, q2 = splat(p0), splat(p0), splat(p0)
+        at = p * channels
         for a in range(2):
             wx, dx = (fx, sx) if a else (one - fx, -sx)
             for b in range(2):
@@ -206,15 +196,24 @@ def backward_simd(
                 line = ((i + a) * ny + j + b) * nz + k
                 for d in range(2):
                     wz, dz = (fz, sz) if d else (one - fz, -sz)
-                    row = line + d
-                    _touch(row, worker, flags, lists, counts)
-                    db = b0 * dx * wy * wz + b1 * dy * wx * wz + b2 * dz * wx * wy
-                    s = values[row * channels]
-                    q = _corner(values, g_values, row * channels, channels, g_out, p * channels, wx * wy * wz, db)
-                    p0 += q * dx * wy * wz + s * dx * (b1 * dy * wz + b2 * dz * wy)
-                    p1 += q * dy * wx * wz + s * dy * (b0 * dx * wz + b2 * dz * wx)
-                    p2 += q * dz * wx * wy + s * dz * (b0 * dx * wy + b1 * dy * wx)
-        g_points[p, 0], g_points[p, 1], g_points[p, 2] = p0, p1, p2
+                    _touch(line + d, worker, flags, lists, counts)
+                    row = (line + d) * channels
+                    w, ux, uy, uz = wx * wy * wz, dx * wy * wz, dy * wx * wz, dz * wx * wy
+                    for c in range(0, channels, LANES):
+                        g = load(g_out, at + c)
+                        gv = g * load(values, row + c)
+                        q0 = fma(gv, splat(ux), q0)
+                        q1 = fma(gv, splat(uy), q1)
+                        q2 = fma(gv, splat(uz), q2)
+                        store(g_values, row + c, fma(g, splat(w), load(g_values, row + c)))
+                    g_values[row] += b0 * ux + b1 * uy + b2 * uz
+                    s = values[row]
+                    p0 += s * dx * (b1 * dy * wz + b2 * dz * wy)
+                    p1 += s * dy * (b0 * dx * wz + b2 * dz * wx)
+                    p2 += s * dz * (b0 * dx * wy + b1 * dy * wx)
+        g_points[p, 0] = p0 + horizontal_sum(q0)
+        g_points[p, 1] = p1 + horizontal_sum(q1)
+        g_points[p, 2] = p2 + horizontal_sum(q2)
 
 
 @kernel()

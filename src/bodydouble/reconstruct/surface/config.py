@@ -30,8 +30,8 @@ class SurfaceRates:
     beta: float = 5e-3
     """Of the logarithm of the density's scale."""
     world: float = 0.01
-    rotvecs_rad: float = 3e-3
-    translation_m: float = 2e-3
+    rotvecs_rad: float = 4e-3
+    translation_m: float = 3e-3
     focal: float = 0.0
     """Of the logarithm of the focal length; 0 leaves it as it is."""
     final_share: float = 0.15
@@ -96,3 +96,18 @@ class SurfaceConfig:
     seed: int = 0
     rates: SurfaceRates = field(default_factory=SurfaceRates)
     loss: SurfaceLoss = field(default_factory=SurfaceLoss)
+
+
+DRAFT = SurfaceConfig(
+    num_steps=1000,
+    num_rays=1536,
+    max_frames=60,
+    size_px=720,
+    levels=(
+        Level(voxel_m=0.04, until=0.3, half=True),
+        Level(voxel_m=0.02, until=0.75, half=True),
+        Level(voxel_m=0.0125, until=1.0),
+    ),
+)
+"""In a third of the time."""
+STANDARD = SurfaceConfig()

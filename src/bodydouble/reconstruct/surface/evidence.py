@@ -8,6 +8,7 @@ is the world. Where nothing repeats itself beside the body, cloth is moving.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,10 @@ _STABLE = 0.6
 _FAR_M = 0.3
 """Nothing that the person wears is farther from the bare body."""
 _LEAST = 4
-_KNOWN, _FIRM = 0.99, 0.75
+_KNOWN, _FIRM, _MOVING = 0.99, 0.6, 0.2
+_AROUND = 0.008
+_GUESS, _DOUBT = 0.3, 0.05
+"""Confidence in what is only likely: that restless places beside the body are cloth, and that others are the world."""
 _TOLERANCE = 0.02
 _SHADOW = (0.35, 0.985)
 _SHADOW_HUE = 0.05
@@ -36,9 +40,9 @@ class Evidence:
     confidence: Float[np.ndarray, "frames height width"]
     """In [0, 1]; 0 where the video tells nothing."""
     world: Float[np.ndarray, "height width 3"]
-    """The world's colours where it was seen."""
+    """Of a camera that stands still: the world's colours where it was seen."""
     seen: Float[np.ndarray, "height width"]
-    """In [0, 1], how surely."""
+    """In [0, 1], how surely; 0 for a camera that moves."""
     gains: Float[np.ndarray, "frames 3"]
     """Brightness of each frame."""
 
@@ -65,16 +69,47 @@ def gather_evidence(
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         world[rows], seen[rows] = _repeated(colors, bare[:, rows], away_m[:, rows], tolerance)
-    seen = _firm(seen)
+    seen, moving = _firm(seen), _restless(seen)
     for row in range(0, height, _CHUNK):
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         person[:, rows], confidence[:, rows] = _judged(
-            colors, bare[:, rows], away_m[:, rows], world[rows], seen[rows], tolerance
+            colors, bare[:, rows], away_m[:, rows], world[rows], (seen[rows], moving[rows]), tolerance
         )
     for place in range(count):
         _clean(person[place], confidence[place], bare[place])
     return Evidence(person, confidence, world, seen, gains)
+
+
+def compare_with_world(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    bare: Bool[np.ndarray, "frames height width"],
+    away_m: Float[np.ndarray, "frames height width"],
+    shown: Callable[[int], tuple[np.ndarray, np.ndarray]],
+) -> Evidence:
+    """Tell person from a world that is known already, seen by a camera that may move.
+
+    Args:
+        frames, bare, away_m: As for `gather_evidence`.
+        shown: For each frame, what it would show without the person [height, width, 3], exposure included, and how sure
+            that is [height, width].
+    """
+    person, confidence = np.zeros(bare.shape, np.float32), np.zeros(bare.shape, np.float32)
+    nothing = np.zeros(bare.shape[1:], bool)
+    for place in range(len(frames)):
+        world, seen = shown(place)
+        colors = frames[place].astype(np.float32) / 255.0
+        clear = (away_m[place] > _FAR_M) & (seen >= _KNOWN)
+        misfit = float(np.quantile(np.abs(colors - world).max(2)[clear], 0.8)) if clear.any() else _TOLERANCE
+        one = slice(place, place + 1)
+        person[one], confidence[one] = _judged(
+            colors[None], bare[one], away_m[one], world, (seen, nothing), max(_TOLERANCE, misfit)
+        )
+        _clean(person[place], confidence[place], bare[place])
+    gains = np.ones((len(frames), 3), np.float32)
+    return Evidence(
+        person, confidence, np.zeros((*bare.shape[1:], 3), np.float32), np.zeros(bare.shape[1:], np.float32), gains
+    )
 
 
 def _noise(frames: np.ndarray, far: np.ndarray) -> float:
@@ -139,14 +174,33 @@ def _firm(seen: np.ndarray) -> np.ndarray:
     """The world is believed where it is around, too: hanging cloth repeats itself here and there by chance."""
     import cv2
 
-    share = cv2.blur((seen >= _KNOWN).astype(np.float32), (9, 9))
+    share = cv2.blur((seen >= _KNOWN).astype(np.float32), _window(seen))
     return np.where(share > _FIRM, seen, np.minimum(seen, 0.5)).astype(np.float32)
 
 
+def _restless(seen: np.ndarray) -> np.ndarray:
+    """Where nothing repeats itself far and wide: cloth moves there. Gaps between limbs are none of it."""
+    import cv2
+
+    return cv2.blur((seen >= _KNOWN).astype(np.float32), _window(seen)) < _MOVING
+
+
+def _window(picture: np.ndarray) -> tuple[int, int]:
+    """Sides of "around": some two hundredths of the picture."""
+    side = 2 * round(_AROUND * max(picture.shape)) + 1
+    return max(3, side), max(3, side)
+
+
 def _judged(
-    colors: np.ndarray, bare: np.ndarray, away_m: np.ndarray, world: np.ndarray, seen: np.ndarray, tolerance: float
+    colors: np.ndarray,
+    bare: np.ndarray,
+    away_m: np.ndarray,
+    world: np.ndarray,
+    maps: tuple[np.ndarray, np.ndarray],
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Person or world, and how surely."""
+    seen, moving = maps
     apart = np.abs(colors - world).max(3)
     known = seen >= _KNOWN
     ratio = colors / np.maximum(world, 0.02)
@@ -154,8 +208,10 @@ def _judged(
     shadow = (tone > _SHADOW[0]) & (tone < _SHADOW[1]) & (np.ptp(ratio, axis=3) < _SHADOW_HUE + 0.1 * (1.0 - tone))
     near = away_m < _FAR_M
     differs, agrees = apart > 2.0 * tolerance, apart < tolerance
-    person = np.where(known, differs, near).astype(np.float32)
-    confidence = np.where(known, np.where(differs, np.where(shadow, 0.0, 1.0), agrees), 0.4 * near)
+    person = np.where(known, differs, near & moving).astype(np.float32)
+    confidence = np.where(
+        known, np.where(differs, np.where(shadow, 0.0, 1.0), agrees), np.where(near & moving, _GUESS, _DOUBT)
+    )
     confidence = np.where(bare & ~(known & agrees), np.maximum(confidence, 0.3), confidence)
     person = np.where(bare & ~(known & agrees), 1.0, person)
     far = ~near

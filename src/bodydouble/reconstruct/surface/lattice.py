@@ -16,7 +16,7 @@ from bodydouble.render.volume import SkinNodes
 
 _EXACT_M = 0.06
 """Beyond this distance from the body, a fine lattice takes over what a coarser one knows."""
-_SMOOTHING = 4
+_SMOOTHING = 2
 """Rounds of averaging skinning weights between neighbouring lattice points."""
 _INFLUENCES = 6
 _NEAREST = 12
@@ -140,7 +140,7 @@ def skin_volume(
     distance, nearest = cKDTree(vertices).query(places, k=_NEAREST, distance_upper_bound=band_m)
     kept = np.flatnonzero(np.isfinite(distance[:, 0]))
     distance, nearest = distance[kept], nearest[kept]
-    spread = 0.01 + 0.25 * distance[:, :1]
+    spread = 0.008 + 0.15 * distance[:, :1]
     share = np.exp(-((distance - distance[:, :1]) / spread)) * np.isfinite(distance)
     nearest = np.where(np.isfinite(distance), nearest, 0)
     share = torch.from_numpy(share / share.sum(1, keepdims=True)).float()

@@ -23,7 +23,7 @@ from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
-from bodydouble.reconstruct.surface.evidence import Evidence, gather_evidence
+from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones
 from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
@@ -89,8 +89,8 @@ class SurfaceTrainer:
         self._log: list[tuple[int, float, dict[str, float], float]] = []
         self.region_now = np.zeros(0, bool)
         self._start_level(config.levels[0])
-        self.evidence, plate = self._look()
-        self.world: World = plate if world is None else world
+        self.plain = 0.0
+        self.evidence, self.world = self._look(world)
 
     # --- the field ------------------------------------------------------------------------------------------------
 
@@ -159,19 +159,32 @@ class SurfaceTrainer:
         """Focal length in working pixels."""
         return float(self.log_focal.exp()) * self.frames.scale
 
-    def _look(self) -> tuple[Evidence, World]:
-        """What motion tells, how far from the body cloth is found, and the clean plate."""
-        found = [self._silhouette(place) for place in range(len(self.frames))]
+    def _look(self, world: World | None) -> tuple[Evidence, World]:
+        """What motion tells, how far from the body cloth is found, and the world: a clean plate if none is given."""
+        frames = self.frames
+        found = [self._silhouette(place) for place in range(len(frames))]
         bare, away = (np.stack(part) for part in zip(*found, strict=True))
-        evidence = gather_evidence(self.frames.half, bare, away)
+        if world is None:
+            evidence = gather_evidence(frames.half, bare, away)
+            world = plate = plate_from_frames(frames.full, evidence, frames.frame_indices, frames.scale)
+            around = (away < _AROUND_M).any(0).repeat(2, 0).repeat(2, 1)
+            self.plain = plain_share(plate, around)
+        else:
+            given, (height, width) = world, bare.shape[1:]
+            rows, columns = np.mgrid[:height, :width]
+            at = frames.video_pixels(np.stack([columns, rows], axis=-1).reshape(-1, 2), half=True)
+
+            def shown(place: int) -> tuple[np.ndarray, np.ndarray]:
+                index = frames.frame_indices[place]
+                colors, seen = given.colours(index, at).detach(), given.seen(index, at).detach()
+                return colors.numpy().reshape(height, width, 3), seen.numpy().reshape(height, width)
+
+            evidence = compare_with_world(frames.half, bare, away, shown)
         cloth = (evidence.person > 0.5) & (evidence.confidence > 0.9) & ~bare
         low, high = self.config.band_m
         # Far-off specks are no cloth: what counts is how far most of the frames' farthest cloth is.
         reach = [float(np.quantile(a[c], 0.98)) for a, c in zip(away, cloth, strict=True) if c.sum() > 20]
         self.band_m = min(high, max(low, 0.04 + float(np.quantile(reach, 0.8)))) if reach else low
-        world = plate_from_frames(self.frames.full, evidence, self.frames.frame_indices, self.frames.scale)
-        around = (away < _AROUND_M).any(0).repeat(2, 0).repeat(2, 1)[: self.frames.height, : self.frames.width]
-        self.plain = plain_share(world, around)
         return evidence, world
 
     def _draw(self, place: int) -> np.ndarray:
