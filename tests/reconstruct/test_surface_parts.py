@@ -10,10 +10,11 @@ import torch
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
-from bodydouble.reconstruct.surface.config import SurfaceConfig
+from bodydouble.reconstruct.surface.config import MaskUse, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import decode, new_decoder
-from bodydouble.reconstruct.surface.evidence import compare_with_world, gather_evidence
+from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices, skin_at
+from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks
 from bodydouble.reconstruct.surface.lattice import BodyDistance, Box, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, binary_entropy, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import PlateWorld
@@ -243,3 +244,26 @@ def test_pose_refinement_follows_the_gradient_and_is_held_by_fit_and_neighbours(
     for _ in range(60):
         held.step(1, torch.zeros(2, 3), torch.zeros(3), (0.005, 0.0))
     assert float(held.rotvecs[1, 0].abs().max()) < 0.03
+
+
+def test_masks_speak_as_loud_as_they_are_believed():
+    mask = np.zeros((1, 4, 8), np.uint8)
+    mask[:, :, :4] = 255
+    frames = object.__new__(VideoFrames)  # without a video
+    frames.masks, frames.has_mask, frames.height, frames.width = mask, np.array([True]), 4, 8
+    cases: tuple[tuple[MaskUse, list[float], list[float]], ...] = (
+        ("none", [0, 0, 0, 0], [1, 0.1, 0.1, 1]),
+        ("soft", [0, 1, 0, 0], [1, 0.5, 0.5, 1]),
+        ("trust", [1, 1, 0, 0], [1, 1, 1, 1]),
+    )
+    for use, person, confidence in cases:
+        evidence = Evidence(
+            person=np.zeros((1, 2, 4), np.float32),
+            confidence=np.tile(np.array([1, 0.1, 0.1, 1], np.float32), (1, 2, 1)),
+            world=np.zeros((2, 4, 3), np.float32),
+            seen=np.zeros((2, 4), np.float32),
+            gains=np.ones((1, 3), np.float32),
+        )
+        believe_masks(evidence, frames, use)
+        np.testing.assert_allclose(evidence.person[0, 0], person)
+        np.testing.assert_allclose(evidence.confidence[0, 0], confidence)

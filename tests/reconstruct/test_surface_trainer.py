@@ -12,7 +12,7 @@ from dressed_person import COAT_M, FRAMES, film_dressed_person
 from bodydouble.body.anny import load_anny
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Step
-from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
+from bodydouble.reconstruct.surface.config import Level, SurfaceConfig, SurfaceRates
 from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
 from bodydouble.reconstruct.surface.store import load_surface
 from bodydouble.reconstruct.surface.trainer import train_surface
@@ -23,6 +23,7 @@ CONFIG = SurfaceConfig(
     levels=(Level(voxel_m=0.04, until=0.5), Level(voxel_m=0.02, until=1.0)),
     masks="none",
     margin_m=0.15,
+    rates=SurfaceRates(focal=1e-4),
 )
 
 
@@ -77,6 +78,7 @@ def test_true_poses_stay_near_and_held_out_frames_are_not_touched(trained):
     film, _, result = trained
     track = film.capture.track()
     assert float((result.track.translation_world_m - track.translation_world_m).norm(dim=1).max()) < 0.05
+    assert 0.0 < abs(float(result.track.focal_px / track.focal_px) - 1.0) < 0.02
     assert 7 not in result.frame_indices.tolist()
     torch.testing.assert_close(result.track.rotvecs[7], track.rotvecs[7])
 

@@ -12,6 +12,11 @@ from torch import Tensor
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
+from bodydouble.reconstruct.surface.config import MaskUse
+from bodydouble.reconstruct.surface.evidence import Evidence
+
+_DOUBTFUL = 0.5
+"""Confidence in motion below which a soft mask is asked, and that it then has."""
 
 
 def choose_frames(capture: Capture, track: BodyTrack, max_frames: int) -> list[int]:
@@ -84,3 +89,22 @@ class VideoFrames:
         """Centres of such pixels in the full video frame."""
         factor = (2.0 if half else 1.0) / self.scale
         return torch.from_numpy((pixels.astype(np.float32) + np.float32(0.5)) * np.float32(factor))
+
+
+def believe_masks(evidence: Evidence, frames: VideoFrames, use: MaskUse) -> None:
+    """Let masks speak where they are wanted: in place of motion (`trust`), or where motion says little (`soft`).
+
+    Args:
+        evidence: Of the frames, at half their working size; changed in place.
+        frames: With masks.
+        use: How far they are believed.
+    """
+    if use == "none" or frames.masks is None:
+        return
+    for place in np.flatnonzero(frames.has_mask):
+        mask = frames.masks[place].reshape(frames.height // 2, 2, frames.width // 2, 2).mean((1, 3)) / np.float32(255.0)
+        sure = np.abs(2.0 * mask - 1.0).astype(np.float32)
+        taken = sure >= 0.0 if use == "trust" else evidence.confidence[place] < _DOUBTFUL
+        evidence.person[place] = np.where(taken, mask > 0.5, evidence.person[place])
+        believed = sure if use == "trust" else _DOUBTFUL * sure
+        evidence.confidence[place] = np.where(taken, believed, evidence.confidence[place])

@@ -32,19 +32,18 @@ class PlateWorld:
         self.plate, self.seen_map, self.gains, self.scale = plate, seen, gains, scale
         self.frame_indices = list(frame_indices)
         self._row = {index: row for row, index in enumerate(self.frame_indices)}
-        self._moments = torch.zeros(2, *plate.shape)
 
-    def _at(self, pixels_px: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Nearest working pixel, and (left, top) pixel and shares for interpolation."""
+    def _at(self, pixels_px: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+        """Left and top one of the four working pixels around, and shares for interpolation."""
         height, width = self.seen_map.shape
         at = pixels_px * self.scale - 0.5
         limit = torch.tensor([width - 1.0, height - 1.0])
         at = torch.minimum(at.clamp_min(0.0), limit)
         low = torch.minimum(at.floor(), limit - 1.0).clamp_min(0.0)
-        return at.round().long(), low.long(), at - low
+        return low.long(), at - low
 
     def _look_up(self, picture: Tensor, pixels_px: Tensor) -> Tensor:
-        _, low, share = self._at(pixels_px)
+        low, share = self._at(pixels_px)
         x, y = low.unbind(1)
         u, v = share[:, :1], share[:, 1:]
         top = picture[y, x] * (1 - u) + picture[y, x + 1] * u
@@ -68,15 +67,22 @@ class PlateWorld:
     def learn(
         self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
     ) -> None:
-        """See `World`: Adam on the nearest pixels, slow where the median knows better."""
-        nearest, _, _ = self._at(pixels_px)
-        x, y = nearest.unbind(1)
-        g = gradient * self.gain(frame_index)
-        first = 0.9 * self._moments[0, y, x] + 0.1 * g
-        second = 0.99 * self._moments[1, y, x] + 0.01 * g * g
-        self._moments[0, y, x], self._moments[1, y, x] = first, second
-        pace = rate * (1.0 - _TRUST * self.seen_map[y, x])[:, None]
-        self.plate[y, x] = (self.plate[y, x] - pace * first / (second.sqrt() + 1e-12)).clamp(0.0, 1.0)
+        """See `World`: the four pixels around each place move by `rate` where a mean absolute error over these places pulls
+        with all its weight, by less where the person hides them, and hardly where the video showed what is there."""
+        pull = (3.0 * len(pixels_px) * gradient * self.gain(frame_index)).clamp(-1.0, 1.0)
+        low, share = self._at(pixels_px)
+        height, width = self.seen_map.shape
+        total, weight = torch.zeros(height * width, 3), torch.zeros(height * width)
+        for corner in range(4):
+            step = torch.tensor([corner & 1, corner >> 1])
+            x, y = (low + step).unbind(1)
+            part = torch.where(step.bool(), share, 1.0 - share).prod(1)
+            total.index_add_(0, y * width + x, part[:, None] * pull)
+            weight.index_add_(0, y * width + x, part)
+        at = torch.nonzero(weight)[:, 0]
+        pace = rate * (1.0 - _TRUST * self.seen_map.view(-1)[at])[:, None]
+        flat = self.plate.view(-1, 3)
+        flat[at] = (flat[at] - pace * total[at] / weight[at, None].clamp_min(1.0)).clamp(0.0, 1.0)
 
 
 def plate_from_frames(

@@ -25,7 +25,7 @@ from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
 from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones
-from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
+from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import is_plain, plain_share, plate_from_frames
@@ -75,7 +75,7 @@ class SurfaceTrainer:
             self.track.rotvecs[self.rows].float(), self.track.translation_world_m[self.rows].float(),
             movable_bones(body), prior=config.loss.pose, temporal=config.loss.temporal,
         )  # fmt: skip
-        self.log_focal = torch.log(self.track.focal_px.float()).clone()
+        self.log_focal = torch.log(self.track.focal_px.float()).clone().requires_grad_(config.rates.focal > 0.0)
         self.posed_bones = pose_bones(body)
         self.decoder = new_decoder(config.features, len(self.posed_bones), config.hidden, config.seed)
         self.decoder_adam = torch.optim.Adam(
@@ -83,6 +83,7 @@ class SurfaceTrainer:
         )
         self.log_beta = torch.tensor(float(np.log(config.beta_m[0])), requires_grad=True)
         self.beta_adam = torch.optim.Adam([self.log_beta], lr=config.rates.beta)
+        self.focal_adam = torch.optim.Adam([self.log_focal], lr=config.rates.focal)
         self.step = 0
         self.known_version = 0
         self._cells: dict[int, tuple[int, PosedCells, np.ndarray, Tensor]] = {}
@@ -157,11 +158,11 @@ class SurfaceTrainer:
 
     def _focal(self) -> float:
         """Focal length in working pixels."""
-        return float(self.log_focal.exp()) * self.frames.scale
+        return float(self.log_focal.detach().exp()) * self.frames.scale
 
     def _look(self, world: World | None) -> tuple[Evidence, World]:
         """What motion tells, how far from the body cloth is found, and the world: a clean plate if none is given."""
-        frames = self.frames
+        frames, config = self.frames, self.config
         found = [self._silhouette(place) for place in range(len(frames))]
         bare, away = (np.stack(part) for part in zip(*found, strict=True))
         if world is None:
@@ -180,8 +181,9 @@ class SurfaceTrainer:
                 return colors.numpy().reshape(height, width, 3), seen.numpy().reshape(height, width)
 
             evidence = compare_with_world(frames.half, bare, away, shown)
+        believe_masks(evidence, frames, config.masks)
         cloth = (evidence.person > 0.5) & (evidence.confidence > 0.9) & ~bare
-        low, high = self.config.band_m
+        low, high = config.band_m
         # Far-off specks are no cloth: what counts is how far most of the frames' farthest cloth is.
         reach = [float(np.quantile(a[c], 0.98)) for a, c in zip(away, cloth, strict=True) if c.sum() > 20]
         self.band_m = min(high, max(low, 0.04 + float(np.quantile(reach, 0.8)))) if reach else low
@@ -210,10 +212,9 @@ class SurfaceTrainer:
         video_pixels = self.frames.video_pixels(pixels, half=self.level.half)
         rotvecs = self.poses.rotvecs[place].clone().requires_grad_()
         translation = self.poses.translation[place].clone().requires_grad_()
-        log_focal = self.log_focal.clone().requires_grad_(config.rates.focal > 0.0)
         bones = self._bones(rotvecs, translation)
         maps = self.puppet.maps(bones)
-        directions = self._directions(video_pixels, log_focal)
+        directions = self._directions(video_pixels)
         beta = self._beta(progress)
         rays = self.puppet.march(
             torch.zeros(3), directions.detach(), torch.rand(len(pixels), generator=torch_rng(config.seed, f"jitter {self.step}")),
@@ -281,10 +282,10 @@ class SurfaceTrainer:
         step = 0.5 * self.level.voxel_m
         return March(step_m=step, keep_m=max(4.0 * beta_m, 2.0 * step))
 
-    def _directions(self, video_pixels: Float[Tensor, "n 2"], log_focal: Tensor) -> Float[Tensor, "n 3"]:
+    def _directions(self, video_pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """Unit directions in the world of the fit: the camera at the origin looks along -Z."""
         centre = torch.tensor([self.track.width_px / 2.0, self.track.height_px / 2.0])
-        slope = (video_pixels - centre) / log_focal.exp()
+        slope = (video_pixels - centre) / self.log_focal.exp()
         d = torch.stack([slope[:, 0], -slope[:, 1], -torch.ones(len(slope))], dim=1)
         return d / d.norm(dim=1, keepdim=True)
 
@@ -298,6 +299,9 @@ class SurfaceTrainer:
         if progress >= config.color_first:
             self.beta_adam.step()
         self.beta_adam.zero_grad()
+        if self.log_focal.grad is not None:
+            self.focal_adam.step()
+            self.focal_adam.zero_grad()
 
     def _note(self, x: Tensor, weights: Tensor) -> None:
         """Remember how much light each sample of the lattice explained."""
@@ -359,7 +363,9 @@ class SurfaceTrainer:
         rotvecs, translation = self.track.rotvecs.clone(), self.track.translation_world_m.clone()
         rotvecs[self.rows] = self.poses.rotvecs.to(rotvecs)
         translation[self.rows] = self.poses.translation.to(translation)
-        return self.track.replace(rotvecs=rotvecs, translation_world_m=translation, focal_px=self.log_focal.exp())
+        return self.track.replace(
+            rotvecs=rotvecs, translation_world_m=translation, focal_px=self.log_focal.detach().exp()
+        )
 
     def result(self) -> SurfaceResult:
         """What training arrived at."""
