@@ -19,7 +19,9 @@ from bodydouble.corpus.executor import Outcome, Task, call, last_words
 
 _STORE_BYTES = 80 * 2**20
 """Of Ray's object store: only small JSON values pass through it. This is about the least that Ray accepts."""
-_START_TRIES = 3
+_START_TRIES = 5
+"""Ray gives up when its agents have not named their ports within a fixed 15 s (ray-project/ray#65983), which happens on a
+very busy machine."""
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +29,7 @@ _QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_raylet_start_wait_time_s": "45",
+    "RAY_agent_register_timeout_ms": "180000",
     "RAY_enable_metrics_collection": "0",
     "RAY_worker_register_timeout_seconds": "180",
 }
@@ -97,32 +100,29 @@ def ray_executor(workers: int, address: str, *, gpus: int = 0) -> Iterator[RayEx
             "Working on a corpus in several processes needs Ray. Install it with `pip install 'bodydouble[corpus]'`, or use "
             "--workers 0."
         ) from error
-    environment = {**_THREADS, **{k: os.environ[k] for k in ("PYTHONPATH",) if k in os.environ}}
-    common: dict[str, Any] = {
-        "log_to_driver": False,
-        "configure_logging": False,
-        "runtime_env": {"env_vars": environment},
-    }
+    common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     with contextlib.ExitStack() as stack:
         if address:
+            common["runtime_env"] = {"env_vars": _THREADS}
             _connected(ray, address, lambda: ray.init(address=address, **common), tries=1)
         else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bdray-", ignore_cleanup_errors=True))
-            own = {
-                "num_cpus": workers,
-                "num_gpus": gpus,
-                "include_dashboard": False,
-                "object_store_memory": _STORE_BYTES,
-            }
-            place = {"_node_ip_address": "127.0.0.1", "_temp_dir": folder}
-            _connected(ray, "", lambda: ray.init(**own, **place, **common), tries=_START_TRIES)
+            for name, value in _THREADS.items():
+                os.environ.setdefault(name, value)  # what is started from here inherits it
+            # Names of sockets must be short, and the usual temporary folder of macOS is not.
+            short = "/tmp" if os.path.isdir("/tmp") else None
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="bdray-", dir=short, ignore_cleanup_errors=True)
+            )
+            common |= {"num_cpus": workers, "num_gpus": gpus, "object_store_memory": _STORE_BYTES}
+            common |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": folder}
+            _connected(ray, "", lambda: ray.init(**common), tries=_START_TRIES)
         stack.callback(ray.shutdown)
         slots = workers if not address else max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield RayExecutor(ray, slots)
 
 
 def _connected(ray: Any, address: str, begin: Callable[[], object], *, tries: int) -> None:
-    """Start Ray or connect to it; on a very busy machine its own processes may miss a fixed delay of 15 s, so it is tried again."""
+    """Start Ray or connect to it; a start that fails is tried again."""
     for left in reversed(range(tries)):
         try:
             begin()
