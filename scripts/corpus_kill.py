@@ -23,7 +23,7 @@ _TARGETS = ("driver", "worker", "head")
 
 def main() -> None:
     """Do it, and exit with 1 if anything differs."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("videos", nargs="+")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--until", default="alike")

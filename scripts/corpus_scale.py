@@ -28,7 +28,7 @@ _CHUNK = 10_000
 
 def main() -> None:
     """Measure each size in a child process and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("sizes", type=int, nargs="+")
     parser.add_argument("--catalogue", action="store_true", help="rows only: nothing is planned or run")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
