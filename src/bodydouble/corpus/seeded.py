@@ -251,7 +251,7 @@ def _make_clip(
         return dataclasses.replace(clip, cuts=(cut,), detail="two films one after the other")
     made = {
         "nobody": (edits.without_person, 0, "the person painted over by the surroundings"),
-        "tiny_person": (edits.shrunk, 1, "the film small inside a wide blurred picture"),
+        "tiny_person": (edits.shrunk, 1, "the film small inside a blurred picture"),
         "no_motion": (edits.frozen, 1, "one frame throughout, with fresh noise"),
         "occluded": (edits.covered, 1, "a panel before most of the body"),
     }[kind]

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 _NOISE = 2.0
+_TINY_PX = 100.0
+"""Just below what the program's own filters want (110)."""
 _GROW_PX = 31
 
 
@@ -72,13 +74,15 @@ def without_person(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.nda
 
 
 def shrunk(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "height width 3"]]:
-    """The film at a third of its size, somewhere in its own blurred, enlarged surroundings."""
+    """The film so small that the performer is 100 pixels tall, somewhere in its own blurred surroundings."""
     import cv2
 
     height, width = a.frames[0].shape[:2]
-    size = (max(2, width // 3), max(2, height // 3))
-    x = int(rng.integers(width // 8, width - width // 8 - size[0]))
-    y = int(rng.integers(height // 8, height - height // 8 - size[1]))
+    tall = float(np.median([np.count_nonzero((mask > 127).any(1)) for mask in a.masks]))
+    factor = min(0.7, _TINY_PX / max(tall, 1.0))
+    size = (max(2, round(width * factor)), max(2, round(height * factor)))
+    x = int(rng.integers(0, width - size[0] + 1))
+    y = int(rng.integers(0, height - size[1] + 1))
     around = cv2.GaussianBlur(without_person(a, rng)[0], (0, 0), 6.0)
     frames = []
     for frame in a.frames:
