@@ -66,8 +66,11 @@ def main() -> None:
             page.goto(done.path.resolve().as_uri())
             page.wait_for_selector("html[data-ready=yes]")
             loaded = time.perf_counter() - start
-            fps, density = page.evaluate(FPS_SCRIPT)
-            print(f"{width} x {height}: ready after {loaded:.2f} s, {fps:.1f} frames/s at density {density:.2f}")
+            print(f"{width} x {height}: ready after {loaded:.2f} s")
+            for view in ("splats", "mesh"):
+                if page.evaluate("view => bodydouble.setView(view)", view):
+                    fps, density = page.evaluate(FPS_SCRIPT)
+                    print(f"    {view}: {fps:.1f} frames/s, {density:.2f} pixels for one of the page's, each way")
             if width == 640:
                 compare(page, avatar, motions, given.out)
         browser.close()
@@ -84,6 +87,7 @@ def compare(page: Any, avatar: Avatar, motions: tuple[Motion, ...], out: Path) -
         "background": BACKGROUND,
     }  # fmt: skip
     page.evaluate("bodydouble.pause()")
+    page.evaluate("bodydouble.setView('splats')")
     page.evaluate("bodydouble.setPreset('surprise')")
     for motion in motions:
         pose = motion.pose(motion.num_frames // 2)
