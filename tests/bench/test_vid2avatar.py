@@ -6,6 +6,9 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bodydouble.bench.vid2avatar import losses
 from bodydouble.bench.vid2avatar.nets import BackgroundNet, ColorNet, Density, SurfaceNet, encode, laplace_density
 from bodydouble.bench.vid2avatar.sampling import (
@@ -18,8 +21,6 @@ from bodydouble.bench.vid2avatar.sampling import (
     section_weights,
     sphere_exit,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 F64 = torch.float64
 
@@ -135,7 +136,12 @@ def test_draws_follow_the_density():
 
 
 def test_weights_of_the_terms_follow_the_published_schedule():
-    for epoch, sparse, inside in ((0.0, 0.003, 0.01), (20.0, 0.033, 0.009), (50.0, 0.1905, 0.0075), (100.0, 0.753, 0.005)):
+    for epoch, sparse, inside in (
+        (0.0, 0.003, 0.01),
+        (20.0, 0.033, 0.009),
+        (50.0, 0.1905, 0.0075),
+        (100.0, 0.753, 0.005),
+    ):
         assert losses.weights_at(epoch) == pytest.approx((0.1, 5e-3, sparse, inside), rel=1e-6)
     assert losses.weights_at(900.0) == pytest.approx((0.1, 5e-3, 3.003, 0.0), rel=1e-6)
 

@@ -17,10 +17,10 @@ on, its figures are taken against the true masks.
 """
 
 
-_ORDER = ("quality", "ablation", "create", "fit", "kernels")
+_ORDER = ("quality", "ablation", "surface", "create", "fit", "kernels")
 
 
-_CROSSED = ("quality", "ablation")
+_CROSSED = ("quality", "ablation", "surface")
 """Suites whose rows are named `condition: figure, performer`."""
 
 
@@ -63,7 +63,7 @@ def _crossed(rows: Sequence[Row]) -> str:
         cells["mean"][condition][figure] += f" ± {spread}"
     tables = []
     for performer, by_condition in cells.items():
-        figures = list(next(iter(by_condition.values())))
+        figures = list(dict.fromkeys(figure for values in by_condition.values() for figure in values))
         lines = [f"| {performer} | " + " | ".join(figures) + " |", "|---|" + "---:|" * len(figures)]
         for condition, values in by_condition.items():
             lines.append(f"| {condition} | " + " | ".join(values.get(figure, "-") for figure in figures) + " |")

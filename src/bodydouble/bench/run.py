@@ -12,7 +12,7 @@ from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
 
-SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"]
+SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 
@@ -40,6 +40,7 @@ def run_suites(
     seeds: int = 3,
     motions: Path | None = None,
     avatar: Path | None = None,
+    recipe_minutes: float = 60.0,
 ) -> BenchResult:
     """Run suites.
 
@@ -56,6 +57,7 @@ def run_suites(
         seeds: For `ablation`: how many times each variant is trained.
         motions: For `motions`: a folder of motion files.
         avatar: For `motions`: who performs them; an adult of 1.70 m if none.
+        recipe_minutes: For `surface`: training time of the published recipe, at most.
     """
     known = read_rows(baseline) if gate else ()
     rows: list[Row] = []
@@ -65,6 +67,8 @@ def run_suites(
             found, said = _ablation(folder, emit, quick, preset, captures, seeds)
         elif suite == "motions":
             found, said = _motions(folder, motions, avatar, emit)
+        elif suite == "surface":
+            found, said = _surface(folder, emit, quick, preset, recipe_minutes)
         else:
             found, said = _run(suite, folder, emit, quick, preset)
         label = " ".join([suite, *(["quick"] if quick else []), *([preset] if preset != "draft" else [])])
@@ -134,6 +138,15 @@ def _motions(
 
     performer = None if avatar is None else load_avatar(avatar / "avatar.glb" if avatar.is_dir() else avatar)
     return suite.run(folder, motions, performer, emit)
+
+
+def _surface(
+    folder: Path, emit: Callable[[Event], None], quick: bool, preset: str, recipe_minutes: float
+) -> tuple[list[Row], list[str]]:
+    from bodydouble.bench import surface
+    from bodydouble.pipeline.presets import preset as preset_named
+
+    return surface.run(folder, emit, quick=quick, preset=preset_named(preset), limit_minutes=recipe_minutes)
 
 
 def _processor() -> str:

@@ -173,6 +173,7 @@ def bench(command: options.Bench) -> int:
             seeds=command.seeds,
             motions=command.motions,
             avatar=command.avatar,
+            recipe_minutes=command.recipe_minutes,
         )
     told = result.rows
     if command.update:

@@ -220,11 +220,12 @@ class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
     suites: tyro.conf.Positional[
-        tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions"], ...]
+        tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface"], ...]
     ] = ("kernels",)
     """Which suites: kernels (a minute), faces, fit, create (minutes), quality (half an hour: four performers, each with
     truth in place of estimates and without), ablation (half an hour: without alignment, density control, confidence;
-    EVA's recipe), motions (a minute: how motion files sit on an avatar, as figures and as a contact sheet)."""
+    EVA's recipe), motions (a minute: how motion files sit on an avatar, as figures and as a contact sheet), surface
+    (hours: doubles without masks, their ablation, and the published recipe of Vid2Avatar)."""
     preset: Literal["draft", "standard", "fine"] = "draft"
     """How much time the avatars of create and quality may take."""
     out: Annotated[Path, _Out] = Path("bench")
@@ -237,6 +238,8 @@ class Bench(Compute):
     """For motions: a folder of motion files."""
     avatar: Annotated[Path | None, tyro.conf.arg(metavar="AVATAR")] = None
     """For motions: who performs them; an adult of 1.70 m if nobody is named."""
+    recipe_minutes: float = 60.0
+    """For surface: how long the published recipe may train; where it is not there by then, the table says so."""
     quick: bool = False
     """The smallest scenes that still mean something."""
     gate: bool = False

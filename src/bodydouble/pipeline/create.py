@@ -229,6 +229,7 @@ def _surface_stages(run: Run, folder: Path, config: CreateConfig, rooms: tuple[s
         name="surface",
         settings={
             "surface": config.surface,
+            "world": config.world,
             "bake": config.bake,
             "seed": config.seed,
             **body_key(config.body, config.body_file),

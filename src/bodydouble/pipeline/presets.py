@@ -15,6 +15,7 @@ from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.recipes import Recipe
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.config import MaskUse, SurfaceConfig
+from bodydouble.reconstruct.surface.world_config import WorldConfig
 
 Method = Literal["splats", "surface", "both"]
 """Splats on the body; the clothed surface of person and world explained together; splats on that surface."""
@@ -33,6 +34,8 @@ class CreateConfig:
     splats: SplatsConfig
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     bake: BakeConfig = field(default_factory=BakeConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    """What is behind the person, for the surface of a camera that moves."""
     method: Method = "splats"
     recipe: Recipe = "default"
     """How splats are trained."""
@@ -57,6 +60,7 @@ DRAFT = CreateConfig(
     splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
     surface=replace(SurfaceConfig(), num_steps=800, max_frames=60, size_px=640),
     bake=BakeConfig(texture_frames=40),
+    world=WorldConfig(num_steps=600, size_px=540, max_frames=48),
     turntable_seconds=3.0,
     register_sweeps=(1, 1, 1, 0),
 )

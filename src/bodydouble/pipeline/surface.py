@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bodydouble.reconstruct.surface.outputs import Decomposed
     from bodydouble.reconstruct.surface.values import SurfaceResult
 
+BACKGROUND_SPLATS = "background.ply"
+"""Of a camera that moves alone: the scene as splats, in the world of its first frame."""
 MASKS, BACKGROUND, REMOVED = "masks", "background.png", "person-removed.mp4"
 _STORY = "story.json"
 _AVATAR = "avatar.glb"
@@ -51,14 +53,17 @@ def reconstruct_surface(run: Run, capture: Capture, body: BodyModel, config: Cre
     from bodydouble.reconstruct.surface.bake import bake_surface
     from bodydouble.reconstruct.surface.store import load_surface
     from bodydouble.reconstruct.surface.trainer import train_surface
+    from bodydouble.reconstruct.surface.world_find import world_of
     from bodydouble.render.warm_up import warm_up
 
     checkpoint, outputs = run.folder / SURFACE_CHECKPOINT, run.folder / SURFACE_FOLDER
     checkpoint.mkdir(parents=True, exist_ok=True)
     warm_up(emit)
-    for event in train_surface(capture, body, config.surface, checkpoint):
+    track = capture.track()
+    _, world = world_of(capture, track, body, emit, keep=checkpoint, config=config.world, device=config.device)
+    for event in train_surface(capture, body, config.surface, checkpoint, world):
         emit(event)
-    result = load_surface(checkpoint)
+    result = load_surface(checkpoint, world)
     rows = torch.nonzero(torch.isin(result.track.frame_indices, torch.from_numpy(result.frame_indices)))[:, 0]
     save_poses(checkpoint, rows, result.track.rotvecs[rows], result.track.translation_world_m[rows])
     baked = bake_surface(result, capture, body, config.bake, emit)
@@ -129,10 +134,14 @@ def _save_double(baked: Baked, capture: Capture, body: BodyModel, run: Run, path
 
 
 def _write_outputs(result: SurfaceResult, baked: Baked, capture: Capture, folder: Path, emit: Emit) -> None:
+    from bodydouble.avatar.export.splat_ply import splats_to_ply
     from bodydouble.reconstruct.surface.outputs import write_frames, write_world
+    from bodydouble.reconstruct.surface.world_splats import MovingWorld
 
     folder.mkdir(parents=True, exist_ok=True)
     write_world(result, folder / BACKGROUND)
+    if isinstance(result.world, MovingWorld):
+        write_bytes(folder / BACKGROUND_SPLATS, splats_to_ply(result.world.cloud()))
     write_frames(
         result, capture, baked.mesh, baked.avatar.rig, masks=folder / MASKS, removed=folder / REMOVED, emit=emit
     )

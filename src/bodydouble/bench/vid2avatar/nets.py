@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -78,7 +79,7 @@ class ColorNet(nn.Module):
         self.pose = nn.Linear(pose_size, 8)
         sizes = [3 + 3 + 8 + FEATURES, *([hidden] * 4), 3]
         self.layers = nn.ModuleList(
-            nn.utils.parametrizations.weight_norm(nn.Linear(a, b)) for a, b in zip(sizes, sizes[1:], strict=False)
+            nn.utils.parametrizations.weight_norm(nn.Linear(a, b)) for a, b in itertools.pairwise(sizes)
         )
 
     def forward(

@@ -79,6 +79,14 @@ class MovingWorld:
         size = (gradient.abs() * self.colours(frame_index, pixels_px)).sum(0).clamp_min(_DIM * len(pixels_px) ** -0.5)
         self.log_gains[self._row(frame_index)] -= 0.01 * rate * (slope / size).to(self.log_gains)
 
+    def gain(self, frame_index: int) -> Float[Tensor, "3"]:
+        """Exposure of a frame against the mean of all."""
+        return self.log_gains[self._row(frame_index)].exp()
+
+    def cloud(self) -> SplatCloud:
+        """The splats, in the world of the camera's motion and the mean exposure."""
+        return self._cloud
+
     def image(self, frame_index: int, camera: Camera | None = None) -> Float[Tensor, "height width 4"]:
         """The world from a frame's camera, or another one, with that frame's exposure: sRGB and coverage.
 
