@@ -88,16 +88,11 @@ def test_frames_between_trained_ones_take_part_in_their_correction(tiny):
     refined = fit.replace(translation_world_m=fit.translation_world_m.clone())
     refined.translation_world_m[6] += 0.02
     refined.translation_world_m[8] += 0.04
-    found = between_trained(_Result(refined, np.array([0, 6, 8])), fit)  # type: ignore[arg-type]
+    found = between_trained(refined, np.array([0, 6, 8]), fit)
     change = (found.translation_world_m - fit.translation_world_m)[:, 0]
     times = fit.times_s
     expected = np.interp(times, times[[0, 6, 8]], [0.0, 0.02, 0.04])
     assert np.allclose(change, expected, atol=1e-6) and torch.allclose(found.rotvecs, fit.rotvecs)
-
-
-class _Result:
-    def __init__(self, track, frame_indices):
-        self.track, self.frame_indices = track, frame_indices
 
 
 def test_rows_tell_means_and_performers_and_what_was_not_reached():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel, Pose
@@ -85,7 +85,7 @@ def surface_of(
 
     Those frames are held out of training; their poses are the fit's plus what training changed on the frames around.
     """
-    field, track = result.field, between_trained(result, fit)
+    field, track = result.field, between_trained(result.track, result.frame_indices, fit)
     mesh = extract_mesh(field.sdf.values[..., 0], field.sdf.origin_canonical_m, field.sdf.voxel_m)
     rows = {int(index): row for row, index in enumerate(track.frame_indices.tolist())}
     known = [f for f in truth.index.frames if f in rows and bool(track.valid[rows[f]])]
@@ -111,10 +111,15 @@ def surface_of(
     return {name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
 
 
-def between_trained(result: SurfaceResult, fit: BodyTrack) -> BodyTrack:
-    """The refined track; frames that were not trained on take the correction of those around them, linear in time."""
-    track = result.track
-    trained = np.flatnonzero(np.isin(track.frame_indices.numpy(), result.frame_indices))
+def between_trained(track: BodyTrack, trained_frames: Int[np.ndarray, " trained"], fit: BodyTrack) -> BodyTrack:
+    """A refined track; frames that were not trained on take the correction of those around them, linear in time.
+
+    Args:
+        track: Refined where it was trained.
+        trained_frames: Source indices of those frames.
+        fit: Before.
+    """
+    trained = np.flatnonzero(np.isin(track.frame_indices.numpy(), trained_frames))
     times = track.times_s.double().numpy()
     moved = []
     for refined, fitted in ((track.rotvecs, fit.rotvecs), (track.translation_world_m, fit.translation_world_m)):

@@ -26,9 +26,9 @@ from bodydouble.core.seeds import torch_rng
 from bodydouble.fit.camera_cover import body_cover
 from bodydouble.reconstruct.surface.world_config import WorldConfig
 from bodydouble.reconstruct.surface.world_seed import seed_world, shrunk
-from bodydouble.reconstruct.surface.world_splats import MovingWorld, WorldSplats
+from bodydouble.reconstruct.surface.world_splats import MovingWorld, WorldSplats, filled
 from bodydouble.render.adam import AdamMoments, adam_step, zero_moments
-from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.protocol import Rasterizer, RenderedSplats
 from bodydouble.render.select import make_rasterizer
 
 Emit = Callable[[Event], None]
@@ -155,21 +155,25 @@ class _Trainer:
         found = []
         with torch.no_grad():
             for view in self._views[:: max(1, len(self._views) // 8)]:
-                shown = self._shown(view, self.splats)
+                image = self._drawn(view, self.splats, torch.zeros(3))
+                shown = filled(image.rgb.contiguous(), image.alpha) * self.splats.log_gains[view.row].exp()
                 error = ((shown - view.target) ** 2).mean(-1)
                 found.append(-10.0 * float(((error * view.weight).sum() / view.weight.sum()).log10()))
         return float(np.mean(found))
 
-    def _shown(self, view: _View, splats: WorldSplats) -> Float[Tensor, "height width 3"]:
+    def _drawn(self, view: _View, splats: WorldSplats, behind: Float[Tensor, "3"]) -> RenderedSplats:
         height, width = view.target.shape[:2]
         camera = shrunk(self._motion.camera(view.row), width, height)
-        return self._rasterizer(splats.cloud(), camera).rgb * splats.log_gains[view.row].exp()
+        return self._rasterizer(splats.cloud(), camera, behind)
 
     def _step(self, view: _View, step: int) -> float:
         from bodydouble.render.losses import photometric_loss
 
         learnt = {name: getattr(self.splats, name).requires_grad_() for name in _FIELDS}
-        shown = self._shown(view, self.splats.replace(**learnt))
+        # Another colour behind it each time: what was seen must be opaque, or dark lines would be gaps.
+        behind = torch.rand(3, generator=self._rng)
+        image = self._drawn(view, self.splats.replace(**learnt), behind)
+        shown = image.rgb * self.splats.log_gains[view.row].exp()
         # Behind the person the picture is taken for right: there it pulls at nothing.
         weight = view.weight[..., None]
         target = view.target * weight + shown.detach() * (1.0 - weight)
