@@ -10,6 +10,7 @@ import torch
 
 from bodydouble.capture.camera_motion import CameraMotion, still_camera
 from bodydouble.reconstruct.surface.values import World
+from bodydouble.reconstruct.surface.world_config import WorldConfig
 from bodydouble.reconstruct.surface.world_seed import seed_world
 from bodydouble.reconstruct.surface.world_splats import (
     MovingWorld,
@@ -19,7 +20,7 @@ from bodydouble.reconstruct.surface.world_splats import (
     save_world,
     without_person,
 )
-from bodydouble.reconstruct.surface.world_train import WorldConfig, _Trainer, _View
+from bodydouble.reconstruct.surface.world_train import _Trainer, _View
 from bodydouble.render.select import make_rasterizer
 
 WIDTH, HEIGHT, FOCAL, WALL_M = 64, 48, 60.0, 3.0

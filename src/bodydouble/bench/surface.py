@@ -33,8 +33,8 @@ from bodydouble.pipeline.stages import plain
 from bodydouble.pipeline.versions import code_digest
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.trainer import SurfaceTrainer
-from bodydouble.reconstruct.surface.world_find import world_of
 from bodydouble.reconstruct.surface.world_config import WorldConfig
+from bodydouble.reconstruct.surface.world_find import world_of
 from bodydouble.synth.truth import MASKS_NAME, read_truth
 
 Emit = Callable[[Event], None]
@@ -143,7 +143,14 @@ def _subject(standing: Standing, folder: Path, emit: Emit, preset: CreateConfig)
 
 
 def _scored(
-    subject: Subject, name: str, config: SurfaceConfig, body: BodyModel, folder: Path, emit: Emit, quick: bool, behind: WorldConfig
+    subject: Subject,
+    name: str,
+    config: SurfaceConfig,
+    body: BodyModel,
+    folder: Path,
+    emit: Emit,
+    quick: bool,
+    behind: WorldConfig,
 ) -> Mapping[str, float | None]:
     facts = [plain(config), plain(behind), name == TRUE, quick]
     done, key = _place(folder, subject, name, facts)

@@ -12,8 +12,8 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Event
 from bodydouble.core.files import write_json
 from bodydouble.fit.camera_find import CameraConfig, camera_facts, find_camera_motion
-from bodydouble.reconstruct.surface.world_splats import MovingWorld, load_world, save_world
 from bodydouble.reconstruct.surface.world_config import WorldConfig
+from bodydouble.reconstruct.surface.world_splats import MovingWorld, load_world, save_world
 from bodydouble.reconstruct.surface.world_train import learn_world
 from bodydouble.render.select import make_rasterizer
 
