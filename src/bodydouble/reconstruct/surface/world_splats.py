@@ -21,6 +21,8 @@ SH_0 = 0.28209479177387814
 """The constant harmonic."""
 _KEPT_FRAMES = 64
 _DIM = 1e-3
+_HIDDEN, _SOLID = 0.5, 0.9
+"""Opacity up to which nothing is known, and from which the world is: edges of splats let a little through."""
 
 
 @tensor_struct
@@ -68,8 +70,9 @@ class MovingWorld:
         return (sampled * gain).clamp(0.0, 1.0)
 
     def seen(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-        """How much of the world there was seen by any frame: the opacity of its splats, which lie nowhere else."""
-        return self._sampled(frame_index, pixels_px)[:, 3]
+        """How surely the world there was seen by any frame: by the opacity of its splats, which lie nowhere else."""
+        opacity = self._sampled(frame_index, pixels_px)[:, 3]
+        return ((opacity - _HIDDEN) / (_SOLID - _HIDDEN)).clamp(0.0, 1.0)
 
     def learn(
         self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
