@@ -212,3 +212,22 @@ def test_charts_count_and_leave_out_what_is_not_finite() -> None:
 def test_what_the_first_body_scored_is_what_filters_see(small: Small) -> None:
     entry = read_collection(small.root).entries[small.kept[1]]
     assert entry.scores["pck_02"] == 0.85 and entry.final["pck_02"] == pytest.approx(0.88)
+
+
+def test_a_corpus_in_an_object_store_is_tuned_there_but_not_published(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    from bodydouble.corpus.catalogue import Catalogue
+    from bodydouble.corpus.values import Item, Record, Source
+
+    root = f"memory://{tmp_path.name}-tuned"
+    catalogue = Catalogue.create(root)
+    catalogue.add_sources([Source(id="s", uri="v.mp4", licence="own")])
+    catalogue.add_items([
+        Item(id="i", source_id="s", first_frame=0, stop_frame=9, start_s=0.0, end_s=1.0, track=0, person=0, width_px=8, height_px=8)
+    ])  # fmt: skip
+    catalogue.add_records([Record(unit_id="i", source_id="s", stage="ready", key="k", state="done", attempt=1)])
+    nothing = with_changes(default_filters(), [f"{r.score}=off" for s in default_filters().steps for r in s.rules])
+    collection, found = tune(root, nothing)
+    assert found.kept == ("i",)
+    with pytest.raises(InputError, match="object store"):
+        collection.capture_folder("i")

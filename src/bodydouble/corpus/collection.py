@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bodydouble.core.errors import InputError
 from bodydouble.corpus.catalogue import Catalogue, item_folder
 from bodydouble.corpus.filters import Filters
 from bodydouble.corpus.funnel import Funnel, FunnelRow, funnel, with_refined
@@ -70,9 +71,17 @@ class Collection:
         return [self.entries[id] for id in sorted(found.kept) if self.entries[id].item.state == "done"]
 
     def capture_folder(self, id: str) -> Path:
-        """Where an item's capture is, in a corpus on this machine's disk."""
+        """Where an item's capture is, in a corpus on this machine's disk.
+
+        Raises:
+            InputError: When the corpus is in an object store.
+        """
         root = self.catalogue.store.local_root
-        assert root is not None, "the caller looked: only a corpus on a local disk has folders"
+        if root is None:
+            raise InputError(
+                f"{self.catalogue.store.root} is in an object store; pictures and captures are read from a disk. Mount it, or copy it "
+                "to a folder and name that. (`corpus tune` needs no pictures and works there.)"
+            )
         return root / item_folder(id) / "capture"
 
 
