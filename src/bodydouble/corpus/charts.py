@@ -41,6 +41,7 @@ def histogram(
     span: tuple[float, float] | None = None,
     x_label: str = "",
     others: Sequence[float] = (),
+    counted: str = "items",
 ) -> Markup:
     """Counts over even bins; `others` are drawn on top in a second colour (what was rejected, say).
 
@@ -48,7 +49,8 @@ def histogram(
         title: For those who cannot see it.
         values: Those that are not finite are left out.
         span: First and last edge; by default what the values span.
-        x_label: What is counted, with its unit.
+        x_label: What the values are, with their unit.
+        counted: What is counted.
         others: More values, stacked on the first.
     """
     known, more = ([v for v in series if math.isfinite(v)] for series in (values, others))
@@ -58,7 +60,7 @@ def histogram(
     counts, extra = (_counts(series, low, high, bins) for series in (known, more))
     top = max(max(a + b for a, b in zip(counts, extra, strict=True)), 1)
     width = (_WIDTH - _LEFT - _RIGHT) / bins
-    parts = [_open(title, _HEIGHT), _y_axis(top, "items")]
+    parts = [_open(title, _HEIGHT), _y_axis(top, counted)]
     for i, (count, upper) in enumerate(zip(counts, extra, strict=True)):
         x = _LEFT + i * width
         tip = f"{low + i * (high - low) / bins:.3g} to {low + (i + 1) * (high - low) / bins:.3g}: {count}"

@@ -42,7 +42,9 @@ def distribution_plots(
     azimuths = [azimuth for views in directions.values() for azimuth, _ in views]
     elevations = [math.degrees(elevation) for views in directions.values() for _, elevation in views]
     plots["views"] = rose("From which side people are seen", azimuths)
-    plots["elevation"] = histogram("Height of the view", elevations, x_label="degrees above the hips' own horizon")
+    plots["elevation"] = histogram(
+        "Height of the view", elevations, x_label="degrees above the hips' own horizon", counted="frames"
+    )
     tones = Counter(group_of(e.final["skin_ita_deg"]) for e in kept if "skin_ita_deg" in e.final)
     plots["skin"] = bars(
         "Skin tones as filmed", [Bar(label=g, value=float(tones[g])) for g, _ in GROUPS] if tones else []
