@@ -24,7 +24,7 @@ from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
 from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
-from bodydouble.reconstruct.surface.field import canonical_bones
+from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices
 from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
@@ -60,8 +60,6 @@ class SurfaceTrainer:
         shaped = self.shaped = body.with_shape(self.track.shape.float())
         self.joints_rest = shaped.joints_rest.detach().float()
         self.canonical = canonical_bones(body, shaped)
-        from bodydouble.reconstruct.surface.field import canonical_vertices
-
         vertices = canonical_vertices(body, shaped).float()
         self.box = box_around(vertices, config.margin_m)
         self.body_distance = BodyDistance(vertices, body.faces, self.box)
