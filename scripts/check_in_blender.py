@@ -66,6 +66,7 @@ def examine() -> dict[str, Any]:
         "vertex_groups": len(body.vertex_groups),
         "shape_keys": max(len(keys) - 1, 0),
         "colors": bool(getattr(body.data, "color_attributes", ())),
+        "textures": [list(image.size) for image in bpy.data.images if image.size[0] > 0],
         "clips": {a.name: round(float(a.frame_range[1]), 1) for a in bpy.data.actions},
     }
     if rigs:

@@ -1,6 +1,6 @@
 """What survives in which format, by asking the programs that read it. Writes docs/exports-table.md.
 
-    python scripts/export_table.py AVATAR [-o docs/exports-table.md] [--work FOLDER]
+    python scripts/export_table.py AVATAR... [-o docs/exports-table.md] [--work FOLDER]
 
 Every cell is the outcome of a check that has just been made: a reader of somebody else's opened the file, and what it found
 was compared with the avatar. Needed: `make readers` (node), Blender, trimesh and usd-core; a reader that is absent is said to
@@ -82,12 +82,13 @@ class Checks:
         self.avatar, self.work = avatar, work
         self.motion = avatar.play("wave", fps_hz=30.0).motion
         rig, mesh, splats = avatar.value.rig, avatar.value.mesh, avatar.value.splats
-        assert mesh is not None and splats is not None, "the table needs an avatar with a mesh and splats"
+        assert mesh is not None, "the table needs an avatar with a mesh"
+        self.morphs = sum(morph.indices.numel() > 0 for morph in mesh.morphs)  # a body without a tongue moves none
         self.bones, self.mesh, self.splats = len(rig.bone_names), mesh, splats
 
     def all(self) -> list[Check]:
         """In the order of the table."""
-        return [
+        checks = [
             Check("glb", "three.js GLTFLoader", self.three),
             Check("glb", "Blender", self.blender),
             Check("glb", "Khronos validator", self.khronos),
@@ -101,6 +102,7 @@ class Checks:
             Check("ply", "splat-transform", self.splat_transform),
             Check("spz", "splat-transform", self.splat_transform),
         ]
+        return [check for check in checks if self.splats is not None or check.reader != "splat-transform"]
 
     def write(self, kind: str) -> Path:
         """The avatar in a format, with a motion where the format holds one."""
@@ -127,7 +129,7 @@ class Checks:
         if meshes[body]["vertices"] >= len(self.mesh.vertices_rest_m) and meshes[body]["weighted"]:
             found.survived["weights"] = f"{meshes[body]['vertices']} vertices"
         found.survived |= {"colours": meshes[body]["colors"]} if meshes[body]["colors"] else {}
-        if len(meshes[body]["targets"]) >= len(self.mesh.morphs) > 0:
+        if len(meshes[body]["targets"]) >= self.morphs > 0:
             found.survived["morph targets"] = str(len(meshes[body]["targets"]))
         if still["clips"]:
             away = self._off_clip(moving["meshes"][body]["bones"])
@@ -162,7 +164,9 @@ class Checks:
             found.survived["weights"] = (
                 f"{told['vertex_groups']} groups; a turned arm moves {told['bone_moves_m']:.2f} m"
             )
-        if told["colors"]:
+        if told["textures"]:
+            found.survived["colours"] = "texture {}x{}".format(*told["textures"][0])
+        elif told["colors"]:
             found.survived["colours"] = "vertex colours"
         if told.get("jaw_moves_m", 0.0) > 0.005:
             found.survived["morph targets"] = f"{told['shape_keys']}; jawOpen moves {100 * told['jaw_moves_m']:.1f} cm"
@@ -203,8 +207,11 @@ class Checks:
                 if len(weights) == len(self.mesh.vertices_rest_m) and np.allclose(weights.sum(1), 1, atol=1e-4):
                     found.survived["weights"] = f"{len(weights)} vertices, rows sum to 1"
                 shapes = binding.GetBlendShapesAttr().Get() or []
-                if len(shapes) >= len(self.mesh.morphs) > 0:
+                if len(shapes) >= self.morphs > 0:
                     found.survived["morph targets"] = str(len(shapes))
+                if stage.GetPrimAtPath(prim.GetPath()).GetAttribute("primvars:st") and _textures(stage):
+                    found.survived["colours"] = f"texture {_textures(stage)[0]}"
+                    continue
                 color = prim.GetAttribute("primvars:displayColor")
                 if color and len(color.Get() or []) == len(weights):
                     found.survived["colours"] = "display colours"
@@ -246,6 +253,12 @@ class Checks:
         return found
 
 
+def _textures(stage: Any) -> list[str]:
+    """Files that the stage's shaders read."""
+    shaders = [prim.GetAttribute("inputs:file") for prim in stage.Traverse() if prim.GetTypeName() == "Shader"]
+    return [Path(file.Get().path).name for file in shaders if file and file.Get()]
+
+
 def _nearest(theirs: np.ndarray, ours: torch.Tensor) -> float:
     """The greatest distance from theirs to ours; they may be turned by half a turn about X (+Y down)."""
     from scipy.spatial import cKDTree
@@ -255,7 +268,7 @@ def _nearest(theirs: np.ndarray, ours: torch.Tensor) -> float:
 
 
 def table(checks: Checks) -> str:
-    """The page."""
+    """The lines of one avatar."""
     lines = [f"| format | reader | {' | '.join(ASPECTS)} | note |", "|---|---|" + "---|" * (len(ASPECTS) + 1)]
     for check in checks.all():
         try:
@@ -270,34 +283,44 @@ def table(checks: Checks) -> str:
             cells = [found.survived.get(aspect, "-") for aspect in ASPECTS]
         lines.append(f"| {check.format} | {check.reader} | {' | '.join(cells)} | {found.note} |")
         print(lines[-1], file=sys.stderr, flush=True)
-    facts = (
-        f"{len(checks.splats.means_rest_m)} splats, {len(checks.mesh.vertices_rest_m)} vertices, {checks.bones} bones"
-    )
-    return _PAGE.format(facts=facts, morphs=len(checks.mesh.morphs), table="\n".join(lines))
+    splats = 0 if checks.splats is None else len(checks.splats.means_rest_m)
+    facts = f"{splats} splats" if splats else "no splats"
+    facts += f", {len(checks.mesh.vertices_rest_m)} vertices and "
+    facts += "a texture" if checks.mesh.texture is not None else "vertex colours"
+    lines = "\n".join(lines)
+    return _TABLE.format(facts=facts, bones=checks.bones, morphs=checks.morphs, table=lines)
 
 
-_PAGE = """# What survives in which format
+_TABLE = """## An avatar of {facts}
 
-Made by `python scripts/export_table.py AVATAR`; do not edit. Each cell is what somebody else's program found in the file when
-the page was made; `-` is what did not survive there. The validator's errors are about the splats, an extension that it does
-not know yet ([avatar-format.md](avatar-format.md)). The avatar: {facts}, {morphs} facial actions; `glb` and `usdz` with the
-motion `wave`. What each format loses by its nature, and why: [exports.md](exports.md).
+{bones} bones, {morphs} facial actions.
 
 {table}
 """
+_PAGE = """# What survives in which format
+
+Made by `python scripts/export_table.py AVATAR...`; do not edit. Each cell is what somebody else's program found in the file when
+the page was made; `-` is what did not survive there. The validator's errors are about the splats, an extension that it does
+not know yet ([avatar-format.md](avatar-format.md)). `glb` and `usdz`
+were written with the motion `wave`. What each format loses by its nature, and why: [exports.md](exports.md).
+
+{tables}"""
 
 
 def main() -> None:
     """Write, ask, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("avatar", type=Path)
+    parser.add_argument("avatars", type=Path, nargs="+", help="such as one with splats and one with a texture")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "docs" / "exports-table.md")
     parser.add_argument("--work", type=Path, help="where the files go; a temporary folder if none is named")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        work = words.work or Path(scratch)
-        work.mkdir(parents=True, exist_ok=True)
-        write_text(words.out, table(Checks(bd.load(words.avatar), work)))
+        tables = []
+        for number, path in enumerate(words.avatars):
+            work = (words.work or Path(scratch)) / str(number)
+            work.mkdir(parents=True, exist_ok=True)
+            tables.append(table(Checks(bd.load(path), work)))
+        write_text(words.out, _PAGE.format(tables="\n".join(tables)))
     print(f"{words.out} written.")
 
 

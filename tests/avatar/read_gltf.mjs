@@ -34,6 +34,11 @@ if (seconds !== undefined && gltf.animations.length) {
   mixer.setTime(Number(seconds));
 }
 gltf.scene.updateMatrixWorld(true);
+const colorsOf = (object) => {
+  if (object.material.map) return "texture";
+  if (gltf.parser.json.textures?.length) return "? (Node decodes no pictures)";
+  return object.geometry.attributes.color ? "vertex colours" : "";
+};
 gltf.scene.traverse((object) => {
   if (!object.isSkinnedMesh) return;
   const bones = {};
@@ -46,7 +51,7 @@ gltf.scene.traverse((object) => {
     targets: Object.keys(object.morphTargetDictionary ?? {}),
     influences: object.morphTargetInfluences ?? [],
     weighted: Boolean(object.geometry.attributes.skinWeight && object.geometry.attributes.skinIndex),
-    colors: object.material.map ? "texture" : object.geometry.attributes.color ? "vertex colours" : "",
+    colors: colorsOf(object),
     bones,
     first,
   });
