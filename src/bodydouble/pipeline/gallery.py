@@ -90,9 +90,11 @@ def _exhibit(name: str, run: Path, folder: Path, device: str) -> Exhibit:
     _write_picture(run / AVATAR, folder / "picture.png", device)
     try:
         from bodydouble.avatar.builtin import BUILTIN_MOTIONS
+        from bodydouble.avatar.export.html import load_bundle
         from bodydouble.pipeline.export import ExportChoices, export_avatar
         from bodydouble.pipeline.motions import find_motion
 
+        load_bundle()  # before the motions are made for it
         motions = tuple(find_motion(motion, avatar, 30.0) for motion in BUILTIN_MOTIONS)
         export_avatar(avatar, "html", folder / "page.html", ExportChoices(motions=motions))
     except MissingDependencyError:
