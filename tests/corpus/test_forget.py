@@ -113,6 +113,12 @@ def test_the_forgotten_stay_out_by_content_and_by_key(corpus: Catalogue, tmp_pat
         forget(tmp_path / "c", "dora", quiet)
 
 
+def test_nobody_is_forgotten_while_a_run_is_at_work(corpus: Catalogue, tmp_path: Path) -> None:
+    with corpus.alone(), pytest.raises(OutputError, match="in use by another bodydouble"):
+        forget(tmp_path / "c", "Anna", quiet)
+    assert len(list(corpus.sources())) == 3
+
+
 def test_copies_of_the_forgotten_go_with_them(corpus: Catalogue, tmp_path: Path) -> None:
     anna, bert = (
         next(corpus.items("source_id in (select id from sources where takedown_key = ?)", [k]))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bodydouble.core.errors import InputError, MissingDependencyError, OutputError
-from bodydouble.core.files import atomic_path, file_sha256
+from bodydouble.core.files import atomic_path, file_sha256, remove_tree
 from bodydouble.corpus.store import Store
 from bodydouble.corpus.tables import (
     ITEMS,
@@ -233,6 +233,23 @@ class Catalogue:
         )
 
     # --- looking after ---
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One run, or one forgetting, at a time where the corpus is on this machine; leftovers of a killed one go first.
+
+        Raises:
+            OutputError: When another is at work.
+        """
+        root = self.store.local_root
+        if root is None:
+            yield
+            return
+        from bodydouble.pipeline.lock import folder_lock
+
+        with folder_lock(root):
+            remove_tree(root / "tmp")
+            yield
 
     def compact(self, *, always: bool = False) -> None:
         """Merge small segments once there are many, and drop rows that later ones replace. Safe to be killed in."""

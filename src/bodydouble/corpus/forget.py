@@ -64,10 +64,15 @@ def forget(root: str | Path, key: str, emit: Callable[[Event], None], *, also: S
         also: Folders outside the corpus that hold something of it; those it was published to are known.
     Raises:
         InputError: When nobody has this key.
-        OutputError: When something of the person is found after all.
+        OutputError: When something of the person is found after all, or a run is at work there.
     """
     catalogue = Catalogue.open(root)
-    store = catalogue.store
+    with catalogue.alone():
+        return _forget(catalogue, key, emit, also)
+
+
+def _forget(catalogue: Catalogue, key: str, emit: Callable[[Event], None], also: Sequence[Path]) -> Forgotten:
+    store, root = catalogue.store, catalogue.store.root
     found = list(
         catalogue.sources(
             "takedown_key = ? or id = ? or id in (select source_id from items where id = ?)", [key, key, key]

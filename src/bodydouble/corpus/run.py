@@ -7,7 +7,6 @@ the records beside the files (`corpus.work`).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections import deque
@@ -18,7 +17,6 @@ from typing import Any, Literal
 
 from bodydouble.core.errors import OutputError
 from bodydouble.core.events import Done, Event, Progress
-from bodydouble.core.files import remove_tree
 from bodydouble.corpus.admit import Waiting, count_waiting, waiting_units
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.duplicates import mark_alike
@@ -111,7 +109,7 @@ def run_corpus(root: str | Path, options: RunOptions, emit: Callable[[Event], No
     config = CorpusConfig.from_json(catalogue.config)
     stages_of("source", options.until)  # a wrong name is told before Ray is started
     began = time.perf_counter()
-    with _alone(catalogue), open_executor(options.workers, options.address) as executor:
+    with catalogue.alone(), open_executor(options.workers, options.address) as executor:
         flow = _Flow(catalogue, config, options, executor, emit)
         flow.drain("source")
         duplicates = 0
@@ -309,17 +307,3 @@ def _reason(words: str) -> str:
     """The last line of a traceback, or the words themselves."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     return (lines[-1] if lines else "nothing was said")[:300]
-
-
-@contextlib.contextmanager
-def _alone(catalogue: Catalogue) -> Iterator[None]:
-    """One run at a time where the corpus is on this machine; leftovers of one that was killed go first."""
-    root = catalogue.store.local_root
-    if root is None:
-        yield
-        return
-    from bodydouble.pipeline.lock import folder_lock
-
-    with folder_lock(root):
-        remove_tree(root / "tmp")
-        yield
