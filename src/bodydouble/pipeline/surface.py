@@ -180,6 +180,7 @@ def _write_story(
                 "invented_share": texture.invented,
                 "world_unseen_share": unseen_world(result.world, middle, track.width_px, track.height_px),
                 "voxel_mm": 1e3 * float(result.field.sdf.voxel_m),
+                "level_mm": 1e3 * baked.level_m,
                 "beta_mm": 1e3 * float(result.field.beta_m),
             },
         },

@@ -26,6 +26,8 @@ from bodydouble.reconstruct.surface.texture import TexturedFrame
 from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
 
+_OUTLINES = 3
+"""Frames whose outlines decide which level of the field is the surface."""
 _MOSTLY_SEEN = 0.75
 """A texture of which the video showed less is worth a warning."""
 
@@ -40,6 +42,8 @@ class Baked:
     texture_facts: TextureFacts
     seen: Float[Tensor, " verts"]
     """In [0, 1]: how well the video showed each vertex."""
+    level_m: float
+    """Level of the field that the mesh is (`level.visible_level_m`)."""
 
 
 def bake_surface(
@@ -57,11 +61,13 @@ def bake_surface(
         NoSubjectError: When the field has no surface.
     """
     from bodydouble.reconstruct.surface.field import canonical_vertices
+    from bodydouble.reconstruct.surface.level import visible_level_m
 
     field = result.field
     shaped = body.with_shape(field.shape.float())
+    level_m = visible_level_m(result, body, spread(result.frame_indices.tolist(), _OUTLINES))
     closed = extract_mesh(
-        field.sdf.values[..., 0], field.sdf.origin_canonical_m, float(field.sdf.voxel_m), faces=config.faces
+        field.sdf.values[..., 0] - level_m, field.sdf.origin_canonical_m, float(field.sdf.voxel_m), faces=config.faces
     )
     emit(Progress(stage="mesh", done=1, total=4, unit="steps"))
     rigged = rig_mesh(
@@ -105,6 +111,7 @@ def bake_surface(
         mesh_facts=mesh_facts(closed),
         texture_facts=facts,
         seen=painted.seen,
+        level_m=level_m,
     )
 
 
