@@ -42,7 +42,9 @@ FIGURES = {
     "ssim_box": ("", 0.01),
     "mask_iou": ("", 0.01),
     "psnr_hands": ("dB", 0.6),
+    "psnr_hands_registered": ("dB", 0.6),
     "psnr_face": ("dB", 0.6),
+    "psnr_face_registered": ("dB", 0.6),
 }
 """Held-out figures: unit, and how much worse they may become."""
 
