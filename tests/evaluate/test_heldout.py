@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tiny import TinyCapture, film
 
+from bodydouble.avatar.values import Mesh
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
@@ -178,6 +179,36 @@ def test_an_avatar_with_nothing_to_draw_is_refused(tiny: TinyCapture) -> None:
     bare = dataclasses.replace(tiny, avatar=dataclasses.replace(tiny.avatar, splats=None, mesh=None))
     with pytest.raises(InputError, match="neither splats nor a mesh"):
         score(bare, tiny.truth, tiny.truth)
+
+
+def _slab() -> Mesh:
+    """The torso as a flat red card on the hips."""
+    corners = torch.tensor([[-0.14, 0.1, 0.0], [0.14, 0.1, 0.0], [0.14, 0.9, 0.0], [-0.14, 0.9, 0.0]])
+    weights = torch.zeros(4, 4)
+    weights[:, 0] = 1.0
+    return Mesh(
+        vertices_rest_m=corners,
+        faces=torch.tensor([[0, 1, 2], [0, 2, 3], [0, 2, 1], [0, 3, 2]]),
+        colors=torch.tensor([[0.9, 0.2, 0.2]]).repeat(4, 1),
+        joints=torch.zeros(4, 4, dtype=torch.int64),
+        weights=weights,
+    )
+
+
+def test_a_mesh_that_registration_leads_astray_keeps_the_pose_it_began_with(
+    tiny: TinyCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = dataclasses.replace(tiny, avatar=dataclasses.replace(tiny.avatar, splats=None, mesh=_slab()))
+    monkeypatch.setattr(heldout_module, "register_frames", lambda *args, **kwargs: shifted(shifted(tiny.truth)))
+    for row in score(card, shifted(tiny.truth), refined_but_not_heldout(tiny)).rows:
+        assert row.figures.psnr_box < row.figures.psnr_box_interpolated
+        assert row.figures.psnr_box_registered == row.figures.psnr_box_interpolated
+    better = score(card, shifted(tiny.truth), shifted(refined_but_not_heldout(tiny)), register=None)
+    monkeypatch.setattr(heldout_module, "register_frames", lambda *args, **kwargs: tiny.truth)
+    for row, before in zip(
+        score(card, shifted(tiny.truth), shifted(refined_but_not_heldout(tiny))).rows, better.rows, strict=True
+    ):
+        assert row.figures.psnr_box_registered > before.figures.psnr_box_interpolated
 
 
 def test_heat_goes_from_black_to_pale() -> None:

