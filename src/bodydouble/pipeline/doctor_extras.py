@@ -12,7 +12,7 @@ from pathlib import Path
 from bodydouble.pipeline.findings import Finding
 
 _STUDIO = ("viser",)
-_CORPUS = ("ray", "pyarrow", "duckdb", "webdataset", "fsspec")
+_CORPUS = ("ray", "pyarrow", "duckdb", "fsspec")
 _SFM = ("pycolmap",)
 _USD = ("pxr",)
 _DISTRIBUTIONS = {"pxr": "usd-core"}
