@@ -37,7 +37,7 @@ from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.pipeline.motions import find_motion
 from bodydouble.render.select import make_rasterizer
 from bodydouble.render.warm_up import warm_up
-from bodydouble.studio.motions import Library
+from bodydouble.studio.motions import Repertoire
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.server import Studio
 from bodydouble.studio.show import Show
@@ -101,8 +101,8 @@ def with_splats(avatar: Avatar, count: int) -> Avatar:
 def drawn_here(avatar: Avatar, motion: Motion, seconds: float) -> dict[str, float]:
     """The studio itself."""
     scene = Scene(avatar, make_rasterizer("cpu"))
-    library = Library(avatar, lambda: motion)
-    with_motion = Show(title="speed", scene=scene, library=library, first_motion=library.names[0])
+    repertoire = Repertoire(avatar, lambda: motion)
+    with_motion = Show(title="speed", scene=scene, repertoire=repertoire, first_motion=repertoire.names[0])
     own = in_process(scene, motion, seconds)
     studio = Studio()
     studio.open(with_motion)

@@ -21,13 +21,13 @@ from bodydouble.core.cameras import look_at_camera
 from bodydouble.core.errors import ConfigError, MissingDependencyError
 from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.studio import saving
-from bodydouble.studio.motions import Library
+from bodydouble.studio.motions import Repertoire
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.state import Shown, with_action, with_control
 
 AVATAR = make_avatar(splats_per_bone=20)
 SCENE = Scene(AVATAR, CpuRasterizer())
-WAVE = Library(AVATAR).motion("wave")
+WAVE = Repertoire(AVATAR).motion("wave")
 SHOWN = with_action(with_control(Shown(motion="wave", time_s=0.5), "nod", 30.0), "jawOpen", 0.5)
 CAMERA = look_at_camera(
     torch.tensor([0.0, 1.2, 3.0]), torch.tensor([0.0, 0.9, 0.0]), width_px=64, height_px=96, focal_px=120.0

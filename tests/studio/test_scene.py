@@ -12,14 +12,14 @@ from avatar_fakes import make_avatar
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.core.cameras import look_at_camera
 from bodydouble.render.cpu import CpuRasterizer
-from bodydouble.studio.motions import Library
+from bodydouble.studio.motions import Repertoire
 from bodydouble.studio.scene import Scene, empty_stage, stage_camera, turned_camera
 from bodydouble.studio.state import Shown, with_action, with_control
 
 AVATAR = make_avatar(splats_per_bone=30)
 SCENE = Scene(AVATAR, CpuRasterizer())
-LIBRARY = Library(AVATAR)
-WAVE = LIBRARY.motion("wave")
+REPERTOIRE = Repertoire(AVATAR)
+WAVE = REPERTOIRE.motion("wave")
 SHOWN = Shown(motion="wave", time_s=1.0)
 EYE, TARGET = torch.tensor([0.4, 1.4, 3.2]), torch.tensor([0.0, 0.9, 0.0])
 CAMERA = look_at_camera(EYE, TARGET, width_px=96, height_px=128, focal_px=160.0)

@@ -1,4 +1,4 @@
-"""The library of motions: names, timeline, and files that are dropped in."""
+"""The repertoire of motions: names, timeline, and files that are dropped in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avatar_fakes import bvh_text, make_avatar
 
 from bodydouble.core.errors import InputError
 from bodydouble.studio import motions
-from bodydouble.studio.motions import FROM_VIDEO, REST, Library, frame_at, rest_motion
+from bodydouble.studio.motions import FROM_VIDEO, REST, Repertoire, frame_at, rest_motion
 
 AVATAR = make_avatar()
 
@@ -30,12 +30,12 @@ def test_names_motions_and_what_is_made_only_once() -> None:
         made.append(1)
         return rest_motion(AVATAR)
 
-    library = Library(AVATAR, from_video)
-    assert library.names == (FROM_VIDEO, "idle", "wave", "turn", "squat", "dance", REST)
-    assert library.motion(FROM_VIDEO) is library.motion(FROM_VIDEO)
+    repertoire = Repertoire(AVATAR, from_video)
+    assert repertoire.names == (FROM_VIDEO, "idle", "wave", "turn", "squat", "dance", REST)
+    assert repertoire.motion(FROM_VIDEO) is repertoire.motion(FROM_VIDEO)
     assert made == [1]
     with pytest.raises(InputError, match="no motion 'jig' here; known are"):
-        library.motion("jig")
+        repertoire.motion("jig")
 
 
 def test_the_rest_pose_stands_on_the_floor() -> None:
@@ -45,8 +45,8 @@ def test_the_rest_pose_stands_on_the_floor() -> None:
 
 
 def test_a_dropped_file_plays_under_its_name_and_others_do_not_see_it() -> None:
-    library = Library(AVATAR)
-    mine, yours = library.fork(), library.fork()
+    repertoire = Repertoire(AVATAR)
+    mine, yours = repertoire.fork(), repertoire.fork()
     name = mine.add_file("C:\\moves\\nod.bvh", some_bvh())
     again = mine.add_file("nod.bvh", some_bvh(20))
     assert (name, again) == ("nod.bvh", "nod.bvh (2)")
@@ -55,7 +55,7 @@ def test_a_dropped_file_plays_under_its_name_and_others_do_not_see_it() -> None:
     motion = mine.motion(name)
     assert motion.num_frames == 12
     assert float(motion.rotvecs[-1, head].norm()) == pytest.approx(0.5, abs=0.05)
-    assert "nod.bvh" not in (*yours.names, *library.names)
+    assert "nod.bvh" not in (*yours.names, *repertoire.names)
 
 
 @pytest.mark.parametrize(
@@ -70,32 +70,32 @@ def test_a_dropped_file_plays_under_its_name_and_others_do_not_see_it() -> None:
     ],
 )
 def test_what_cannot_be_read_is_a_message_about_the_viewers_own_file(name: str, content: bytes, words: str) -> None:
-    library = Library(AVATAR)
+    repertoire = Repertoire(AVATAR)
     with pytest.raises(InputError, match=words) as caught:
-        library.add_file(name, content)
+        repertoire.add_file(name, content)
     assert "bodydouble-studio-" not in str(caught.value)
-    assert library.names == Library(AVATAR).names
+    assert repertoire.names == Repertoire(AVATAR).names
 
 
 def test_arrays_that_are_no_motion_are_refused() -> None:
     file = io.BytesIO()
     np.savez(file, poses=np.full((3, 156), np.nan), trans=np.zeros((3, 3)), mocap_framerate=30.0)
     with pytest.raises(InputError, match=r"walk\.npz"):
-        Library(AVATAR).add_file("walk.npz", file.getvalue())
+        Repertoire(AVATAR).add_file("walk.npz", file.getvalue())
 
 
 def test_large_and_long_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motions, "MAX_UPLOAD_MB", 0.001)
     with pytest.raises(InputError, match="at most 0 MB are read"):
-        Library(AVATAR).add_file("nod.bvh", some_bvh())
+        Repertoire(AVATAR).add_file("nod.bvh", some_bvh())
     monkeypatch.undo()
     monkeypatch.setattr(motions, "MAX_FRAMES", 5)
     with pytest.raises(InputError, match="at most 0 are played"):
-        Library(AVATAR).add_file("nod.bvh", some_bvh())
+        Repertoire(AVATAR).add_file("nod.bvh", some_bvh())
 
 
 def test_frames_by_time() -> None:
-    motion = Library(AVATAR).motion("wave")
+    motion = Repertoire(AVATAR).motion("wave")
     assert frame_at(motion, 0.0) == 0
     assert frame_at(motion, 1.0) == 30
     assert frame_at(motion, 1.0 / 3.0) == 10

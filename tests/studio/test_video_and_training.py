@@ -92,7 +92,7 @@ def test_a_training_is_shown_step_by_step(run: tuple[Path, list[Event], Screen])
     assert last is not None
     assert (first.sh[:100] - last.sh[:100]).abs().max() > 0.01, "a snapshot must not change with the training"
     assert any("step 6 of 6" in text and share == 1.0 for text, share in screen.told)
-    viewer = Viewer(screen.refreshed[-1], screen.opened[0].library, screen.opened[0].first_motion, playing=False)
+    viewer = Viewer(screen.refreshed[-1], screen.opened[0].repertoire, screen.opened[0].first_motion, playing=False)
     assert viewer.picture(WINDOW).std() > 3.0
 
 
@@ -132,9 +132,9 @@ def test_a_finished_run_opens_with_its_video(run: tuple[Path, list[Event], Scree
         assert footage.wait(60.0)
         assert footage.ready == 1.0
         assert footage.duration_s == pytest.approx((FRAMES - 1) / 12.0)
-        motion = show.library.motion(FROM_VIDEO)
+        motion = show.repertoire.motion(FROM_VIDEO)
         assert motion.num_frames == FRAMES
-        viewer = Viewer(show.scene, show.library, show.first_motion)
+        viewer = Viewer(show.scene, show.repertoire, show.first_motion)
         viewer.look("wipe")
 
         def seen(**changes: object) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bodydouble.core.errors import InputError
 from bodydouble.render.cpu import CpuRasterizer
-from bodydouble.studio.motions import Library
+from bodydouble.studio.motions import Repertoire
 from bodydouble.studio.pace import FPS_HZ, SIDES_PX, STILL_SIDE_PX, Pace, picture_size
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.viewer import STILL_AFTER_S, Viewer
@@ -18,7 +18,7 @@ AVATAR = make_avatar()
 
 
 def viewer() -> Viewer:
-    return Viewer(Scene(AVATAR, CpuRasterizer()), Library(AVATAR), "wave")
+    return Viewer(Scene(AVATAR, CpuRasterizer()), Repertoire(AVATAR), "wave")
 
 
 def test_while_something_moves_pictures_come_at_the_pace_and_time_goes_on() -> None:

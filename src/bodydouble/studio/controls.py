@@ -1,4 +1,4 @@
-"""The panel of one viewer, built from the named sets. Takes a GUI handle and imports no GUI library."""
+"""The panel of one viewer, built from the named sets. Takes a GUI handle and imports no GUI package."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Controls:
     def _build_play(self) -> None:
         gui, viewer = self._gui, self._viewer
         shown = viewer.shown
-        self._motion = gui.add_dropdown("Motion", viewer.library.names, initial_value=shown.motion)
+        self._motion = gui.add_dropdown("Motion", viewer.repertoire.names, initial_value=shown.motion)
         self._motion.on_update(self._guarded(lambda event: self._play(self._motion.value)))
         upload = gui.add_upload_button(
             "Drop in a motion", icon="upload", color=_QUIET, mime_type=",".join(READABLE_UPLOADS),
@@ -115,9 +115,9 @@ class Controls:
             self._look("stage" if name != FROM_VIDEO else self._viewer.shown.view)
 
     def _dropped(self, name: str, content: bytes) -> None:
-        added = self._viewer.library.add_file(name, content)
-        motion = self._viewer.library.motion(added)
-        self._motion.options = self._viewer.library.names
+        added = self._viewer.repertoire.add_file(name, content)
+        motion = self._viewer.repertoire.motion(added)
+        self._motion.options = self._viewer.repertoire.names
         self._play(added)
         self._desk.note(added, f"{motion.duration_s:.1f} s, {motion.num_frames} frames at {motion.fps_hz:.0f} Hz.")
 
@@ -312,7 +312,7 @@ class Controls:
 
 def standpoint(show: Show, *, full: bool = True) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Eye and target of a camera that sees the whole person, from the height of the face, or the face alone; metres."""
-    place = show.scene.place(show.library.motion(show.first_motion))
+    place = show.scene.place(show.repertoire.motion(show.first_motion))
     x, y, z = place.centre_m
     if full:
         distance = 2.05 * place.height_m

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.events import Done, Event, Previewed, Progress, Step, Warned
 from bodydouble.render.protocol import Rasterizer
-from bodydouble.studio.motions import REST, Library
+from bodydouble.studio.motions import REST, Repertoire
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.show import Show, open_show
 
@@ -113,9 +113,9 @@ class LiveShow:
             return
         self._begun = True
         notes = ("The avatar is being built. Face, mesh and the video's motion come when it is done.",)
-        library = Library(avatar)
+        repertoire = Repertoire(avatar)
         show = Show(
-            title="building", scene=scene, library=library, first_motion=REST, notes=notes, playing=False
+            title="building", scene=scene, repertoire=repertoire, first_motion=REST, notes=notes, playing=False
         )  # fmt: skip
         self._screen.open(show)
 

@@ -23,7 +23,7 @@ MAX_FRAMES = 30 * 60 * 10
 _FPS_HZ = 30.0
 
 
-class Library:
+class Repertoire:
     """Motions by name on one avatar's rig, made when they are first asked for."""
 
     def __init__(self, avatar: Avatar, from_video: Callable[[], Motion] | None = None) -> None:
@@ -42,9 +42,9 @@ class Library:
         dropped = [name for name in reversed(self._made) if name not in (*self._makers, *BUILTIN_MOTIONS, REST)]
         return (*self._makers, *dropped, *BUILTIN_MOTIONS, REST)
 
-    def fork(self) -> Library:
-        """A library with the same motions, to which others can be added without the first one knowing."""
-        other = Library(self._avatar)
+    def fork(self) -> Repertoire:
+        """A repertoire with the same motions, to which others can be added without the first one knowing."""
+        other = Repertoire(self._avatar)
         other._makers, other._made = self._makers, dict(self._made)
         return other
 

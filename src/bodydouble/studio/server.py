@@ -195,7 +195,7 @@ class _Window:
         """Build the panel anew for something else to see."""
         again = self.viewer is not None
         self._client.gui.reset()
-        self.viewer = Viewer(show.scene, show.library.fork(), show.first_motion, playing=show.playing)
+        self.viewer = Viewer(show.scene, show.repertoire.fork(), show.first_motion, playing=show.playing)
         self._controls = Controls(self._client.gui, self.viewer, show, self)
         if again or self._empty_drawn:
             self.stand(*standpoint(show))

@@ -12,7 +12,7 @@ from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import BodydoubleError, InputError
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.footage import Footage, refined_track, stage_motion
-from bodydouble.studio.motions import FROM_VIDEO, REST, Library
+from bodydouble.studio.motions import FROM_VIDEO, REST, Repertoire
 from bodydouble.studio.scene import Scene
 
 
@@ -30,7 +30,7 @@ class Show:
 
     title: str
     scene: Scene
-    library: Library
+    repertoire: Repertoire
     first_motion: str
     notes: tuple[str, ...] = ()
     """What the viewer should know, one sentence each."""
@@ -63,15 +63,15 @@ def open_show(path: Path, rasterizer: Rasterizer) -> Show:
     avatar = load_avatar(file)
     footage, notes = _footage_of(file.parent, avatar)
     scene = Scene(avatar, rasterizer, footage)
-    library = Library(avatar, None if footage is None else lambda: stage_motion(footage.track, avatar))
+    repertoire = Repertoire(avatar, None if footage is None else lambda: stage_motion(footage.track, avatar))
     title = path.resolve().name if path.is_dir() else path.stem
-    first = _first_playable(library)
+    first = _first_playable(repertoire)
     if footage is not None:
         footage.start()
     return Show(
         title=title,
         scene=scene,
-        library=library,
+        repertoire=repertoire,
         first_motion=first,
         notes=tuple(notes),
         doubts=doubt_maps(file.parent),
@@ -122,12 +122,12 @@ def _footage_of(folder: Path, avatar: Avatar) -> tuple[Footage | None, list[str]
     return Footage(capture, track), []
 
 
-def _first_playable(library: Library) -> str:
+def _first_playable(repertoire: Repertoire) -> str:
     """The video's motion, else standing and breathing, else (for a rig that is no human's) the rest pose."""
     for name in (FROM_VIDEO, "idle"):
-        if name in library.names:
+        if name in repertoire.names:
             try:
-                library.motion(name)
+                repertoire.motion(name)
             except BodydoubleError:
                 continue
             return name

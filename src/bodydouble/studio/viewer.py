@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from bodydouble.avatar.motion import Motion
 from bodydouble.core.cameras import Camera
-from bodydouble.studio.motions import FROM_VIDEO, Library
+from bodydouble.studio.motions import FROM_VIDEO, Repertoire
 from bodydouble.studio.pace import FPS_HZ, STILL_SIDE_PX, Pace, picture_size
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.state import Shown, advanced, with_motion
@@ -29,17 +29,17 @@ _LONGEST_STEP_S = 0.25
 class Viewer:
     """State of one viewer, and when their next picture is due."""
 
-    def __init__(self, scene: Scene, library: Library, motion: str, *, playing: bool = True) -> None:
+    def __init__(self, scene: Scene, repertoire: Repertoire, motion: str, *, playing: bool = True) -> None:
         """
         Args:
             scene: What draws.
-            library: Their motions.
+            repertoire: Their motions.
             motion: The first.
             playing: Whether it plays.
         """
         self._lock = threading.RLock()
-        self.scene, self.library = scene, library
-        self._playing = library.motion(motion)
+        self.scene, self.repertoire = scene, repertoire
+        self._playing = repertoire.motion(motion)
         self._shown = Shown(motion=motion, layer=scene.layers[0], playing=playing)
         self.pace = Pace()
         self._clock_s: float | None = None
@@ -80,7 +80,7 @@ class Viewer:
         Raises:
             InputError: When there is none of this name.
         """
-        motion = self.library.motion(name)
+        motion = self.repertoire.motion(name)
         with self._lock:
             self._playing = motion
             return self.change(lambda shown: with_motion(shown, name))
