@@ -16,7 +16,8 @@ from pathlib import Path
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.plan import PlanOptions, plan
 from bodydouble.corpus.stages import STAGES, CorpusConfig, stage_keys
-from bodydouble.corpus.work import do_batch, item_from_json, unit_to_json
+from bodydouble.corpus.units import item_from_json, unit_to_json
+from bodydouble.corpus.work import do_batch
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
-"""Kill the driver, a worker or Ray's head at random moments, run on each time, and hold the end against an undisturbed run.
+"""Kill the driver, a worker, or Ray's head (its raylet or its control store) at random moments, run on each time, and hold
+the end against an undisturbed run.
 
     python scripts/corpus_kill.py VIDEOS... --kills 10 --until alike
 
 Both corpora are made of the same videos in a temporary folder. After the kills the run is left to finish. Printed: what was
-killed when, whether the catalogues are equal, and whether any unit was worked on twice after it was written down.
+killed when, whether the catalogues are equal, whether anything is left over, and whether any unit whose record was there
+after a kill was worked on again.
 """
 
 from __future__ import annotations
@@ -18,19 +20,23 @@ import tempfile
 import time
 from pathlib import Path
 
-_TARGETS = ("driver", "worker", "head")
+_MARKS = {"driver": "", "worker": "ray::", "raylet": "raylet/raylet", "control store": "gcs_server"}
+"""What is killed, and a text in the command of its process."""
+_START_S, _END_S = 300.0, 400.0
+"""How long Ray may take to start, and a run to end after a kill."""
+_LOOK_S = 0.1
 
 
 def main() -> None:
     """Do it, and exit with 1 if anything differs."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
     parser.add_argument("videos", nargs="+")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--until", default="alike")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--longest-s", type=float, default=20.0, help="a kill comes within so many seconds after Ray is up"
+        "--longest-s", type=float, default=20.0, help="a kill comes within so many seconds after its victim is up"
     )
     options = parser.parse_args()
     from bodydouble.corpus.catalogue import Catalogue
@@ -42,17 +48,30 @@ def main() -> None:
         for place in (quiet_root, root):
             plan(options.videos, place, PlanOptions(licence="own"), lambda event: None)
         run_corpus(quiet_root, RunOptions(workers=0, until=options.until), lambda event: None)
+        second, known = Catalogue.open(root), {}
         rng = random.Random(options.seed)
         for number in range(options.kills):
-            what, delay_s = _TARGETS[number % 3], rng.uniform(0.0, options.longest_s)
-            print(f"kill {number + 1}: {_disturb(root, options, what, delay_s)}", flush=True)
-        done = _begin(root, options)
-        code = done.wait()
-        first, second = Catalogue.open(quiet_root), Catalogue.open(root)
+            what, delay_s = list(_MARKS)[number % len(_MARKS)], rng.uniform(0.0, options.longest_s)
+            said = _disturb(root, options, what, delay_s)
+            known |= _records(second)
+            print(f"kill {number + 1}: {said}; {len(known)} records so far", flush=True)
+        code = _begin(root, options).wait()
+        first = Catalogue.open(quiet_root)
         equal = first.digest() == second.digest()
         left = second.rows("select count(*) from records where state = 'pending'")[1][0][0]
-        print(f"last run: exit {code}; catalogues equal: {equal}; units left over: {left}")
-        sys.exit(0 if equal and not left and code == 0 else 1)
+        final = _records(second)
+        twice = sum(final.get(name) != data for name, data in known.items())
+        print(
+            f"last run: exit {code}; catalogues equal: {equal}; units left over: {left}; {len(final)} records, done twice: {twice}"
+        )
+        sys.exit(0 if equal and not left and not twice and code == 0 else 1)
+
+
+def _records(catalogue) -> dict[str, bytes]:
+    """Records of finished work beside the files, whole: they name the seconds, so work done again would show."""
+    store = catalogue.store
+    names = [n for folder in ("sources", "items") for n in store.list(folder, ".json") if "/stages/" in n]
+    return {name: store.read_bytes(name) for name in names}
 
 
 def _begin(root: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
@@ -61,25 +80,35 @@ def _begin(root: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def _ends_within(driver: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        driver.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def _disturb(root: Path, options: argparse.Namespace, what: str, delay_s: float) -> str:
-    """Start a run, wait for its Ray and a little longer, kill, and wait for its end."""
+    """Start a run, wait for the victim and a little longer, kill, and wait for the run's end."""
     driver = _begin(root, options)
-    marks = {"driver": "ray::corpus", "worker": "ray::corpus", "head": "gcs_server"}
-    deadline = time.monotonic() + 300
-    while driver.poll() is None and time.monotonic() < deadline and not _children(driver.pid, marks[what]):
-        time.sleep(0.1)
-    time.sleep(delay_s)
-    victims = [driver.pid] if what == "driver" else _children(driver.pid, marks[what])
-    if driver.poll() is not None:
+    mark = _MARKS[what] or _MARKS["worker"]  # a driver is at work once it has a worker
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and not _children(driver.pid, mark) and not _ends_within(driver, _LOOK_S):
+        pass
+    if _ends_within(driver, delay_s):
         return f"{what}: nothing was left to kill"
+    victims = [driver.pid] if what == "driver" else _children(driver.pid, mark)
+    began = time.monotonic()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
-    try:
-        code: object = driver.wait(timeout=300)
-    except subprocess.TimeoutExpired:
+    if not _ends_within(driver, _END_S):
         driver.kill()
-        code = "hung, killed"
-    return f"{what} after {delay_s:.1f} s, {len(victims)} killed; the run ended with {code}"
+        driver.wait()
+        return f"{what} after {delay_s:.1f} s; the run hung and was killed, too"
+    return (
+        f"{what} after {delay_s:.1f} s ({len(victims)} killed); the run ended with {driver.returncode} "
+        f"after {time.monotonic() - began:.0f} s"
+    )
 
 
 def _children(pid: int, mark: str) -> list[int]:

@@ -83,6 +83,19 @@ def test_states_follow_from_the_records(catalogue: Catalogue) -> None:
     assert catalogue.item(items[4].id).state == "pending"
 
 
+def test_the_latest_counts_over_many_segments_and_with_keys_of_several_columns(catalogue: Catalogue) -> None:
+    """Against a dictionary that is written in the same order."""
+    source, expected = a_source(1), {}
+    for turn in range(4):
+        records = [a_record(f"unit-{n}", source, stage, attempt=turn, reason=f"{turn}" * (n % 2))
+                   for n in range(turn, 9) for stage in ("probe", "shots")[: 1 + turn % 2]]  # fmt: skip
+        catalogue.add_records(records)
+        expected |= {(r.unit_id, r.stage): r for r in records}
+        if turn == 2:
+            catalogue.compact(always=True)
+    assert {(r.unit_id, r.stage): r for r in catalogue.records()} == expected
+
+
 def test_compaction_keeps_everything_and_leaves_one_segment(catalogue: Catalogue) -> None:
     sources = [a_source(n) for n in range(9)]
     for source in sources:

@@ -15,11 +15,12 @@ from bodydouble.core.errors import ConfigError, OutputError
 from bodydouble.corpus import stage_work
 from bodydouble.corpus.admit import count_waiting
 from bodydouble.corpus.catalogue import Catalogue, source_folder
-from bodydouble.corpus.executor import LocalExecutor, Outcome, Task, open_executor, run_all
+from bodydouble.corpus.executor import LocalExecutor, open_executor
 from bodydouble.corpus.plan import PlanOptions, plan
 from bodydouble.corpus.run import RunOptions, RunSummary, run_corpus
 from bodydouble.corpus.stages import CorpusConfig, stage_keys, stages_of
 from bodydouble.corpus.status import corpus_status
+from bodydouble.corpus.tasks import Outcome, Task, run_all
 from bodydouble.corpus.values import Source
 
 FREE = PlanOptions(licence="CC0-1.0")

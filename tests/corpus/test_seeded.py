@@ -16,6 +16,7 @@ from bodydouble.capture.video import probe, read_frames
 from bodydouble.core.errors import ConfigError, InputError, OutputError
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.corpus import seeded_edits as edits
+from bodydouble.corpus.alike import AlikeConfig, distance_bits, embedding_of, picture_hash
 from bodydouble.corpus.collection import Entry
 from bodydouble.corpus.seeded import (
     DEFECTS,
@@ -49,14 +50,31 @@ def test_defects_come_in_known_numbers(clips: int, seed: int) -> None:
 @given(st.integers(1, 200))
 def test_people_of_clips_that_might_be_kept_are_in_no_other_clip(clips: int) -> None:
     kinds = plan_kinds(SeedConfig(clips=clips))
-    shown = films_of(kinds)
+    shown = [tuple(film for film, look in roles if look == 0) for roles in films_of(kinds)]
     own = [f for kind, films in zip(kinds, shown, strict=True) if kind in (SOUND, "two_people", "shot_change", "tiny_person",
            "no_motion", "occluded") for f in films]  # fmt: skip
     assert len(own) == len(set(own)) and sorted(own) == list(range(len(own)))
     assert all(films[0] < kinds.count(SOUND) for kind, films in zip(kinds, shown, strict=True) if kind == "duplicate")
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200))
+def test_two_looks_halve_the_films_and_no_look_of_a_film_is_used_twice(clips: int) -> None:
+    kinds = plan_kinds(SeedConfig(clips=clips))
+    once, twice = films_of(kinds), films_of(kinds, 2)
+    borrowing = ("corrupt", "duplicate", "wrong_fps", "nobody")
+    own = [role for kind, roles in zip(kinds, twice, strict=True) if kind not in borrowing for role in roles]
+    assert len(own) == len(set(own)) and {look for _, look in own} <= {0, 1}
+    assert 1 + max(f for f, _ in own) == -(-(1 + max(f for roles in once for f, _ in roles)) // 2)
+    # What is copied is a film as it is, and a clip of its own: a copy of it is a near-duplicate.
+    sound = {roles for kind, roles in zip(kinds, twice, strict=True) if kind == SOUND}
+    assert all(roles in sound for kind, roles in zip(kinds, twice, strict=True) if kind in borrowing)
+    assert all(roles[0][1] == 0 for kind, roles in zip(kinds, twice, strict=True) if kind in borrowing)
+
+
 def test_impossible_wishes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="or also mirrored in other colours"):
+        SeedConfig(looks=3)
     with pytest.raises(ConfigError, match="1 to 100000 clips"):
         SeedConfig(clips=0)
     with pytest.raises(ConfigError, match="1 to 30 seconds"):
@@ -85,7 +103,7 @@ def test_a_sound_clip_is_a_film_with_its_truth(one: SeededCorpus) -> None:
 
 @pytest.mark.parametrize("kind", DEFECTS)
 def test_clips_with_a_defect_have_it(one: SeededCorpus, kind: str, tmp_path: Path) -> None:
-    films = (0, 0) if kind in ("two_people", "shot_change") else (0,)
+    films = ((0, 0), (0, 1)) if kind in ("two_people", "shot_change") else ((0, 0),)
     path = tmp_path / "clip.mp4"
     clip = _make_clip(one.folder, path, kind, films, one.config, numpy_rng(0, kind))
     film = edits.read_film(one.performer(0))
@@ -119,6 +137,24 @@ def test_clips_with_a_defect_have_it(one: SeededCorpus, kind: str, tmp_path: Pat
     elif kind == "duplicate":
         same = path.read_bytes() == (one.performer(0) / "video.mp4").read_bytes()
         assert same == (clip.detail == "byte for byte")
+
+
+def test_the_other_look_of_a_film_is_no_near_duplicate_of_it(one: SeededCorpus, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    clip = _make_clip(one.folder, path, SOUND, ((0, 1),), one.config, numpy_rng(0, "look"))
+    assert clip.looks == (1,) and clip.copy_of == ""
+    film = edits.read_film(one.performer(0))
+    look = edits.other_look(film)
+    assert np.array_equal(look.masks[3], film.masks[3][:, ::-1])
+    assert np.array_equal(look.frames[3][:, ::-1, 0], film.frames[3][..., 0])  # red stays, green and blue are darker
+    assert (look.frames[3][:, ::-1].astype(int) <= film.frames[3]).all()
+    encoded = [frame.rgb for frame in read_frames(path, threads=1)]
+    assert np.abs(encoded[3].astype(float) - look.frames[3]).mean() < 6.0
+    pictures = [film.frames[::3], look.frames[::3]]
+    hashes = [[picture_hash(picture) for picture in some] for some in pictures]
+    a, b = (np.array(embedding_of(some, some)) for some in pictures)
+    apart = distance_bits(hashes[0], hashes[1], AlikeConfig().min_overlap)
+    assert apart > AlikeConfig().max_bits or float(a @ b) < AlikeConfig().min_cosine
 
 
 def test_the_manifest_announces_what_the_file_may_not_keep() -> None:

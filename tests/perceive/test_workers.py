@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bodydouble.capture.folder import info_to_json
 from bodydouble.capture.values import VideoInfo
+from bodydouble.capture.video import VideoWriter, probe
 from bodydouble.core.errors import BodydoubleError, InputError
 from bodydouble.perceive.workers import Workers
 
@@ -57,6 +59,21 @@ def test_errors_come_back_as_what_they_are() -> None:
             workers.ask([{**COMMAND, "do": "dance"}])
         pid = workers._processes[0].pid
     assert not is_alive(pid)
+
+
+def test_one_worker_serves_several_commands_and_stays(tmp_path: Path) -> None:
+    """People are looked for in two parts of a clip, by one process and by two: the same answers, in the same order."""
+    with VideoWriter(tmp_path / "noise.mp4", 24, 64, 48) as video:
+        for n in range(4):
+            video.write(np.random.default_rng(n).integers(0, 255, (48, 64, 3), np.uint8))
+    facts = info_to_json(probe(tmp_path / "noise.mp4"))
+    commands = [{"do": "people", "video": facts, "frames": frames} for frames in ([0, 1, 2], [3])]
+    with Workers(1) as one:
+        answers, again = one.ask(commands), one.ask(commands[1:])
+    assert [len(answer["people"]) for answer in answers] == [3, 1]
+    assert again == answers[1:]
+    with Workers(2) as two:
+        assert two.ask(commands) == answers
 
 
 def test_a_killed_worker_is_an_error_and_the_others_go() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import time
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bodydouble.cli import corpus as options
-from bodydouble.cli.progress import ProgressPrinter
+from bodydouble.cli import corpus_options as options
+from bodydouble.cli.answers import print_json, with_progress
+from bodydouble.core.errors import BodydoubleError
 
 _WATCH_S = 5.0
 
@@ -27,10 +27,9 @@ def plan(command: options.Plan) -> int:
         takedown_key=command.takedown_key,
         videos=command.videos,
     )
-    with ProgressPrinter(()) as emit:
-        done = make_plan(command.sources, command.out, said, emit)
+    done = with_progress(lambda emit: make_plan(command.sources, command.out, said, emit))
     if command.json:
-        return _json({"corpus": command.out, **dataclasses.asdict(done)})
+        return print_json({"corpus": command.out, **dataclasses.asdict(done)})
     print(
         f"{command.out}: {done.added} videos added, {done.changed} changed, {done.known} known, {done.copies} copies."
     )
@@ -58,10 +57,9 @@ def run(command: options.Run) -> int:
         tries=command.tries,
         again=command.again,
     )
-    with ProgressPrinter(()) as emit:
-        done = run_corpus(command.root, how, emit)
+    done = with_progress(lambda emit: run_corpus(command.root, how, emit))
     if command.json:
-        return _json({"corpus": command.root, **dataclasses.asdict(done)})
+        return print_json({"corpus": command.root, **dataclasses.asdict(done)})
     return _tell_status(command.root)
 
 
@@ -70,29 +68,40 @@ def status(command: options.Status) -> int:
     from bodydouble.corpus.status import corpus_status
 
     if command.json:
-        return _json(dataclasses.asdict(corpus_status(command.root)))
+        return print_json(dataclasses.asdict(corpus_status(command.root)))
     if not command.watch:
         return _tell_status(command.root)
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(), refresh_per_second=2) as live:
-        while True:
+    finished = threading.Event()
+    failures: list[BodydoubleError] = []
+
+    def table() -> Any:
+        try:
             found = corpus_status(command.root)
-            live.update(_status_table(found))
-            if not any(stage.waiting for stage in found.stages):
-                return 0
-            time.sleep(_WATCH_S)
+        except BodydoubleError as error:  # told by who waits, not by the thread that draws
+            failures.append(error)
+            finished.set()
+            return ""
+        if not any(stage.waiting for stage in found.stages):
+            finished.set()
+        return _status_table(found)
+
+    with Live(console=Console(), get_renderable=table, refresh_per_second=1 / _WATCH_S):
+        finished.wait()
+    if failures:
+        raise failures[0]
+    return 0
 
 
 def verify(command: options.Verify) -> int:
     """`corpus verify`."""
     from bodydouble.corpus.verify import verify_corpus
 
-    with ProgressPrinter(()) as emit:
-        found = verify_corpus(command.root, emit, sample=command.sample)
+    found = with_progress(lambda emit: verify_corpus(command.root, emit, sample=command.sample))
     if command.json:
-        _json(dataclasses.asdict(found))
+        print_json(dataclasses.asdict(found))
     else:
         print(
             f"{found.records} records, {found.files} files, {found.projected} bodies laid over their masks: "
@@ -109,7 +118,7 @@ def query(command: options.Query) -> int:
 
     names, rows = Catalogue.open(command.root).rows(command.sql)
     if command.json:
-        return _json([dict(zip(names, map(_plain, row), strict=True)) for row in rows[: command.limit]])
+        return print_json([dict(zip(names, map(_plain, row), strict=True)) for row in rows[: command.limit]])
     _table(names, [[_text(value) for value in row] for row in rows[: command.limit]])
     if len(rows) > command.limit:
         print(f"{len(rows) - command.limit} more rows; --limit shows them.")
@@ -120,10 +129,9 @@ def forget(command: options.Forget) -> int:
     """`corpus forget`."""
     from bodydouble.corpus.forget import forget as remove
 
-    with ProgressPrinter(()) as emit:
-        done = remove(command.root, command.key, emit, also=command.also)
+    done = with_progress(lambda emit: remove(command.root, command.key, emit, also=command.also))
     if command.json:
-        return _json(dataclasses.asdict(done))
+        return print_json(dataclasses.asdict(done))
     print(
         f"{done.sources} videos and {done.items} items forgotten: {done.rows} rows and {done.removed} files or folders "
         f"removed, {done.rewritten} shards and tables rewritten, {done.pages} reports removed."
@@ -205,8 +213,3 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _json(value: object) -> int:
-    print(json.dumps(value, indent=2))
-    return 0

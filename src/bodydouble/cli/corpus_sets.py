@@ -99,6 +99,10 @@ class Seed(Common):
     seed: int = 0
     seconds: float = 1.5
     """Of each film."""
+    fps: float = 24.0
+    """Frames a second of each film."""
+    looks: Literal[1, 2] = 1
+    """2: each film serves for two clips, the second time mirrored and in other colours. Half as many films are made."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bodydouble.cli import corpus_sets as options
-from bodydouble.cli.progress import ProgressPrinter
+from bodydouble.cli.answers import print_json, with_progress
 from bodydouble.core.errors import InputError
 from bodydouble.corpus.filters import Filters, load_filters, with_changes
 
 
 def filters(command: options.Filters) -> int:
     """`corpus filters`."""
-    print(json.dumps(_filters(command).to_json(), indent=2))
-    return 0
+    return print_json(_filters(command).to_json())
 
 
 def tune(command: options.Tune) -> int:
@@ -29,7 +27,7 @@ def tune(command: options.Tune) -> int:
     collection, found = judge(command.root, _filters(command))
     refinement = collection.refinement(found)
     if command.json:
-        return _json(funnel_json(found, refinement))
+        return print_json(funnel_json(found, refinement))
     waiting = f"; {collection.waiting} items are still waiting and not counted" if collection.waiting else ""
     print(f"Filters {found.filters.name} ({found.filters.digest}){waiting}\n")
     print(funnel_table(found, refinement))
@@ -47,10 +45,9 @@ def publish(command: options.Publish) -> int:
     config = PublishConfig(
         name=command.name, pictures=not command.links_only, crop_px=command.crop_px, shard_mb=command.shard_mb
     )
-    with ProgressPrinter(()) as emit:
-        done = write(command.root, command.out, _filters(command), config, emit)
+    done = with_progress(lambda emit: write(command.root, command.out, _filters(command), config, emit))
     if command.json:
-        return _json(
+        return print_json(
             {**dataclasses.asdict(done), "folder": str(done.folder), "shards": [s.path.name for s in done.shards]}
         )
     size = sum(s.bytes for s in done.shards) / 1e6
@@ -67,7 +64,7 @@ def _publish_wildavatar(command: options.Publish) -> int:
 
     found = publish_wildavatar(command.root, command.out, _filters(command), pictures=not command.links_only)
     if command.json:
-        return _json({"folder": str(found.folder), "subjects": found.subjects, "left_out": found.left_out})
+        return print_json({"folder": str(found.folder), "subjects": found.subjects, "left_out": found.left_out})
     print(f"{len(found.subjects)} subjects in {found.folder}; {len(found.left_out)} left out.")
     for item, reason in list(found.left_out.items())[:10]:
         print(f"  {item}: {reason}")
@@ -87,19 +84,12 @@ def bench(command: options.Bench) -> int:
         max_subjects=command.subjects,
         overrides={"num_steps": command.steps} if command.steps else {},
     )
-    with ProgressPrinter(()) as emit:
-        table = bench_corpus(
-            command.root,
-            command.out,
-            _filters(command),
-            config,
-            emit,
-            workers=command.workers,
-            address=command.address,
-            gpus=command.gpus,
-        )
+    where = {"workers": command.workers, "address": command.address, "gpus": command.gpus}
+    table = with_progress(
+        lambda emit: bench_corpus(command.root, command.out, _filters(command), config, emit, **where)
+    )
     if command.json:
-        return _json(table.to_json())
+        return print_json(table.to_json())
     print(format_table(table))
     return 0
 
@@ -109,10 +99,9 @@ def report(command: options.Report) -> int:
     from bodydouble.corpus.report import write_report
 
     out = command.out or Path(command.root.removeprefix("file://")) / "report.html"
-    with ProgressPrinter(()) as emit:
-        write_report(command.root, out, _filters(command), emit)
+    with_progress(lambda emit: write_report(command.root, out, _filters(command), emit))
     if command.json:
-        return _json({"report": str(out)})
+        return print_json({"report": str(out)})
     print(f"The report is {out}.")
     return 0
 
@@ -121,12 +110,13 @@ def seed(command: options.Seed) -> int:
     """`corpus seed`."""
     from bodydouble.corpus.seeded import DEFECTS, MANIFEST_NAME, SOUND, SeedConfig, seed_corpus
 
-    config = SeedConfig(clips=command.clips, seed=command.seed, seconds=command.seconds)
-    with ProgressPrinter(()) as emit:
-        made = seed_corpus(command.out, config, emit)
+    config = SeedConfig(
+        clips=command.clips, seed=command.seed, seconds=command.seconds, fps=command.fps, looks=command.looks
+    )
+    made = with_progress(lambda emit: seed_corpus(command.out, config, emit))
     counts = {kind: made.count(kind) for kind in (SOUND, *DEFECTS)}
     if command.json:
-        return _json({"folder": str(made.folder), "clips": len(made.clips), "counts": counts})
+        return print_json({"folder": str(made.folder), "clips": len(made.clips), "counts": counts})
     print(f"{len(made.clips)} clips in {made.folder}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()) + ".")
     print(f"Next: bodydouble corpus plan {made.folder / MANIFEST_NAME} -o ROOT")
     return 0
@@ -152,7 +142,7 @@ def judge(command: options.Judge) -> int:
         scores = [
             {k: _finite(v) if isinstance(v, float) else v for k, v in dataclasses.asdict(t).items()} for t in truths
         ]
-        return _json({"detections": plain, "truth": scores})
+        return print_json({"detections": plain, "truth": scores})
     print(score_table(rows, truths, found.kept))
     return 0
 
@@ -176,8 +166,3 @@ def _filters(command: options.Judged) -> Filters:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _json(value: object) -> int:
-    print(json.dumps(value, indent=2))
-    return 0

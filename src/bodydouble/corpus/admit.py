@@ -9,8 +9,8 @@ from typing import Any, Literal
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.stages import StageSpec
 from bodydouble.corpus.tables import from_rows
+from bodydouble.corpus.units import Unit
 from bodydouble.corpus.values import Item, Source
-from bodydouble.corpus.work import Unit
 
 _PAGE = 256
 
@@ -48,24 +48,53 @@ def waiting_units(
     if not stages:
         return
     with catalogue.connected() as connection:
-        connection.execute("create temp table today (stage varchar, key varchar, place integer)")
-        connection.executemany(
-            "insert into today values (?, ?, ?)", [(s.name, keys[s.name], i) for i, s in enumerate(stages)]
-        )
-        allowed = "" if licences is None else f"and s.licence in ({', '.join('?' * len(licences))})"
-        cursor = connection.execute(_query(scope, len(stages), allowed, again, keys["tracks"]), list(licences or ()))
+        cursor = _asked(connection, "*", scope, stages, keys, licences, again)
         names = [column[0] for column in cursor.description]
         while page := cursor.fetchmany(_PAGE):
             yield from _units(scope, names, page)
 
 
-def count_waiting(catalogue: Catalogue, *args: Any, **kwargs: Any) -> int:
+def count_waiting(
+    catalogue: Catalogue,
+    scope: Literal["source", "item"],
+    stages: Sequence[StageSpec],
+    keys: Mapping[str, str],
+    licences: Sequence[str] | None,
+    *,
+    again: bool = False,
+) -> int:
     """How many units `waiting_units` would give."""
-    return sum(1 for _ in waiting_units(catalogue, *args, **kwargs))
+    if not stages:
+        return 0
+    with catalogue.connected() as connection:
+        return int(_asked(connection, "count(*)", scope, stages, keys, licences, again).fetchone()[0])
+
+
+def _asked(
+    connection: Any,
+    what: Literal["*", "count(*)"],
+    scope: Literal["source", "item"],
+    stages: Sequence[StageSpec],
+    keys: Mapping[str, str],
+    licences: Sequence[str] | None,
+    again: bool,
+) -> Any:
+    """The cursor of the question that both ask."""
+    connection.execute("create temp table today (stage varchar, key varchar, place integer)")
+    connection.executemany(
+        "insert into today values (?, ?, ?)", [(s.name, keys[s.name], i) for i, s in enumerate(stages)]
+    )
+    allowed = "" if licences is None else f"and s.licence in ({', '.join('?' * len(licences))})"
+    query = _query(scope, len(stages), allowed, again, keys["tracks"])
+    order = " order by unit" if what == "*" else ""
+    return connection.execute(f"select {what} from ({query}){order}", list(licences or ()))
 
 
 def _query(scope: str, stages: int, allowed: str, again: bool, tracks_key: str) -> str:
-    """Each unit with the number of stages done in a row from the first, where that is not all of them and none refused it."""
+    """Each unit with the stages that are done, where that is not all of them and none refused it.
+
+    Lists are made of the few units that have one: groups that hold lists cannot be spilled.
+    """
     closed = "r.state in ('rejected', 'failed', 'quarantined')"
     # What earlier stages refused (nobody, too short, a near-duplicate) is refused for good.
     earlier = "r.stage in ('tracks', 'alike')" if scope == "item" else "false"
@@ -83,18 +112,22 @@ def _query(scope: str, stages: int, allowed: str, again: bool, tracks_key: str) 
     return f"""
     with progress as (
       select r.unit_id, {refused} as refused, bool_or(r.stage = 'tracks' and r.key = '{tracks_key}') as tracked,
-        bit_or(case when r.state = 'done' and t.stage is not null then 1 << t.place else 0 end) as done,
-        list(struct_pack(place := t.place, attempt := r.attempt)) filter (r.state = 'pending' and t.stage is not null) as broke
-      from records_rows r left join today t on t.stage = r.stage and t.key = r.key group by r.unit_id)
-    select {picked}, coalesce(p.done, 0) as done, p.broke from {source} left join progress p on p.unit_id = {unit}
+        bit_or(case when r.state = 'done' and t.stage is not null then 1 << t.place else 0 end) as done
+      from records_rows r left join today t on t.stage = r.stage and t.key = r.key group by r.unit_id),
+    trouble as (
+      select r.unit_id, list(struct_pack(place := t.place, attempt := r.attempt)) as broke
+      from records_rows r join today t on t.stage = r.stage and t.key = r.key where r.state = 'pending' group by r.unit_id)
+    select {unit} as unit, {picked}, coalesce(p.done, 0) as done, b.broke from {source}
+    left join progress p on p.unit_id = {unit} left join trouble b on b.unit_id = {unit}
     where not coalesce(p.refused, false) and coalesce(p.done, 0) <> (1 << {stages}) - 1 {tracked}
-      and s.consent <> 'refused' {allowed} order by {unit}"""
+      and s.consent <> 'refused' {allowed}"""
 
 
 def _units(scope: str, names: Sequence[str], page: Sequence[Sequence[Any]]) -> Iterator[Waiting]:
     for row in page:
         values = dict(zip(names, row, strict=True))
         done, broke = int(values.pop("done")), values.pop("broke") or []
+        del values["unit"]
         stage = 0
         while done >> stage & 1:
             stage += 1

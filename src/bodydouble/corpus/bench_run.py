@@ -8,9 +8,10 @@ from pathlib import Path
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
 from bodydouble.corpus.bench import BenchConfig, BenchTable, bench_payloads, bench_table, save_table
-from bodydouble.corpus.executor import Outcome, Task, open_executor, run_all
+from bodydouble.corpus.executor import open_executor
 from bodydouble.corpus.filters import Filters
 from bodydouble.corpus.publish import publishable, remember_folder
+from bodydouble.corpus.tasks import Outcome, Task, run_all
 from bodydouble.corpus.tune import tune
 
 _BENCH = "bodydouble.corpus.bench:bench_subject"

@@ -224,13 +224,14 @@ class Catalogue:
         if not segments:
             nothing = ", ".join(f"null::{kind} as {name}" for name, kind in table.columns)
             return f"create view {table.name}_rows as select {nothing}, 0::bigint as {WRITTEN} where false"
-        files = ", ".join(_quoted(self.store.url(name)) for name in segments)
-        keys, others = ", ".join(table.key), [name for name in columns if name not in table.key]
-        packed = ", ".join(f"{name} := {name}" for name in (*others, WRITTEN))
-        return (
-            f"create view {table.name}_rows as select {keys}, unnest(latest) from (select {keys}, "
-            f"arg_max(struct_pack({packed}), {WRITTEN}) as latest from read_parquet([{files}]) group by {keys})"
-        )
+        names = ", ".join([*columns, WRITTEN])
+        rows = f"read_parquet([{', '.join(_quoted(self.store.url(name)) for name in segments)}])"
+        if len(segments) > 1:
+            # Keys and times alone are grouped: that, unlike whole rows, is spilled where memory does not hold it.
+            keys = ", ".join(table.key)
+            latest = f"(select {keys}, max({WRITTEN}) as {WRITTEN} from {rows} group by {keys})"
+            rows = f"{rows} semi join {latest} using ({keys}, {WRITTEN})"
+        return f"create view {table.name}_rows as select {names} from {rows}"
 
     # --- looking after ---
 
@@ -306,21 +307,26 @@ def source_folder(id: str) -> str:
     return f"sources/{id[:2]}/{id}"
 
 
+# Reasons are gathered of the few units that have one: groups that hold lists cannot be spilled.
 _VIEWS = """
-    create view sources as select s.*, coalesce(r.state, 'pending') as state, coalesce(r.reasons, []) as reasons
+    create view told_reasons as select unit_id, list(stage || ': ' || reason order by stage) as reasons
+      from records_rows where reason <> '' group by unit_id;
+    create view sources as select s.*, coalesce(r.state, 'pending') as state, coalesce(t.reasons, []) as reasons
       from sources_rows s left join (
-        select source_id, list(stage || ': ' || reason order by stage) filter (reason <> '') as reasons,
+        select source_id,
           case when bool_or(state = 'quarantined') then 'quarantined' when bool_or(state = 'failed') then 'failed'
                when bool_or(state = 'rejected') then 'rejected' when bool_or(stage = 'tracks' and state = 'done') then 'done'
                else 'pending' end as state
-        from records_rows where unit_id = source_id group by source_id) r on r.source_id = s.id;
-    create view items as select i.*, coalesce(r.state, 'pending') as state, coalesce(r.reasons, []) as reasons
+        from records_rows where unit_id = source_id group by source_id) r on r.source_id = s.id
+      left join told_reasons t on t.unit_id = s.id;
+    create view items as select i.*, coalesce(r.state, 'pending') as state, coalesce(t.reasons, []) as reasons
       from items_rows i left join (
-        select unit_id, list(stage || ': ' || reason order by stage) filter (reason <> '') as reasons,
+        select unit_id,
           case when bool_or(state = 'quarantined') then 'quarantined' when bool_or(state = 'failed') then 'failed'
                when bool_or(state = 'rejected') then 'rejected' when bool_or(stage = 'ready' and state = 'done') then 'done'
                else 'pending' end as state
-        from records_rows group by unit_id) r on r.unit_id = i.id;
+        from records_rows group by unit_id) r on r.unit_id = i.id
+      left join told_reasons t on t.unit_id = i.id;
     create view places as select source_id, uri from places_rows;
     create view scores as select * from scores_rows;
     create view records as select * from records_rows;

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bodydouble.core.errors import InputError, MissingDependencyError
-from bodydouble.corpus.executor import Outcome, Task, call, last_words
+from bodydouble.corpus.tasks import Outcome, Task, call, last_words
 
 _STORE_BYTES = 80 * 2**20
 """Of Ray's object store: only small JSON values pass through it. This is about the least that Ray accepts."""

@@ -20,10 +20,12 @@ from bodydouble.core.events import Done, Event, Progress
 from bodydouble.corpus.admit import Waiting, count_waiting, waiting_units
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.duplicates import mark_alike
-from bodydouble.corpus.executor import Executor, Outcome, Task, open_executor
+from bodydouble.corpus.executor import open_executor
 from bodydouble.corpus.stages import CorpusConfig, StageSpec, stage_keys, stages_of
+from bodydouble.corpus.tasks import Executor, Outcome, Task
+from bodydouble.corpus.units import Unit, item_from_json, unit_from_json, unit_to_json
 from bodydouble.corpus.values import Record, Score, Source, State
-from bodydouble.corpus.work import DO_BATCH, Unit, item_from_json, unit_from_json, unit_to_json
+from bodydouble.corpus.work import DO_BATCH
 
 _FLUSH_ROWS, _FLUSH_S = 256, 5.0
 _MEASURED = ("sha256", "bytes", "fps_hz", "width_px", "height_px")

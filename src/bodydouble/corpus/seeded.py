@@ -37,9 +37,13 @@ SOUND = "sound"
 _MOTIONS = ("dance", "performance", "turn", "squat", "wave")
 _CAMERAS = ("static", "orbit", "handheld")
 _SIZES = ((256, 384), (384, 256), (288, 288))
+_BLURRED_EVERY = 4
+"""Of so many films one has the motion blur of a normal exposure; the others, of a short one, take half the time to make."""
 _OWN_FILMS = {"two_people": 2, "shot_change": 2, "tiny_person": 1, "no_motion": 1, "occluded": 1}
 """Films that a clip of this kind has to itself: its people are in no other clip, so it is nobody's duplicate. The others
 never get so far that it could matter, or are duplicates on purpose, and borrow films of sound clips."""
+Role = tuple[int, int]
+"""Number of a film, and the look in which a clip shows it."""
 _EVERY = 18
 """One defect of each kind for so many clips: half of all clips are sound."""
 
@@ -52,12 +56,18 @@ class SeedConfig:
     seed: int = 0
     seconds: float = 1.5
     fps: float = 24.0
+    looks: int = 1
+    """In how many looks each film may appear: 2 halves the number of films, the second look is mirrored in other colours."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.clips <= 100_000:
             raise ConfigError(f"A seeded corpus has 1 to 100000 clips, got {self.clips}.")
         if not 1.0 <= self.seconds <= 30.0:
             raise ConfigError(f"Clips last 1 to 30 seconds, got {self.seconds:g}: shorter ones show no motion.")
+        if self.looks not in (1, 2):
+            raise ConfigError(
+                f"A film appears as it is (1 look), or also mirrored in other colours (2), got {self.looks}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +81,8 @@ class SeededClip:
     detail: str = ""
     films: tuple[int, ...] = ()
     """Numbers of the films whose frames it shows, in order of appearance."""
+    looks: tuple[int, ...] = ()
+    """For each of them: 0 as it is, 1 mirrored in other colours (`seeded_edits.other_look`)."""
     people: int = 1
     """How many are clearly in view at a time."""
     cuts: tuple[int, ...] = ()
@@ -121,8 +133,8 @@ def seed_corpus(out: Path, config: SeedConfig, emit: Callable[[Event], None] = l
     """
     kinds = plan_kinds(config)
     _claim(out, config)
-    shown = films_of(kinds)
-    films = 1 + max(film for numbers in shown for film in numbers)
+    shown = films_of(kinds, config.looks)
+    films = 1 + max(film for roles in shown for film, _ in roles)
     total = films + len(kinds)
     done = 0
 
@@ -135,10 +147,10 @@ def seed_corpus(out: Path, config: SeedConfig, emit: Callable[[Event], None] = l
         make_film(out / PERFORMERS / f"{film:04d}", film, config)
         tick()
     clips: list[SeededClip] = []
-    for number, (kind, films_shown) in enumerate(zip(kinds, shown, strict=True)):
+    for number, (kind, roles) in enumerate(zip(kinds, shown, strict=True)):
         path = out / VIDEOS / f"clip_{number:04d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        clip = _make_clip(out, path, kind, films_shown, config, numpy_rng(config.seed, f"clip/{number}"))
+        clip = _make_clip(out, path, kind, roles, config, numpy_rng(config.seed, f"clip/{number}"))
         clips.append(dataclasses.replace(clip, sha256=file_sha256(path)))
         tick()
     clips = _copies_named(clips)
@@ -187,6 +199,7 @@ def manifest(corpus: SeededCorpus) -> str:
 
 def make_film(folder: Path, film: int, config: SeedConfig) -> Path:
     """One performer's film with its truth; kept if it is there."""
+    from bodydouble.synth.film import Sensor
     from bodydouble.synth.synthesise import SynthConfig, synthesise
 
     if folder.is_dir():
@@ -202,13 +215,20 @@ def make_film(folder: Path, film: int, config: SeedConfig) -> Path:
         "fps": float(config.fps),
         "size": (width, height),
         "truth_every": max(1, round(config.seconds * config.fps)),
+        "sensor": Sensor() if film % _BLURRED_EVERY == 0 else Sensor(shutter=0.0),
     }
     return synthesise(folder, SynthConfig(**choices))
 
 
-def films_of(kinds: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Numbers of the films that each clip shows: sound clips first, then those that defects have to themselves."""
+def films_of(kinds: Sequence[str], looks: int = 1) -> tuple[tuple[Role, ...], ...]:
+    """The films that each clip shows, and in which look: sound clips first, then those that defects have to themselves.
+
+    Args:
+        kinds: Of the clips.
+        looks: In how many looks a film may appear.
+    """
     sound = sum(kind == SOUND for kind in kinds)
+    films = -(-(sound + sum(_OWN_FILMS.get(kind, 0) for kind in kinds)) // looks)
     own, borrowed, after = 0, 0, sound
     shown: list[tuple[int, ...]] = []
     for kind in kinds:
@@ -220,23 +240,31 @@ def films_of(kinds: Sequence[str]) -> tuple[tuple[int, ...], ...]:
             shown.append(tuple(range(after, after + count)))
             after += count
         else:
-            shown.append((borrowed % sound,))
+            shown.append((borrowed % min(sound, films),))
             borrowed += 1
-    return tuple(shown)
+    return tuple(tuple((slot % films, slot // films) for slot in slots) for slots in shown)
 
 
 def _make_clip(
-    out: Path, path: Path, kind: str, films: tuple[int, ...], config: SeedConfig, rng: np.random.Generator
+    out: Path, path: Path, kind: str, roles: tuple[Role, ...], config: SeedConfig, rng: np.random.Generator
 ) -> SeededClip:
     """A film as it is, or films edited into a clip with one defect."""
-    video = out / PERFORMERS / f"{films[0]:04d}" / "video.mp4"
-    clip = SeededClip(file=path.name, kind=kind, films=films, fps_hz=config.fps, announced_fps_hz=config.fps)
-    if kind == SOUND:
+    folders = [out / PERFORMERS / f"{film:04d}" for film, _ in roles]
+    films, looks = tuple(film for film, _ in roles), tuple(look for _, look in roles)
+    video = folders[0] / "video.mp4"
+    clip = SeededClip(
+        file=path.name, kind=kind, films=films, looks=looks, fps_hz=config.fps, announced_fps_hz=config.fps
+    )
+    if kind == SOUND and not looks[0]:
         shutil.copyfile(video, path)
         return clip
     if kind == "corrupt":
         return dataclasses.replace(clip, people=0, detail=edits.spoil(video, path, rng))
-    a, *others = (edits.read_film(out / PERFORMERS / f"{film:04d}") for film in films)
+    read = [edits.read_film(folder) for folder in folders]
+    a, *others = (edits.other_look(film) if look else film for film, look in zip(read, looks, strict=True))
+    if kind == SOUND:
+        edits.write(path, a.frames, config.fps)
+        return dataclasses.replace(clip, detail="mirrored, in other colours")
     if kind == "duplicate":
         return dataclasses.replace(clip, detail=edits.copy_again(video, a, path, config.fps, rng))
     if kind == "wrong_fps":
@@ -261,8 +289,8 @@ def _make_clip(
 
 def _copies_named(clips: list[SeededClip]) -> list[SeededClip]:
     """Duplicates learn the name of the sound clip that they repeat."""
-    sound = {clip.films[0]: clip.file for clip in clips if clip.kind == SOUND}
-    return [dataclasses.replace(c, copy_of=sound[c.films[0]]) if c.kind == "duplicate" else c for c in clips]
+    sound = {clip.films: clip.file for clip in clips if clip.kind == SOUND and clip.looks == (0,)}
+    return [dataclasses.replace(c, copy_of=sound[c.films]) if c.kind == "duplicate" else c for c in clips]
 
 
 def _document(corpus: SeededCorpus) -> dict[str, Any]:

@@ -13,6 +13,8 @@ _NOISE = 2.0
 _TINY_PX = 100.0
 """Just below what the program's own filters want (110)."""
 _GROW_PX = 31
+_OTHER_GAMMA = (1.0, 1.25, 1.6)
+"""Of red, green and blue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,17 @@ def read_film(folder: Path) -> FilmFrames:
     truth = read_truth(folder)
     frames = [frame.rgb for frame in read_frames(truth.video, threads=1)]
     return FilmFrames(frames=frames, masks=[truth.mask(i) for i in range(len(frames))])
+
+
+def other_look(a: FilmFrames) -> FilmFrames:
+    """The film mirrored and in the colours of a warmer, darker light: another clip of another place to whoever compares."""
+    lookup = np.arange(256)[:, None] / 255.0
+    lookup = np.rint(255.0 * lookup ** np.array(_OTHER_GAMMA)).astype(np.uint8)
+    channels = np.arange(3)
+    return FilmFrames(
+        frames=[lookup[frame[:, ::-1], channels] for frame in a.frames],
+        masks=[np.ascontiguousarray(mask[:, ::-1]) for mask in a.masks],
+    )
 
 
 def write(path: Path, frames: list[np.ndarray], fps_hz: float) -> None:

@@ -184,14 +184,14 @@ def true_scores(
     """Scores of the fitted bodies of sound clips against the truth of their films.
 
     Returns:
-        Two `TrueScores` for each item with both bodies, sorted by item.
+        Two `TrueScores` for each item with both bodies, sorted by item; of films as they are, which have a truth.
     """
     from bodydouble.capture.folder import Capture, load_struct
     from bodydouble.synth.truth import read_truth
 
     scores: list[TrueScores] = []
     for outcome in outcomes:
-        if outcome.clip.kind != SOUND or len(outcome.entries) != 1:
+        if outcome.clip.kind != SOUND or any(outcome.clip.looks) or len(outcome.entries) != 1:
             continue
         entry = outcome.entries[0]
         folder = collection.capture_folder(entry.item.id)

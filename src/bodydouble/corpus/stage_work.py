@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack, VideoInfo
@@ -16,11 +19,16 @@ from bodydouble.core.events import Event
 from bodydouble.corpus.fetch import local_video
 from bodydouble.corpus.stages import CorpusConfig
 from bodydouble.corpus.store import Store
+from bodydouble.corpus.units import Found, Rejected, Unit, Work, folder_sha256
 from bodydouble.corpus.values import Item
-from bodydouble.corpus.work import Found, Rejected, Unit, Work, folder_sha256
+
+if TYPE_CHECKING:
+    from bodydouble.perceive.workers import Workers
 
 VIDEO, SHOTS, CAPTURE, COARSE = "video.json", "shots.json", "capture", "coarse.safetensors"
 _TRACK = f"{CAPTURE}/body.safetensors"
+_CLIPS_EACH = 200
+"""Clips that one landmark process serves."""
 
 
 def probe(store: Store, unit: Unit, config: CorpusConfig) -> Found:
@@ -97,7 +105,8 @@ def perceive(store: Store, unit: Unit, config: CorpusConfig) -> Found:
     )
     with store.working_folder() as place:
         capture = Capture.create(Path(place) / CAPTURE, info)
-        observe(info, capture, wanted, _nobody_listens, subject=_subject(item))
+        with _landmark_worker() as workers:
+            observe(info, capture, wanted, _nobody_listens, subject=_subject(item), workers=workers)
         if capture.span != (item.first_frame, item.stop_frame):
             raise RuntimeError(f"frames {capture.span} were observed instead of {item.first_frame}-{item.stop_frame}")
         scores = measure_seen(capture, _look() if config.looks else None)
@@ -209,6 +218,40 @@ def _save_track(store: Store, track: BodyTrack, name: str) -> str:
 
 def _nobody_listens(event: Event) -> None:
     """Warnings are in the capture already; progress is the driver's."""
+
+
+@dataclass
+class _Resident:
+    """The landmark process of this one: it loads its networks once for many clips."""
+
+    workers: Workers | None = None
+    served: int = 0
+
+    def end(self) -> None:
+        if self.workers is not None:
+            self.workers.close()
+        self.workers, self.served = None, 0
+
+
+_resident = _Resident()
+atexit.register(_resident.end)
+
+
+@contextlib.contextmanager
+def _landmark_worker() -> Iterator[Workers]:
+    """The landmark process; a new one after an error, and after some clips, so that nothing piles up in it."""
+    from bodydouble.perceive.workers import Workers
+
+    if _resident.workers is None:
+        _resident.workers = Workers(1)
+    try:
+        yield _resident.workers
+        _resident.served += 1
+    except BaseException:
+        _resident.end()
+        raise
+    if _resident.served >= _CLIPS_EACH:
+        _resident.end()
 
 
 @functools.cache

@@ -19,8 +19,8 @@ from bodydouble.corpus.stage_work import CAPTURE, COARSE
 from bodydouble.corpus.stages import CorpusConfig
 from bodydouble.corpus.store import Store
 from bodydouble.corpus.tables import TABLES, read_segment
+from bodydouble.corpus.units import folder_sha256
 from bodydouble.corpus.values import Item, Record
-from bodydouble.corpus.work import folder_sha256
 
 SCORE = "soiou"
 TOLERANCE = 0.01

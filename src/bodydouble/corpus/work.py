@@ -11,9 +11,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bodydouble.core.errors import (
@@ -24,51 +22,13 @@ from bodydouble.core.errors import (
     NoSubjectError,
     OutputError,
 )
-from bodydouble.corpus.catalogue import item_folder, source_folder
-from bodydouble.corpus.executor import last_words
+from bodydouble.corpus.stage_work import WORK
 from bodydouble.corpus.stages import CorpusConfig
 from bodydouble.corpus.store import Store
-from bodydouble.corpus.values import Item, Source
+from bodydouble.corpus.tasks import last_words
+from bodydouble.corpus.units import Found, Rejected, Unit, unit_from_json
 
 DO_BATCH = "bodydouble.corpus.work:do_batch"
-
-
-class Rejected(Exception):
-    """A rule says no to the unit; the text is the reason."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a stage works on."""
-
-    source: Source
-    item: Item | None = None
-
-    @property
-    def id(self) -> str:
-        """Of the item, or of the source where there is none."""
-        return self.source.id if self.item is None else self.item.id
-
-    @property
-    def folder(self) -> str:
-        """Its place in the store."""
-        return source_folder(self.source.id) if self.item is None else item_folder(self.item.id)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a stage found out besides the files it left."""
-
-    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    items: tuple[Item, ...] = ()
-    refusals: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Of new items: why one goes no further."""
-    source: Source | None = None
-    """The source with what is now known about it."""
-    outputs_sha256: str = ""
-
-
-Work = Callable[[Store, Unit, CorpusConfig], Found]
 
 
 def do_batch(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -109,8 +69,6 @@ def _known(store: Store, unit: Unit, payload: Mapping[str, Any]) -> dict[str, An
 
 
 def _do(store: Store, unit: Unit, config: CorpusConfig, stage: str, key: str) -> dict[str, Any]:
-    from bodydouble.corpus.stage_work import WORK
-
     began = time.perf_counter()
     result: dict[str, Any] = {"unit": unit.id, "key": key, "state": "done", "reason": ""}
     try:
@@ -136,38 +94,6 @@ def _do(store: Store, unit: Unit, config: CorpusConfig, stage: str, key: str) ->
     }
     store.write_json(record_name(unit, stage), result)
     return result
-
-
-def unit_to_json(source: Source, item: Item | None = None) -> dict[str, Any]:
-    """A unit as JSON values; without what only whole-corpus stages need."""
-    return {
-        "source": dataclasses.asdict(source),
-        "item": None if item is None else {**dataclasses.asdict(item), "hashes": (), "embedding": ()},
-    }
-
-
-def unit_from_json(value: Mapping[str, Any]) -> Unit:
-    """What `unit_to_json` gave."""
-    item = value["item"]
-    return Unit(Source(**value["source"]), None if item is None else item_from_json(item))
-
-
-def item_from_json(value: Mapping[str, Any]) -> Item:
-    """An item from JSON values, lists made tuples again."""
-    tuples = {
-        "anchors": tuple(tuple(float(v) for v in row) for row in value["anchors"]),
-        "hashes": tuple(int(v) for v in value["hashes"]),
-        "embedding": tuple(float(v) for v in value["embedding"]),
-        "reasons": tuple(value["reasons"]),
-    }
-    return Item(**{**value, **tuples})
-
-
-def folder_sha256(folder: Path) -> str:
-    """Over names and contents of all files in a folder."""
-    from bodydouble.pipeline.stages import describe_output
-
-    return describe_output(folder.parent, folder.name).sha256
 
 
 def _finite(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -36,6 +37,7 @@ def observe(
     emit: Callable[[Event], None],
     *,
     subject: Subject | None = None,
+    workers: Workers | None = None,
 ) -> Observations:
     """Look at every frame of the chosen span; write masks, then observations, into the capture.
 
@@ -45,6 +47,7 @@ def observe(
         config: What of the video is looked at.
         emit: Told about progress and warnings.
         subject: Who is followed; by default the most prominent person, who is looked for.
+        workers: That look, and stay; by default some are started and ended here. How many there are decides nothing.
     Raises:
         NoSubjectError: When no usable person is in view.
         ConfigError: When the wanted span is empty.
@@ -56,12 +59,13 @@ def observe(
             folder.add_warning(event.code, event.message, event.advice)
         emit(event)
 
-    with atomic_path(folder.masks_folder) as masks_folder, Workers(_num_runs(video.num_frames)) as workers:
+    looking = Workers(_num_runs(video.num_frames)) if workers is None else contextlib.nullcontext(workers)
+    with atomic_path(folder.masks_folder) as masks_folder, looking as crew:
         masks_folder.mkdir()
         # The workers load their networks while we look for cuts.
         first, stop = choose_span(video, config, tell)
         folder.set_span(first, stop)
-        raw = settle(_estimate(workers, video, (first, stop), masks_folder, tell, subject))
+        raw = settle(_estimate(crew, video, (first, stop), masks_folder, tell, subject))
         check_subject(raw, video, tell)
     observations = Observations(
         frame_indices=raw.frame_indices,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ _SILENCE_S = 300.0
 
 
 class Workers:
-    """A few worker processes that serve one command at a time each."""
+    """A few worker processes that serve one command at a time each. They may stay for many calls of `ask`, until one fails."""
 
     def __init__(self, count: int) -> None:
         self._answers: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
@@ -67,19 +68,22 @@ class Workers:
     def ask(
         self, commands: list[dict[str, Any]], on_progress: Callable[[int, int], None] = lambda number, done: None
     ) -> list[dict[str, Any]]:
-        """Give each worker one command and wait for all final answers.
+        """Hand out commands and wait for all final answers.
 
         Args:
-            commands: At most as many as there are workers.
-            on_progress: Told the worker's number and how much of its command is done.
+            commands: Dealt out in turn; a worker that gets several serves them one after the other.
+            on_progress: Told the command's number and how much of it is done.
         Raises:
-            BodydoubleError: What a worker reported, or that one has died or is stuck.
+            BodydoubleError: What a worker reported, or that one has died or is stuck. Others may still be at work then.
         """
-        for process, command in zip(self._processes, commands, strict=False):
-            assert process.stdin is not None
+        at_work = [deque(range(number, len(commands), len(self._processes))) for number in range(len(self._processes))]
+        for number, mine in enumerate(at_work):
+            pipe = self._processes[number].stdin
+            assert pipe is not None
             with contextlib.suppress(OSError):  # a dead worker is noticed below
-                process.stdin.write(json.dumps(command) + "\n")
-                process.stdin.flush()
+                for place in mine:
+                    pipe.write(json.dumps(commands[place]) + "\n")
+                pipe.flush()
         finals: dict[int, dict[str, Any]] = {}
         while len(finals) < len(commands):
             try:
@@ -89,15 +93,16 @@ class Workers:
                     f"The landmark networks have not answered for {_SILENCE_S:.0f} s. Is the machine out of memory or very busy? "
                     "Try again with --resume."
                 ) from None
+            if not at_work[number]:  # its end is nobody's business any more
+                continue
             if answer is None:
-                if number < len(commands) and number not in finals:
-                    raise BodydoubleError(self._death_text(number))
-            elif "error" in answer:
+                raise BodydoubleError(self._death_text(number))
+            if "error" in answer:
                 raise _rebuilt(answer)
-            elif "done" in answer:
-                on_progress(number, int(answer["done"]))
+            if "done" in answer:
+                on_progress(at_work[number][0], int(answer["done"]))
             else:
-                finals[number] = answer
+                finals[at_work[number].popleft()] = answer
         return [finals[number] for number in range(len(commands))]
 
     def _death_text(self, number: int) -> str:
