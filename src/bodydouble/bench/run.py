@@ -12,7 +12,7 @@ from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
 
-SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface"]
+SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface", "starts"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 
@@ -69,6 +69,8 @@ def run_suites(
             found, said = _motions(folder, motions, avatar, emit)
         elif suite == "surface":
             found, said = _surface(folder, emit, quick, preset, recipe_minutes)
+        elif suite == "starts":
+            found, said = _starts(folder, emit, quick)
         else:
             found, said = _run(suite, folder, emit, quick, preset)
         label = " ".join([suite, *(["quick"] if quick else []), *([preset] if preset != "draft" else [])])
@@ -147,6 +149,12 @@ def _surface(
     from bodydouble.pipeline.presets import preset as preset_named
 
     return surface.run(folder, emit, quick=quick, preset=preset_named(preset), limit_minutes=recipe_minutes)
+
+
+def _starts(folder: Path, emit: Callable[[Event], None], quick: bool) -> tuple[list[Row], list[str]]:
+    from bodydouble.bench import starts
+
+    return starts.run(folder, emit, quick=quick)
 
 
 def _processor() -> str:

@@ -220,7 +220,7 @@ class Bench(Compute):
     """Measure speed and quality of this version, and compare them with the committed baseline."""
 
     suites: tyro.conf.Positional[
-        tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface"], ...]
+        tuple[Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface", "starts"], ...]
     ] = ("kernels",)
     """Which suites: kernels (a minute), faces, fit, create (minutes), quality (half an hour: four performers, each with
     truth in place of estimates and without), ablation (half an hour: without alignment, density control, confidence;
