@@ -7,6 +7,7 @@ import torch
 
 from bodydouble.avatar.values import Morph, Splats
 from bodydouble.body.anny import AnnyBody, load_anny
+from bodydouble.fit.features import rest_body
 from bodydouble.reconstruct.splats.inner import (
     Opening,
     eye_colors,
@@ -42,13 +43,13 @@ def test_a_body_without_a_cavity_gets_none(anny: AnnyBody) -> None:
     bare = anny.replace(vertex_parts=torch.zeros_like(anny.vertex_parts))
     shaped = bare.with_shape(bare.shape_default)
     assert mouth_opening(bare, shaped.vertices_rest) is None
-    assert inner_mouth(bare, shaped, 1.0) is None
+    assert inner_mouth(bare, rest_body(bare, bare.shape_default), 1.0) is None
     assert not mouth_vertex_colors(bare, shaped.vertices_rest, 1.0).any()
 
 
 def test_at_rest_it_is_a_line_and_it_fills_the_open_mouth(anny: AnnyBody) -> None:
     shaped = anny.with_shape(anny.shape_default)
-    found = inner_mouth(anny, shaped, 1.0, 3)
+    found = inner_mouth(anny, rest_body(anny, anny.shape_default), 1.0, 3)
     assert found is not None
     splats, moved = found
     opening = _opening(anny)
@@ -75,7 +76,7 @@ def _only(anny: AnnyBody, action: str) -> torch.Tensor:
 
 def test_inside_is_dark_teeth_are_light_and_the_tongue_comes_out(anny: AnnyBody) -> None:
     shaped = anny.with_shape(anny.shape_default)
-    found = inner_mouth(anny, shaped, 1.0)
+    found = inner_mouth(anny, rest_body(anny, anny.shape_default), 1.0)
     assert found is not None
     splats, moved = found
     color = 0.5 + SH_C0 * splats.sh[:, 0]
@@ -84,13 +85,13 @@ def test_inside_is_dark_teeth_are_light_and_the_tongue_comes_out(anny: AnnyBody)
     assert (color.mean(1) < 0.15).sum() > 100
     out = splats.means_rest_m + moved["tongueOut"]
     assert float(out[:, 2].max()) > _opening(anny).front_m
-    dim = inner_mouth(anny, shaped, 0.6)
+    dim = inner_mouth(anny, rest_body(anny, anny.shape_default), 0.6)
     assert dim is not None
     assert (0.5 + SH_C0 * dim[0].sh).mean() < color.mean()
 
 
 def test_joining_keeps_what_was_there(anny: AnnyBody) -> None:
-    found = inner_mouth(anny, anny.with_shape(anny.shape_default), 1.0)
+    found = inner_mouth(anny, rest_body(anny, anny.shape_default), 1.0)
     assert found is not None
     n = 7
     own = Splats(
@@ -113,7 +114,7 @@ def test_eyeballs_have_pupil_iris_and_white(anny: AnnyBody) -> None:
     shaped = anny.with_shape(anny.shape_default)
     eye = shaped.joints_rest[anny.bone_names.index("eye.R")]
     places = eye + torch.tensor([[0, 0, 0.012], [0.004, 0, 0.012], [0.009, 0, 0.009], [0, 0, -0.012], [0, 0.05, 0.01]])
-    on_ball, color = eye_colors(anny, shaped, places, 1.0)
+    on_ball, color = eye_colors(anny, rest_body(anny, anny.shape_default), places, 1.0)
     assert on_ball.tolist() == [True, True, True, True, False]
     assert color[0].max() < 0.05 < color[1].max() < 0.3 < color[2].min()
     assert torch.equal(color[2], color[3])

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from bodydouble import __version__
 from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenance, Rig, Splats
-from bodydouble.body.protocol import BodyModel, ShapedBody
+from bodydouble.body.protocol import BodyModel
+from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.inner import eye_colors, face_brightness, inner_mouth, joined, mouth_vertex_colors
+from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.prior import fill_unseen, trust_of
 from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
@@ -77,7 +79,7 @@ def bake(
     seen: Float[Tensor, " n"],
     supported: Float[Tensor, " n"],
     body: BodyModel,
-    shape: Float[Tensor, " shape"],
+    rest: RestPerson,
     source_sha256: str,
     correctives: tuple[Correctives, Correctives] | None = None,
 ) -> Avatar:
@@ -88,20 +90,19 @@ def bake(
         seen: In [0, 1], how much the video ever showed of each splat.
         supported: In [0, 1], which share of what it showed lies inside the masks.
         body: The body they ride on.
-        shape: Its fitted shape.
+        rest: This person at rest.
         source_sha256: Of the video, for the provenance.
         correctives: Of these splats and of the body's mesh, if there are any.
     """
     of_splats, of_mesh = correctives or (None, None)
-    shaped = body.with_shape(shape)
-    vertices_rest = shaped.vertices_rest.detach()
+    vertices_rest = rest.vertices_rest
     keep = torch.nonzero((torch.sigmoid(state.logit_opacities) > 0.02) & (supported > _FLOATER))[:, 0]
     state, seen = state.map(lambda t: t[keep]), seen[keep]
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
     state = fill_unseen(state, seen, body, vertices_rest)
     opacities = torch.sigmoid(state.logit_opacities)
-    colors, brightness = _with_eyes(sh_to_color(state.sh), state, seen, body, shaped)
+    colors, brightness = _with_eyes(sh_to_color(state.sh), state, seen, body, rest)
     splats = Splats(
         means_rest_m=state.means,
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
@@ -114,13 +115,14 @@ def bake(
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
         correctives=of_splats,
     )
-    inner = inner_mouth(body, shaped, brightness, state.sh_rest.shape[1])
-    if inner is not None:
-        splats = joined(splats, inner, _MORPH_FLOOR_M)
+    hidden = (skin_lining(body, rest, state, seen, colors), inner_mouth(body, rest, brightness, state.sh_rest.shape[1]))
+    for more in hidden:
+        if more is not None:
+            splats = joined(splats, more, _MORPH_FLOOR_M)
     rig = Rig(
         bone_names=body.bone_names,
         bone_parents=body.bone_parents,
-        joints_rest_m=shaped.joints_rest.detach(),
+        joints_rest_m=rest.joints_rest,
         humanoid=dict(body.humanoid),
     )
     return Avatar(
@@ -140,12 +142,12 @@ def bake(
 
 
 def _with_eyes(
-    colors: Float[Tensor, "n 3"], state: SplatState, seen: Float[Tensor, " n"], body: BodyModel, shaped: ShapedBody
+    colors: Float[Tensor, "n 3"], state: SplatState, seen: Float[Tensor, " n"], body: BodyModel, rest: RestPerson
 ) -> tuple[Float[Tensor, "n 3"], float]:
     """Colours in which what lids cover of the eyeballs is white, iris or pupil; and how bright the face is."""
     trust = trust_of(seen)
     brightness = face_brightness(colors, (trust > 0.9) & _born_on(body, state.faces, "face"))
-    on_ball, eye = eye_colors(body, shaped, state.anchors, brightness)
+    on_ball, eye = eye_colors(body, rest, state.anchors, brightness)
     on_ball &= _born_on(body, state.faces, "eyes")
     mixed = trust[:, None] * colors + (1.0 - trust[:, None]) * eye
     return torch.where(on_ball[:, None], mixed, colors), brightness

@@ -35,6 +35,7 @@ from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.evaluate.lpips import find_lpips
+from bodydouble.fit.features import rest_body
 from bodydouble.reconstruct.splats.bake import bake
 from bodydouble.reconstruct.splats.config import Rates
 from bodydouble.reconstruct.splats.eva_config import EvaConfig
@@ -67,8 +68,8 @@ class EvaTrainer:
         self.capture, self.body, self.config, self.rasterizer = capture, body, config, rasterizer
         self.checkpoint = checkpoint_dir / CHECKPOINT
         self.track = capture.track()
-        shaped = body.with_shape(self.track.shape)
-        self.joints_rest = shaped.joints_rest.detach().float()
+        self.rest = rest_body(body, self.track.shape)
+        self.joints_rest = self.rest.joints_rest
         self.rig = Rig(
             bone_names=body.bone_names,
             bone_parents=body.bone_parents,
@@ -78,7 +79,7 @@ class EvaTrainer:
         chosen = choose_frames(capture, self.track, config.max_frames)
         self.frames = TrainingFrames(capture, self.track, chosen, config.size_px)
         self.boxes = body_boxes(body, self.track, self.frames, config.loss.box_margin_m)
-        self.template = template_of(body, shaped.vertices_rest.detach().float())
+        self.template = template_of(body, self.rest.vertices_rest)
         self.tree = cKDTree(self.template.vertices_rest.numpy())
         self.vertex_actions = body.action_deltas.flatten(1)
         vertex_parts = eva_parts(vertex_groups(body))
@@ -244,7 +245,7 @@ class EvaTrainer:
         """The baked result."""
         seen, _ = seen_shares(self.state, self.frames, self._cloud, self.rasterizer)
         all_kept = torch.ones_like(seen)  # the recipe removes no floaters at the end
-        return bake(self.state, seen, all_kept, self.body, self.track.shape, self.capture.info.sha256)
+        return bake(self.state, seen, all_kept, self.body, self.rest, self.capture.info.sha256)
 
     def driven_rotvecs(self) -> Float[Tensor, "frames bones 3"]:
         """Every frame's fitted pose as the nets correct it."""

@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bodydouble.avatar.values import Morph, Splats
-from bodydouble.body.protocol import BodyModel, ShapedBody
+from bodydouble.body.protocol import BodyModel
 from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.seed import SH_C0, blend_skinning
 
 _CAVITY, _TONGUE, _TOOTH = (0.16, 0.05, 0.05), (0.55, 0.27, 0.26), (0.78, 0.74, 0.67)
@@ -60,17 +61,17 @@ def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> O
 
 
 def inner_mouth(
-    body: BodyModel, shaped: ShapedBody, brightness: float, extra_coefficients: int = 0
+    body: BodyModel, rest: RestPerson, brightness: float, extra_coefficients: int = 0
 ) -> tuple[Splats, dict[str, Float[Tensor, "n 3"]]] | None:
     """Splats of cavity, tongue and teeth at rest, and their offset under each facial action; none without a cavity.
 
     Args:
         body: The body they belong to.
-        shaped: Its fitted shape.
+        rest: This person at rest.
         brightness: Tone of the video's light, 1 for even light.
         extra_coefficients: Further harmonics, all 0, so that they can join others.
     """
-    vertices = shaped.vertices_rest.detach()
+    vertices = rest.vertices_rest
     opening = mouth_opening(body, vertices)
     if opening is None:
         return None
@@ -133,7 +134,7 @@ def face_brightness(colors: Float[Tensor, "n 3"], face: Bool[Tensor, " n"]) -> f
 
 def eye_colors(
     body: BodyModel,
-    shaped: ShapedBody,
+    rest: RestPerson,
     places: Float[Tensor, "n 3"],
     brightness: float,
 ) -> tuple[Bool[Tensor, " n"], Float[Tensor, "n 3"]]:
@@ -144,7 +145,7 @@ def eye_colors(
         bone = body.humanoid.get(eye)
         if bone is None:
             continue
-        away = places - shaped.joints_rest[body.bone_names.index(bone)].detach()
+        away = places - rest.joints_rest[body.bone_names.index(bone)]
         ball = away.norm(dim=1) < _EYEBALL_M
         across = away[:, :2].norm(dim=1)
         ahead = away[:, 2] > 0

@@ -28,6 +28,7 @@ from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.evaluate.lpips import find_lpips
+from bodydouble.fit.features import rest_person
 from bodydouble.fit.pose_problem import PoseProblem, active_bones
 from bodydouble.fit.register import register_poses
 from bodydouble.reconstruct.onto import RestSurface, laid_onto
@@ -82,26 +83,26 @@ class Trainer:
         self.capture, self.body, self.config, self.rasterizer = capture, body, config, rasterizer
         self.checkpoint = checkpoint_dir / CHECKPOINT
         self.track = capture.track()
-        shaped = body.with_shape(self.track.shape)
-        self.joints_rest = shaped.joints_rest.detach().float()
+        self.frames = TrainingFrames(
+            capture, self.track, choose_frames(capture, self.track, config.max_frames), config.size_px
+        )
+        self.rest = rest_person(body, self.track, capture.observations(), self.frames.rows)
+        self.joints_rest = self.rest.joints_rest
         self.rig = Rig(
             bone_names=body.bone_names,
             bone_parents=body.bone_parents,
             joints_rest_m=self.joints_rest,
             humanoid=body.humanoid,
         )
-        self.frames = TrainingFrames(
-            capture, self.track, choose_frames(capture, self.track, config.max_frames), config.size_px
-        )
         self.prior_rotvecs = self.track.rotvecs[self.frames.rows].clone()
         self.prior_translation = self.track.translation_world_m[self.frames.rows].clone()
         self.rotvecs, self.translation = self.prior_rotvecs.clone(), self.prior_translation.clone()
-        self.state = seed_splats(body, shaped.vertices_rest.detach().float(), config.num_seeds, config.seed)
+        self.state = seed_splats(body, self.rest.vertices_rest, config.num_seeds, config.seed)
         if onto is not None:
             self.state = self.state.replace(means=laid_onto(self.state.means, onto))
         self.expression = self.track.expression[self.frames.rows].float()
         self.groups_of_faces = face_groups(body)
-        self.surfaces = PartSurfaces(shaped.vertices_rest.detach().float(), vertex_groups(body))
+        self.surfaces = PartSurfaces(self.rest.vertices_rest, vertex_groups(body))
         self.group_weights = part_weights(config.loss)
         if self.group_weights is not None:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
@@ -109,7 +110,7 @@ class Trainer:
         self.lpips = find_lpips("alex") if config.loss.lpips > 0.0 else None
         self.neighbours: Neighbours | None = None
         self.appearance = FrameAppearance(
-            body, shaped.vertices_rest.detach().float(), self.rig, config.correctives, config.exposure, config.seed
+            body, self.rest.vertices_rest, self.rig, config.correctives, config.exposure, config.seed
         )
         self._bind()
         self.adam = SplatAdam(self.state)
@@ -331,14 +332,14 @@ class Trainer:
         """The baked result."""
         seen, supported = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
         correctives = self.appearance.baked(self.state.faces, self.state.barycentric, self.rotvecs)
-        return bake(self.state, seen, supported, self.body, self.track.shape, self.capture.info.sha256, correctives)
+        return bake(self.state, seen, supported, self.body, self.rest, self.capture.info.sha256, correctives)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> str:
         """Changes when a checkpoint of another configuration or track must not be continued."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode())
-        digest.update(b"checkpoint 2")
+        digest.update(b"checkpoint 3")
         digest.update(self.prior_rotvecs.numpy().tobytes())
         return digest.hexdigest()
 

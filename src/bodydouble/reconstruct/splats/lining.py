@@ -1,0 +1,126 @@
+"""A lining under the skin around mouth and eyes.
+
+Nothing in a video asks the skin of lips, cheeks and lids to be tight: what shines through where trained splats leave
+gaps is the far side of the head, whose colour the training takes into account. But an avatar has eyeballs and a mouth
+behind that skin, and its lids stretch to many times their open size. So flat, opaque splats are laid a little below the
+trained ones, as dense as the skin is when it is stretched most, in the colours around them. They move as the skin does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bodydouble.avatar.values import Splats
+from bodydouble.body.protocol import BodyModel
+from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.core.seeds import numpy_rng
+from bodydouble.fit.features import RestPerson
+from bodydouble.reconstruct.splats.inner import mouth_opening
+from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+
+_COUNT = 1100
+_MOUTH_M, _EYE_M = 0.036, 0.022
+"""How far around mouth and eyes the lining reaches."""
+_BELOW_MOUTH_M, _BELOW_EYE_M = 0.0025, 0.0008
+"""How deep it lies; an eyeball is close behind its lids."""
+_STRETCHES = (("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight"), ("mouthSmileLeft", "mouthSmileRight"), ("mouthFunnel",))
+_NEIGHBOURS, _OPACITY = 6, 0.96
+
+
+def skin_lining(
+    body: BodyModel, rest: RestPerson, state: SplatState, seen: Float[Tensor, " n"], colors: Float[Tensor, "n 3"]
+) -> tuple[Splats, dict[str, Float[Tensor, "m 3"]]] | None:
+    """Splats of the lining at rest, and their offset under each facial action; none for a body without a mouth.
+
+    Args:
+        body: The body they belong to.
+        rest: This person at rest.
+        state: Trained splats.
+        seen: In [0, 1], how much the video showed of each.
+        colors: sRGB of each, as it is baked.
+    """
+    opening = mouth_opening(body, rest.vertices_rest)
+    skin = _skin(body)
+    own = torch.nonzero(skin[state.faces])[:, 0]
+    if opening is None or len(own) < 50:
+        return None
+    faces, vertices = body.faces.long(), rest.vertices_rest
+    middle = vertices[faces].mean(1)
+    eyes = [rest.joints_rest[body.bone_names.index(body.humanoid[e])] for e in ("leftEye", "rightEye") if e in body.humanoid]
+    at_eye = torch.zeros(len(faces), dtype=torch.bool)
+    for eye in eyes:
+        at_eye |= (middle - eye).norm(dim=1) < _EYE_M
+    lips = opening.middle_m * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, opening.front_m])
+    chosen = torch.nonzero(skin & (at_eye | ((middle - lips).norm(dim=1) < _MOUTH_M)))[:, 0]
+    area = _most_stretched(body, vertices, faces[chosen])
+    pick, barycentric = _spread(area)
+    corners = faces[chosen[pick]]
+    normal = _normals(vertices, faces)
+    away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
+    depth = torch.where(at_eye[chosen[pick]], _BELOW_EYE_M, _BELOW_MOUTH_M)[:, None]
+    born = (vertices[corners] * barycentric[..., None]).sum(1)
+    near = _nearest(state.anchors[own], born)
+    shift = (state.means - state.anchors)[own][near].mean(1)
+    side = float((area.sum() / _COUNT / np.pi) ** 0.5)
+    x = torch.nn.functional.normalize(vertices[corners[:, 1]] - vertices[corners[:, 0]], dim=1)
+    x = torch.nn.functional.normalize(x - (x * away).sum(1, keepdim=True) * away, dim=1)
+    joints, weights = blend_skinning(body, corners, barycentric)
+    sh = torch.zeros(_COUNT, 1 + state.sh_rest.shape[1], 3)
+    sh[:, 0] = (colors[own][near].mean(1) - 0.5) / 0.28209479177387814
+    deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
+    lining = Splats(
+        means_rest_m=born + shift - depth * away,
+        quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(away, x), away], dim=-1)),
+        scales_m=torch.tensor([side, side, 0.2 * side]).repeat(_COUNT, 1),
+        opacities=torch.full((_COUNT,), _OPACITY),
+        sh=sh,
+        joints=joints,
+        weights=weights,
+        seen=seen[own][near].mean(1),
+    )
+    return lining, dict(zip(body.action_names, deltas, strict=True))
+
+
+def _skin(body: BodyModel) -> Bool[Tensor, " faces"]:
+    if "face" not in body.part_names:
+        return torch.zeros(len(body.faces), dtype=torch.bool)
+    return (body.vertex_parts == body.part_names.index("face"))[body.faces.long()].all(1)
+
+
+def _most_stretched(body: BodyModel, vertices: Tensor, corners: Tensor) -> Float[Tensor, " faces"]:
+    """Area of each face in the expression that stretches it most."""
+    most = _areas(vertices, corners)
+    for together in _STRETCHES:
+        moved = vertices + sum(body.action_deltas[body.action_names.index(name)] for name in together)
+        most = torch.maximum(most, _areas(moved, corners))
+    return most
+
+
+def _areas(vertices: Tensor, corners: Tensor) -> Tensor:
+    a, b, c = vertices[corners].unbind(1)
+    return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
+
+
+def _spread(area: Float[Tensor, " faces"]) -> tuple[Tensor, Float[Tensor, "m 3"]]:
+    """Systematic draws of places by area."""
+    rng = numpy_rng(0, "skin lining")
+    share = np.cumsum(area.double().numpy())
+    pick = np.searchsorted(share / share[-1], (np.arange(_COUNT) + rng.random(_COUNT)) / _COUNT)
+    u, v = np.sqrt(rng.random(_COUNT)), rng.random(_COUNT)
+    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
+    return torch.from_numpy(pick.clip(max=len(area) - 1)), barycentric
+
+
+def _normals(vertices: Tensor, faces: Tensor) -> Float[Tensor, "verts 3"]:
+    a, b, c = vertices[faces].unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    return torch.zeros_like(vertices).index_add(0, faces.flatten(), normal.repeat_interleave(3, 0))
+
+
+def _nearest(places: Tensor, wanted: Tensor) -> Tensor:
+    from scipy.spatial import cKDTree
+
+    return torch.from_numpy(cKDTree(places.numpy()).query(wanted.numpy(), k=_NEIGHBOURS)[1])
