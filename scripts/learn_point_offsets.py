@@ -46,7 +46,9 @@ def main() -> None:
     mean, spread = np.mean(found, axis=0), np.std(found, axis=0)
     kept = np.linalg.norm(mean, axis=1) * 1.7 < WRONG_M
     print(f"{kept.sum()} of {len(names)} points, spread {1.7e3 * spread[kept].mean():.1f} mm")
-    rows = {n.removeprefix("face/"): [round(float(v), 6) for v in m] for n, m, k in zip(names, mean, kept, strict=True) if k}
+    rows = {
+        n.removeprefix("face/"): [round(float(v), 6) for v in m] for n, m, k in zip(names, mean, kept, strict=True) if k
+    }
     about = {"made_by": "scripts/learn_point_offsets.py", "performers": len(found), "unit": "body heights"}
     lines = ",\n".join(f'    "{name}": {values}' for name, values in rows.items())
     arguments.o.write_text(json.dumps(about)[:-1] + ', "offsets": {\n' + lines + "\n}}\n", encoding="utf-8")

@@ -66,7 +66,7 @@ def test_a_mouth_that_lies_higher_is_found_and_taken_on(anny: AnnyBody, truth: T
     _, places = _seen(truth)
     own = rest_body(anny, torch.from_numpy(truth.state.shape).float())
     eyes = own.joints_rest[[anny.bone_names.index(anny.humanoid[e]) for e in ("leftEye", "rightEye")]].numpy()
-    mouth = eyes.mean(0) + [0.0, -0.065, 0.03]
+    mouth = eyes.mean(0) + np.array([0.0, -0.065, 0.03])
     bump = np.exp(-0.5 * ((places - mouth) ** 2).sum(1) / 0.025**2)[:, None] * [[0.002, 0.008, 0.0]]
     seen, _ = _seen(truth, bump)
     track = _track(truth)

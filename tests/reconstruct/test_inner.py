@@ -75,7 +75,6 @@ def _only(anny: AnnyBody, action: str) -> torch.Tensor:
 
 
 def test_inside_is_dark_teeth_are_light_and_the_tongue_comes_out(anny: AnnyBody) -> None:
-    shaped = anny.with_shape(anny.shape_default)
     found = inner_mouth(anny, rest_body(anny, anny.shape_default), 1.0)
     assert found is not None
     splats, moved = found

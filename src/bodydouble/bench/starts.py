@@ -67,7 +67,11 @@ def _performer(performer: Standing, folder: Path, emit: Emit) -> tuple[list[Row]
     truth = true_poses(video.parent, seen.track())
     own = fit_track(seen, body, FitConfig(), emit)
     scored = {"its own": (None, _errors(body, own, truth))}
-    makers = (("10 degrees of noise", noisy), ("left and right hands exchanged", exchanged), ("a foreign estimate", None))
+    makers = (
+        ("10 degrees of noise", noisy),
+        ("left and right hands exchanged", exchanged),
+        ("a foreign estimate", None),
+    )
     for done, (name, make) in enumerate(makers, start=1):
         rng = numpy_rng(performer.seed, f"bench/starts/{name}")
         start = foreign(seen, body, truth, rng, emit) if make is None else make(body, truth, rng)
@@ -84,12 +88,16 @@ def _rows(performer: str, scored: dict[str, tuple[dict | None, dict]]) -> tuple[
         for figure, slack in _FIGURES.items():
             label = f"{performer}, from {name}: {figure.removesuffix('_mm')}"
             if before is not None:
-                rows.append(Row(suite="starts", name=f"{label} of the start", value=before[figure], unit="mm", better="lower"))
+                rows.append(
+                    Row(suite="starts", name=f"{label} of the start", value=before[figure], unit="mm", better="lower")
+                )
             rows.append(
                 Row(suite="starts", name=label, value=after[figure], unit="mm", better="lower", tolerance=2.0 * slack)
             )
             if after[figure] > usual[figure] + slack:
-                remarks.append(f"{label} ends at {after[figure]:.1f} mm, from the fit's own start at {usual[figure]:.1f}.")
+                remarks.append(
+                    f"{label} ends at {after[figure]:.1f} mm, from the fit's own start at {usual[figure]:.1f}."
+                )
     return rows, remarks
 
 
@@ -105,16 +113,16 @@ def exchanged(body: BodyModel, truth: BodyTrack, rng: np.random.Generator) -> Bo
     rotvecs, names = truth.rotvecs.clone(), body.bone_names
     flip = torch.tensor([1.0, -1.0, -1.0])
     for human, bone in body.humanoid.items():
-        if not human.startswith("left") or human.startswith(("leftUpperLeg", "leftLowerLeg", "leftFoot", "leftToes", "leftEye")):
+        if not human.startswith("left") or human.startswith(
+            ("leftUpperLeg", "leftLowerLeg", "leftFoot", "leftToes", "leftEye")
+        ):
             continue
         left, right = names.index(bone), names.index(body.humanoid["right" + human.removeprefix("left")])
         rotvecs[:, left], rotvecs[:, right] = truth.rotvecs[:, right] * flip, truth.rotvecs[:, left] * flip
     return truth.replace(rotvecs=rotvecs)
 
 
-def foreign(
-    seen: Capture, body: BodyModel, truth: BodyTrack, rng: np.random.Generator, emit: Emit
-) -> BodyTrack:
+def foreign(seen: Capture, body: BodyModel, truth: BodyTrack, rng: np.random.Generator, emit: Emit) -> BodyTrack:
     """Another tracker's file: SMPL-X without fingers, in a world whose camera it does not tell, slowly erring."""
     from bodydouble.avatar.clips.rigs import as_source
     from bodydouble.avatar.clips.write import write_smplx

@@ -49,7 +49,9 @@ def skin_lining(
         return None
     faces, vertices = body.faces.long(), rest.vertices_rest
     middle = vertices[faces].mean(1)
-    eyes = [rest.joints_rest[body.bone_names.index(body.humanoid[e])] for e in ("leftEye", "rightEye") if e in body.humanoid]
+    eyes = [
+        rest.joints_rest[body.bone_names.index(body.humanoid[e])] for e in ("leftEye", "rightEye") if e in body.humanoid
+    ]
     at_eye = torch.zeros(len(faces), dtype=torch.bool)
     for eye in eyes:
         at_eye |= (middle - eye).norm(dim=1) < _EYE_M
