@@ -9,6 +9,7 @@ ends with 1 where nothing followed. With PICTURE it also draws the avatar as it 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from typing import Any
 
 import bpy  # type: ignore[import-not-found]
 from mathutils import Vector  # type: ignore[import-not-found]
+
+_WIDTH_PX, _HEIGHT_PX = 480, 640
 
 
 def load(path: Path) -> None:
@@ -95,18 +98,29 @@ def examine() -> dict[str, Any]:
 
 
 def picture(out: Path) -> None:
-    """The person from the front, flat and in vertex colours."""
+    """The person from the front, filling the picture, in the middle of the clip."""
     scene = bpy.context.scene
     last = max((a.frame_range[1] for a in bpy.data.actions), default=0)
     scene.frame_set(int(last / 2))
+    body = max((o for o in bpy.data.objects if o.type == "MESH"), key=lambda o: len(o.data.vertices))
+    places = [body.matrix_world @ place for place in shape(body)]
+    low = [min(p[k] for p in places) for k in range(3)]
+    high = [max(p[k] for p in places) for k in range(3)]
+    middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+    half = max((high[2] - low[2]) / 2, (high[0] - low[0]) / 2 * _HEIGHT_PX / _WIDTH_PX)
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
     scene.collection.objects.link(camera)
-    camera.location, camera.rotation_euler = (0.0, -4.2, 0.9), (1.5707963, 0.0, 0.0)
+    distance = 1.12 * half / math.tan(camera.data.angle / 2) + (high[1] - low[1]) / 2
+    camera.location, camera.rotation_euler = (middle[0], middle[1] - distance, middle[2]), (math.pi / 2, 0.0, 0.0)
     scene.camera = camera
+    scene.world = bpy.data.worlds.new("plain")
+    scene.world.color = (0.78, 0.79, 0.82)
     scene.render.engine = "BLENDER_WORKBENCH"
     shading = scene.display.shading
-    shading.light, shading.color_type = "STUDIO", "VERTEX"
-    scene.render.resolution_x, scene.render.resolution_y = 480, 640
+    textured = any(image.size[0] > 0 for image in bpy.data.images)
+    shading.light, shading.color_type = "FLAT", "TEXTURE" if textured else "VERTEX"
+    scene.view_settings.view_transform = "Standard"  # colours hold the light of the video: none is to be added
+    scene.render.resolution_x, scene.render.resolution_y = _WIDTH_PX, _HEIGHT_PX
     scene.render.filepath = str(out)
     bpy.ops.render.render(write_still=True)
 

@@ -3,8 +3,8 @@
     python scripts/export_table.py AVATAR... [-o docs/exports-table.md] [--work FOLDER]
 
 Every cell is the outcome of a check that has just been made: a reader of somebody else's opened the file, and what it found
-was compared with the avatar. Needed: `make readers` (node), Blender, trimesh and usd-core; a reader that is absent is said to
-be absent.
+was compared with the avatar. Needed: `make readers` (node), Chromium, Blender, trimesh and usd-core; a reader that is absent is
+said to be absent.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from in_chromium import PageReader, alike, browser_page, find_chromium, textures_in_three
 
 import bodydouble as bd
+from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.export.vrm import VrmMeta
+from bodydouble.avatar.expressions import expression_tensor
+from bodydouble.body.protocol import Pose
 from bodydouble.core.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,6 +93,7 @@ class Checks:
     def all(self) -> list[Check]:
         """In the order of the table."""
         checks = [
+            Check("html", "Chromium", self.chromium),
             Check("glb", "three.js GLTFLoader", self.three),
             Check("glb", "Blender", self.blender),
             Check("glb", "Khronos validator", self.khronos),
@@ -108,7 +113,7 @@ class Checks:
         """The avatar in a format, with a motion where the format holds one."""
         path = self.work / f"avatar.{kind.replace('mesh-ply', 'mesh.ply')}"
         if not path.exists():
-            motion = self.motion if kind in ("glb", "usdz") else None
+            motion = self.motion if kind in ("glb", "usdz", "html") else None
             meta = VrmMeta(authors=("bodydouble",), consent="synthetic or given")
             self.avatar.export(path, kind, motion=motion, meta=meta)
         return path
@@ -128,7 +133,8 @@ class Checks:
             )
         if meshes[body]["vertices"] >= len(self.mesh.vertices_rest_m) and meshes[body]["weighted"]:
             found.survived["weights"] = f"{meshes[body]['vertices']} vertices"
-        found.survived |= {"colours": meshes[body]["colors"]} if meshes[body]["colors"] else {}
+        colors = self._texture(path) if self.mesh.texture is not None else meshes[body]["colors"]
+        found.survived |= {"colours": colors} if colors else {}
         if len(meshes[body]["targets"]) >= self.morphs > 0:
             found.survived["morph targets"] = str(len(meshes[body]["targets"]))
         if still["clips"]:
@@ -138,6 +144,64 @@ class Checks:
         if "expressions" in still:
             found.note = f"{len(still['expressions'])} expressions, gaze by {still['lookAt']}"
         return found
+
+    def _texture(self, path: Path) -> str:
+        """What three.js makes of the texture where pictures can be decoded: in a browser."""
+        texture = self.mesh.texture
+        assert texture is not None
+        chromium = _browser()
+        ours = texture.image.reshape(-1, 3).float().mean(0)
+        for theirs in textures_in_three(chromium, NODE_MODULES, path):
+            away = float((torch.tensor(theirs.mean) - ours).abs().max())
+            if theirs.size_px == (texture.image.shape[1], texture.image.shape[0]) and away < 1.0:
+                return "texture {}x{}, mean colour within {:.1f}/255".format(*theirs.size_px, away)
+        return ""
+
+    def chromium(self, path: Path) -> Found:
+        """Our page in a browser without a network, each aspect by pictures that are compared with ours."""
+        with browser_page(_browser(), offline=True) as page:
+            reader = PageReader(page, path, self.avatar.value)
+            found = Found(note="pictures against ours, where the person is")
+            if list(reader.info["bones"]) == list(self.avatar.value.rig.bone_names):
+                found.survived["skeleton"] = f"{len(reader.info['bones'])} bones"
+            views = [view for view in ("mesh", "splats") if reader.shows(view)]
+            still = self.motion.pose(0)
+            frame = round(SECONDS * self.motion.fps_hz)
+            moved, face = self.motion.pose(frame), self.motion.expression[frame]
+            for view in views:
+                reader.shows(view)
+                reader.stand(moved)
+                same, other = (reader.agreement_db(pose, None, view) for pose in (moved, still))
+                if not alike(same, other):
+                    continue
+                found.survived["weights"] = f"a pose: {same:.1f} dB"
+                what = "texture" if view == "mesh" and self.mesh.texture is not None else view
+                found.survived["colours"] = ", ".join(
+                    [*filter(None, [found.survived.get("colours")]), f"{what} {same:.1f} dB"]
+                )
+                if view == "splats" and self.splats is not None:
+                    found.survived["splats"] = f"all {len(self.splats.means_rest_m)}: {same:.1f} dB"
+            jaw = expression_tensor({"jawOpen": 1.0})
+            reader.stand(still, {"jawOpen": 1.0})
+            near = self._face(still)
+            same, other = (reader.agreement_db(still, actions, views[-1], near_m=near) for actions in (jaw, None))
+            if alike(same, other) and len(reader.info["actions"]) >= self.morphs > 0:
+                found.survived["morph targets"] = f"{len(reader.info['actions'])}; jawOpen: {same:.1f} dB"
+            reader.stand(still)
+            reader.seek(0, SECONDS)
+            same, other = (
+                reader.agreement_db(pose, actions, views[-1]) for pose, actions in ((moved, face), (still, None))
+            )
+            if alike(same, other):
+                found.survived["animation"] = f"at {SECONDS} s: {same:.1f} dB"
+        return found
+
+    def _face(self, pose: Pose) -> tuple[float, float, float]:
+        """The middle of the face in a pose, metres."""
+        rig = self.avatar.value.rig
+        joints = pose_avatar(self.avatar.value, pose).joints_world_m
+        x, y, z = joints[rig.bone_names.index(rig.humanoid["head"])].tolist()
+        return x, y + 0.06, z
 
     def _off_clip(self, theirs: dict[str, list[float]]) -> float:
         """How far their joints are from ours at `SECONDS`, metres."""
@@ -253,6 +317,13 @@ class Checks:
         return found
 
 
+def _browser() -> str:
+    chromium = find_chromium()
+    if chromium is None:
+        raise Absent("no Chromium was found")
+    return chromium
+
+
 def _textures(stage: Any) -> list[str]:
     """Files that the stage's shaders read."""
     shaders = [prim.GetAttribute("inputs:file") for prim in stage.Traverse() if prim.GetTypeName() == "Shader"]
@@ -301,8 +372,9 @@ _PAGE = """# What survives in which format
 
 Made by `python scripts/export_table.py AVATAR...`; do not edit. Each cell is what somebody else's program found in the file when
 the page was made; `-` is what did not survive there. The validator's errors are about the splats, an extension that it does
-not know yet ([avatar-format.md](avatar-format.md)). `glb` and `usdz`
-were written with the motion `wave`. What each format loses by its nature, and why: [exports.md](exports.md).
+not know yet ([avatar-format.md](avatar-format.md)). `glb`, `usdz`
+and `html` were written with the motion `wave`; the page's pictures, in a browser without a network, are compared with the Python
+renderer's. What each format loses by its nature, and why: [exports.md](exports.md).
 
 {tables}"""
 

@@ -36,7 +36,7 @@ if (seconds !== undefined && gltf.animations.length) {
 gltf.scene.updateMatrixWorld(true);
 const colorsOf = (object) => {
   if (object.material.map) return "texture";
-  if (gltf.parser.json.textures?.length) return "? (Node decodes no pictures)";
+  if (gltf.parser.json.textures?.length) return ""; // Node decodes no pictures: a browser has to be asked
   return object.geometry.attributes.color ? "vertex colours" : "";
 };
 gltf.scene.traverse((object) => {

@@ -11,7 +11,8 @@ from dressed_person import COAT_M, FRAMES, film_dressed_person
 
 from bodydouble.body.anny import load_anny
 from bodydouble.core.errors import InputError
-from bodydouble.core.events import Step
+from bodydouble.core.events import Previewed, Step
+from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig, SurfaceRates
 from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
 from bodydouble.reconstruct.surface.store import load_surface
@@ -31,8 +32,12 @@ CONFIG = SurfaceConfig(
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("surface")
     film = film_dressed_person(folder)
-    events = list(train_surface(film.capture, load_anny(), CONFIG, folder))
-    return film, events, load_surface(folder)
+    events, watched = [], []
+    for event in train_surface(film.capture, load_anny(), CONFIG, folder):
+        events.append(event)
+        if isinstance(event, Previewed) and event.step in (1, CONFIG.num_steps):
+            watched.append(event.take())
+    return film, events, load_surface(folder), watched
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -40,7 +45,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_person_and_world_come_apart_without_masks(trained):
-    film, events, result = trained
+    film, events, result, _ = trained
     steps = [e for e in events if isinstance(e, Step)]
     assert len(steps) == CONFIG.num_steps
     assert np.mean([s.terms["rgb"] for s in steps[-20:]]) < 0.7 * np.mean([s.terms["rgb"] for s in steps[:20]])
@@ -64,7 +69,7 @@ def test_person_and_world_come_apart_without_masks(trained):
 
 
 def test_the_world_is_the_wall(trained):
-    film, _, result = trained
+    film, _, result, _ = trained
     height, width = film.wall.shape[:2]
     rows, columns = np.mgrid[4:height:8, 4:width:8]
     pixels = torch.from_numpy(np.stack([columns, rows], -1).reshape(-1, 2)).float() + 0.5
@@ -75,7 +80,7 @@ def test_the_world_is_the_wall(trained):
 
 
 def test_true_poses_stay_near_and_held_out_frames_are_not_touched(trained):
-    film, _, result = trained
+    film, _, result, _ = trained
     track = film.capture.track()
     assert float((result.track.translation_world_m - track.translation_world_m).norm(dim=1).max()) < 0.05
     assert 0.0 < abs(float(result.track.focal_px / track.focal_px) - 1.0) < 0.02
@@ -86,3 +91,19 @@ def test_true_poses_stay_near_and_held_out_frames_are_not_touched(trained):
 def test_nothing_to_load_is_said(tmp_path: Path):
     with pytest.raises(InputError, match="no surface double yet"):
         load_surface(tmp_path)
+
+
+def test_whoever_watches_sees_a_coarse_double_become_the_person(trained):
+    _, events, _, (first, last) = trained
+    assert [event.step for event in events if isinstance(event, Previewed)] == list(range(1, CONFIG.num_steps + 1))
+    body = load_anny()
+    shaped = body.with_shape(body.shape_default)
+    tree = triangle_tree(shaped.vertices_rest.double().numpy(), body.faces.long().numpy())
+    away = []
+    for avatar in (first, last):
+        assert avatar.splats is None and 2000 < len(avatar.mesh.vertices_rest_m) < 60_000
+        torch.testing.assert_close(avatar.mesh.weights.sum(1), torch.ones(len(avatar.mesh.weights)))
+        away.append(nearest_on_surface(tree, avatar.mesh.vertices_rest_m.double().numpy())[0])
+    assert np.median(away[0]) < 0.01, "it begins as the bare body, in the rest pose"
+    assert abs(np.median(away[1]) - COAT_M) < 0.015, "and puts on the coat"
+    assert float((first.mesh.colors.mean(0) - last.mesh.colors.mean(0)).abs().max()) > 0.01

@@ -10,9 +10,10 @@ import pytest
 import torch
 from tiny_person import film_person
 
+from bodydouble.avatar.values import Avatar
 from bodydouble.body.anny import load_anny
 from bodydouble.capture.folder import Capture
-from bodydouble.core.events import Checkpointed, Densified, Event, Step
+from bodydouble.core.events import Checkpointed, Densified, Event, Previewed, Step
 from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.reconstruct.splats.config import ConfidenceConfig, DensityConfig, LossWeights, Rates, SplatsConfig
 from bodydouble.reconstruct.splats.eva import reconstruct_eva
@@ -66,7 +67,13 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 @pytest.fixture(scope="module", params=[ours, published], ids=["ours", "eva"])
 def trained(request: pytest.FixtureRequest, capture: Capture, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("trained")
-    return request.param, folder, list(request.param(capture, folder))
+    events: list[Event] = []
+    watched: list[Avatar] = []
+    for event in request.param(capture, folder):
+        events.append(event)
+        if isinstance(event, Previewed):
+            watched.append(event.take())
+    return request.param, folder, events, watched
 
 
 def test_the_loss_falls(trained) -> None:
@@ -75,8 +82,20 @@ def test_the_loss_falls(trained) -> None:
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
 
 
+def test_whoever_watches_sees_every_step_as_it_was(trained) -> None:
+    watched = [avatar.splats for avatar in trained[3]]
+    assert len(watched) == 24 and None not in watched
+    first, second, last = watched[0], watched[1], watched[-1]
+    few = min(len(first.sh), len(last.sh), 200)
+    assert (
+        0
+        < float((first.sh[:few, 0] - second.sh[:few, 0]).abs().max())
+        < float((first.sh[:few, 0] - last.sh[:few, 0]).abs().max())
+    ), "a picture of the training must not change with it"
+
+
 def test_every_event_of_density_control_is_told_and_kept(trained) -> None:
-    _, folder, events = trained
+    _, folder, events, _ = trained
     told = [event for event in events if isinstance(event, Densified)]
     assert told
     log, _ = read_log(folder)
@@ -95,7 +114,7 @@ def test_the_avatar_needs_no_net(trained, capture: Capture) -> None:
 
 
 def test_a_killed_training_ends_as_if_it_had_not_been(trained, capture: Capture, tmp_path: Path) -> None:
-    train, folder, _ = trained
+    train, folder, *_ = trained
     for event in train(capture, tmp_path):
         if isinstance(event, Checkpointed):
             break
@@ -111,7 +130,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(trained, capture: Capture,
 
 
 def test_doubts_are_shown_in_some_frames(capture: Capture, trained) -> None:
-    train, folder, _ = trained
+    train, folder, *_ = trained
     _, maps = read_log(folder)
     assert len(maps) == (6 if train is ours else 0)
     for found in maps:
@@ -122,7 +141,7 @@ def test_doubts_are_shown_in_some_frames(capture: Capture, trained) -> None:
 
 
 def test_pose_nets_speak_for_every_frame_and_change_next_to_nothing(capture: Capture, trained) -> None:
-    train, folder, _ = trained
+    train, folder, *_ = trained
     fitted, driven = capture.track(), driven_track(folder, capture)
     if train is ours:
         assert torch.equal(fitted.rotvecs, driven.rotvecs)

@@ -12,8 +12,10 @@ from avatar_fakes import make_avatar
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.core.cameras import look_at_camera
 from bodydouble.render.cpu import CpuRasterizer
-from bodydouble.studio.motions import Repertoire
+from bodydouble.studio.controls import standpoint
+from bodydouble.studio.motions import REST, Repertoire
 from bodydouble.studio.scene import Scene, empty_stage, stage_camera, turned_camera
+from bodydouble.studio.show import Show
 from bodydouble.studio.state import Shown, with_action, with_control
 
 AVATAR = make_avatar(splats_per_bone=30)
@@ -90,6 +92,22 @@ def test_where_the_person_is() -> None:
     assert 1.4 < place.height_m < 2.0
     assert abs(place.centre_m[0]) < 0.3
     assert place.face_m[1] > place.centre_m[1] + 0.4
+
+
+@pytest.mark.parametrize("aspect", [0.4, 0.6, 1.0, 2.5])
+def test_a_window_of_any_shape_begins_with_the_whole_person(aspect: float) -> None:
+    avatar = make_avatar()
+    repertoire = Repertoire(avatar)
+    show = Show(title="any", scene=Scene(avatar, CpuRasterizer()), repertoire=repertoire, first_motion=REST)
+    eye, target = standpoint(show, aspect=aspect)
+    height = 800
+    camera = look_at_camera(
+        torch.tensor(eye), torch.tensor(target), width_px=round(aspect * height), height_px=height,
+        focal_px=0.5 * height / math.tan(0.31),
+    )  # fmt: skip
+    at, depth = camera.project(pose_avatar(avatar, repertoire.motion(REST).pose(0)).joints_world_m)
+    assert bool((depth > 0).all())
+    assert bool(((at > 0) & (at < torch.tensor([aspect * height, height]))).all())
 
 
 def test_the_floor_hides_nothing_from_below_and_the_sky_is_smooth() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from avatar_fakes import make_avatar
 from tiny_person import FRAMES, HEIGHT, WIDTH, film_person
 
 from bodydouble.avatar.glb import save_avatar
@@ -14,8 +16,8 @@ from bodydouble.avatar.values import Avatar
 from bodydouble.body.anny import load_anny
 from bodydouble.capture.folder import Capture
 from bodydouble.core.cameras import look_at_camera
-from bodydouble.core.errors import InputError
-from bodydouble.core.events import Done, Event, Previewed, Step, Warned
+from bodydouble.core.errors import InputError, NoSubjectError
+from bodydouble.core.events import Done, Event, Previewed, Progress, Step, Warned
 from bodydouble.reconstruct.splats.config import DensityConfig, SplatsConfig
 from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
 from bodydouble.reconstruct.splats.trainer import reconstruct
@@ -118,6 +120,33 @@ def test_status_is_told_at_most_twice_a_second_and_warnings_stay() -> None:
     assert screen.told[-1][1] == pytest.approx(0.55)
     live.show(Done(stage="reconstruct", seconds=61.0))
     assert screen.told[-1] == ("**Building the avatar**: 61 s", 1.0)
+
+
+def test_a_surface_and_the_splats_that_follow_it() -> None:
+    avatar = make_avatar(splats_per_bone=5)
+    states = iter((replace(avatar, splats=None), replace(avatar, splats=None), replace(avatar, mesh=None)))
+    screen = Screen()
+    live = LiveShow(screen, CpuRasterizer(), clock=Clock())
+    live.show(Progress(stage="surface", done=0, total=10))
+    live.show(Step(step=4, num_steps=10, loss=0.5))
+    assert screen.told[-1] == ("**Finding the surface**, step 4 of 10, loss 0.5000", 0.4)
+    for step in (1, 2):
+        live.show(Previewed(step=step, num_steps=10, take=lambda: next(states)))
+    assert (len(screen.opened), len(screen.refreshed)) == (1, 1)
+    live.show(Done(stage="surface", seconds=9.0))
+    live.show(Step(step=1, num_steps=10, loss=0.25))
+    assert screen.told[-1][0].startswith("**Building the avatar**, step 1 of 10")
+    live.show(Previewed(step=1, num_steps=10, take=lambda: next(states)))
+    assert [show.scene.layers for show in screen.opened] == [("mesh", "clay"), ("splats", "seen")]
+
+
+def test_a_field_without_a_surface_shows_nothing_for_the_moment() -> None:
+    def nothing() -> Avatar:
+        raise NoSubjectError("The field has no surface.")
+
+    screen = Screen()
+    LiveShow(screen, CpuRasterizer(), clock=Clock()).show(Previewed(step=1, num_steps=10, take=nothing))
+    assert screen.opened == []
 
 
 def test_a_finished_run_opens_with_its_video(run: tuple[Path, list[Event], Screen]) -> None:

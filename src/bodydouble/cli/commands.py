@@ -386,7 +386,7 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
         f"Held out ({heldout['frames']} frames, protocol {heldout['protocol']}): "
         f"{_number(heldout['psnr_box'])} dB with the fit's pose, "
         f"{_number(heldout['psnr_box_registered'])} dB with the registered pose, "
-        f"outline overlap {_number(heldout['mask_iou'], 3)}."
+        f"outline overlap {_number(heldout['mask_iou'], 3)} with the fit's pose."
     )
     print(f"{result.seconds:.0f} s of work, at most {result.peak_rss_mb:.0f} MB of memory.")
     surface = report.get("surface")
@@ -394,6 +394,8 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
     print(f"Avatar:    {result.folder / 'avatar.glb'}  ({size}, {report['avatar_mb']:.1f} MB)")
     print(f"Report:    {result.folder / 'report.html'}")
     print(f"Turntable: {result.folder / 'turntable.mp4'}")
+    folder = quoted([str(result.folder)])
+    print(f"Next:      bodydouble view {folder}   (or: bodydouble render {folder} --motion dance -o dance.mp4)")
 
 
 def _number(value: float | None, digits: int = 1) -> str:

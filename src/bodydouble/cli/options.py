@@ -139,7 +139,7 @@ class Render(Compute):
     expression: str = ""
     """A facial expression by name, such as smile, or one of the 52 ARKit actions, such as jawOpen."""
     camera: Literal["orbit", "fixed", "follow"] = "orbit"
-    """Once around the avatar, in front of it, or in front of it wherever it goes."""
+    """Once around the avatar wherever it goes, in front of where it starts, or in front of it wherever it goes."""
     size: str = "720x960"
     """Width x height in pixels."""
     fps: float = 30.0

@@ -27,6 +27,10 @@ class Step:
     terms: dict[str, float] = field(default_factory=dict)
 
 
+PREVIEW_SHARE = 0.005
+"""Share of a training's steps after which whoever watches may look."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Previewed:
     """The state of a training can be looked at. Whoever wants to see it takes it before the listener returns."""

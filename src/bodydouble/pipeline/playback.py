@@ -130,12 +130,13 @@ def rendered_frames(
 def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Camera]:
     """One camera for each frame of the video; the whole motion stays in view.
 
-    `orbit` goes once around during the video, `fixed` stays in front, `follow` stays in front of the moving hips.
+    `orbit` goes once around during the video and `follow` stays in front, both of the hips wherever they go; `fixed`
+    stays where it is.
     """
     count = frame_count(motion, playback)
     joints = _joint_path(avatar, motion)[:count]
     hips = _smoothed(joints[:, 0], _FOLLOW_SIGMA_S * motion.fps_hz)
-    seen = joints - hips[:, None] if playback.camera == "follow" else joints
+    seen = joints if playback.camera == "fixed" else joints - hips[:, None]
     low, high = seen.amin((0, 1)) - _FLESH_M, seen.amax((0, 1)) + _FLESH_M
     middle = (low + high) / 2
     focal_px = _FOCAL_HEIGHTS * playback.height_px
@@ -156,7 +157,7 @@ def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Came
                 math.cos(azimuth) * math.cos(_ELEVATION_RAD),
             ]
         )
-        target = middle + hips[i % len(hips)] if playback.camera == "follow" else middle
+        target = middle if playback.camera == "fixed" else middle + hips[i % len(hips)]
         cameras.append(
             look_at_camera(
                 target + distance * away,

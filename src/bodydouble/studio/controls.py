@@ -18,8 +18,10 @@ from bodydouble.studio.state import SPEEDS, toggled, with_action, with_control, 
 from bodydouble.studio.viewer import Viewer
 
 _LAYER_LABELS = {"splats": "Splats", "mesh": "Mesh", "clay": "Form", "seen": "Coverage"}
-_VIEW_LABELS = {"stage": "Stage", "overlay": "Overlay", "wipe": "Wipe"}
+_VIEW_LABELS = {"stage": "Hidden", "overlay": "Behind the double", "wipe": "Beside the double"}
 _TIME_STEP_S = 0.01
+_ROOM_FOR_ARMS = 0.75
+"""Width over height of the narrowest window from which the usual distance shows a person with moving arms."""
 _QUIET = "dark"
 """Colour of buttons that are not the main thing of their tab."""
 
@@ -89,7 +91,7 @@ class Controls:
         self._motion = gui.add_dropdown("Motion", viewer.repertoire.names, initial_value=shown.motion)
         self._motion.on_update(self._guarded(lambda event: self._play(self._motion.value)))
         upload = gui.add_upload_button(
-            "Drop in a motion", icon="upload", color=_QUIET, mime_type=",".join(READABLE_UPLOADS),
+            "Open a motion file", icon="upload", color=_QUIET, mime_type=",".join(READABLE_UPLOADS),
             hint=f"{', '.join(READABLE_UPLOADS)}; at most {MAX_UPLOAD_MB:.0f} MB",
         )  # fmt: skip
         upload.on_upload(self._guarded(lambda event: self._dropped(upload.value.name, upload.value.content)))
@@ -149,14 +151,19 @@ class Controls:
         gui, viewer = self._gui, self._viewer
         labels = tuple(_LAYER_LABELS[layer] for layer in viewer.scene.layers)
         layer = gui.add_dropdown("Show", labels, initial_value=labels[0])
-        layer.on_update(
-            self._guarded(lambda event: viewer.change(lambda s: s.replace(layer=_key(_LAYER_LABELS, layer.value))))
-        )
-        with_video = viewer.scene.footage is not None
-        views = tuple(_VIEW_LABELS.values()) if with_video else (_VIEW_LABELS["stage"],)
-        self._view = gui.add_dropdown("Place", views, initial_value=views[0])
-        self._view.on_update(self._guarded(lambda event: self._look(_key(_VIEW_LABELS, self._view.value))))
-        if with_video:
+        key = gui.add_markdown("Green was seen in the video, orange is a guess.", visible=False)
+
+        def choose(event: Any) -> None:
+            chosen = _key(_LAYER_LABELS, layer.value)
+            key.visible = chosen == "seen"
+            viewer.change(lambda s: s.replace(layer=chosen))
+
+        layer.on_update(self._guarded(choose))
+        self._view: Any = None
+        if viewer.scene.footage is not None:
+            views = tuple(_VIEW_LABELS.values())
+            self._view = gui.add_dropdown("Video", views, initial_value=views[0])
+            self._view.on_update(self._guarded(lambda event: self._look(_key(_VIEW_LABELS, self._view.value))))
             opacity = gui.add_slider("Opacity", 0.0, 1.0, 0.01, viewer.shown.opacity, visible=False)
             opacity.on_update(self._guarded(lambda event: viewer.change(lambda s: s.replace(opacity=opacity.value))))
             wipe = gui.add_slider("Border", 0.0, 1.0, 0.01, viewer.shown.wipe, visible=False)
@@ -165,8 +172,6 @@ class Controls:
         for label, icon, full in (("Whole person", "man", True), ("Face", "user-circle", False)):
             button = gui.add_button(label, icon=icon, color=_QUIET)
             button.on_click(self._guarded(lambda event, full=full: self._stand(full=full)))
-        if "seen" in viewer.scene.layers:
-            gui.add_markdown("**Coverage**: green was seen in the video, orange is a guess.")
         if self._show.doubts:
             with gui.add_folder("Doubts of the training", expand_by_default=False):
                 gui.add_markdown("Orange is what the training could not explain and trusted less.")
@@ -175,13 +180,15 @@ class Controls:
 
     def _look(self, view: str) -> None:
         self._viewer.look(view)
-        self._view.value = _VIEW_LABELS[view]
+        if self._view is not None:
+            self._view.value = _VIEW_LABELS[view]
         for name, slider in self._compare_sliders.items():
             slider.visible = name == view
         self._retime()
 
     def _stand(self, *, full: bool) -> None:
-        eye, target = standpoint(self._show, full=full)
+        camera = self._desk.camera(64)
+        eye, target = standpoint(self._show, full=full, aspect=camera.width_px / camera.height_px)
         self._viewer.change(lambda s: s.replace(turn_rad=0.0, turning=s.turning and full))
         self._desk.stand(eye, target)
 
@@ -310,12 +317,20 @@ class Controls:
         return act
 
 
-def standpoint(show: Show, *, full: bool = True) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Eye and target of a camera that sees the whole person, from the height of the face, or the face alone; metres."""
+def standpoint(
+    show: Show, *, full: bool = True, aspect: float = 1.0
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Eye and target of a camera that sees the whole person, from the height of the face, or the face alone; metres.
+
+    Args:
+        show: Whose double it is.
+        full: The whole person, not the face.
+        aspect: Width of the window over its height: from a narrow one the camera steps back, so that arms fit in.
+    """
     place = show.scene.place(show.repertoire.motion(show.first_motion))
     x, y, z = place.centre_m
     if full:
-        distance = 2.05 * place.height_m
+        distance = 2.05 * place.height_m * max(1.0, _ROOM_FOR_ARMS / aspect)
         return (x + 0.32 * distance, place.face_m[1], z + 0.95 * distance), (x, y, z)
     face_x, face_y, face_z = place.face_m
     face_y += 0.05 * place.height_m  # the head's joint is where it sits on the neck

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from bodydouble.avatar.values import Avatar
+from bodydouble.core.errors import NoSubjectError
 from bodydouble.core.events import Done, Event, Previewed, Progress, Step, Warned
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.motions import REST, Repertoire
@@ -63,9 +64,9 @@ class LiveShow:
         """
         self._screen, self._rasterizer, self._clock = screen, rasterizer, clock
         self._status_s = self._picture_s = -1e9
-        self._stage = ""
+        self._stage, self._training = "", "reconstruct"
         self._step: Step | None = None
-        self._begun = False
+        self._layers: tuple[str, ...] = ()
         self._warnings: list[str] = []
 
     def between(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -85,11 +86,13 @@ class LiveShow:
             self._warnings.append(event.message)
         elif isinstance(event, Step):
             self._step = event
-            self._tell("reconstruct", event.step, event.num_steps)
+            self._tell(self._training, event.step, event.num_steps)
         elif isinstance(event, Progress):
+            if event.stage == "surface":  # its steps follow
+                self._training, self._step = "surface", None
             self._tell(event.stage, event.done, event.total)
         elif isinstance(event, Done):
-            self._stage = ""
+            self._stage, self._training, self._step = "", "reconstruct", None
             self._screen.status(f"{_words(event.stage)}: {event.seconds:.0f} s", 1.0)
 
     def finish(self, folder: Path) -> None:
@@ -106,13 +109,16 @@ class LiveShow:
         if self._screen.viewers == 0 or now_s - self._picture_s < _PICTURE_EVERY_S:
             return
         self._picture_s = now_s
-        avatar: Avatar = event.take()
+        try:
+            avatar: Avatar = event.take()
+        except NoSubjectError:  # an early field may have no surface for a moment
+            return
         scene = Scene(avatar, self._rasterizer)
-        if self._begun:
+        if scene.layers == self._layers:
             self._screen.refresh(scene)
             return
-        self._begun = True
-        notes = ("The avatar is being built. Face, mesh and the video's motion come when it is done.",)
+        self._layers = scene.layers  # a surface may be followed by splats, which the panel has to offer
+        notes = ("The avatar is being built. Its face and the video's motion come when it is done.",)
         repertoire = Repertoire(avatar)
         show = Show(
             title="building", scene=scene, repertoire=repertoire, first_motion=REST, notes=notes, playing=False
@@ -125,7 +131,7 @@ class LiveShow:
             return
         self._stage, self._status_s = stage, now_s
         text = _words(stage)
-        if stage == "reconstruct" and self._step is not None:
+        if stage == self._training and self._step is not None:
             text += f", step {self._step.step} of {self._step.num_steps}, loss {self._step.loss:.4f}"
         for warning in self._warnings[-3:]:
             text += f"\n\n*{warning}*"

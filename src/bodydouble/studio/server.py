@@ -197,8 +197,9 @@ class _Window:
         self._client.gui.reset()
         self.viewer = Viewer(show.scene, show.repertoire.fork(), show.first_motion, playing=show.playing)
         self._controls = Controls(self._client.gui, self.viewer, show, self)
-        if again or self._empty_drawn:
-            self.stand(*standpoint(show))
+        aspect = _aspect(self._client)
+        if again or self._empty_drawn or aspect < 1.0:  # others begin at the server's initial camera
+            self.stand(*standpoint(show, aspect=aspect))
 
     def paint(self, viewers: int) -> bool:
         """Draw a picture if one is due, and say whether it was."""
@@ -323,6 +324,11 @@ def _gated_server(gate: Gate, port: int) -> Any:
         )
     server.request_share_url = lambda verbose=True: None  # nothing here goes through a tunnel to other machines
     return server
+
+
+def _aspect(client: Any) -> float:
+    """Width of a browser's window over its height."""
+    return max(client.camera.image_width, 1) / max(client.camera.image_height, 1)
 
 
 _STARTING = threading.Lock()

@@ -16,6 +16,7 @@ avatar for all frames, held-out ones too, and evaluation drives the avatar with 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
-from bodydouble.core.events import Checkpointed, Densified, Event, Step
+from bodydouble.core.events import PREVIEW_SHARE, Checkpointed, Densified, Event, Previewed, Step
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
@@ -46,7 +47,7 @@ from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_
 from bodydouble.reconstruct.splats.log import TrainingLog, write_log
 from bodydouble.reconstruct.splats.optimizer import SplatAdam
 from bodydouble.reconstruct.splats.parts import PartSurfaces, vertex_groups
-from bodydouble.reconstruct.splats.posing import posed_cloud
+from bodydouble.reconstruct.splats.posing import posed_cloud, preview
 from bodydouble.reconstruct.splats.result import CHECKPOINT, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.reconstruct.splats.sight import seen_shares
@@ -228,8 +229,12 @@ class EvaTrainer:
         """Train to the end, from the last checkpoint where there is one."""
         config, density = self.config, self.config.density
         self._load_checkpoint()
+        show_every = max(1, round(PREVIEW_SHARE * config.num_steps))
         while self.step < config.num_steps:
             yield self._train_step()
+            if self.step % show_every == 0:
+                take = functools.partial(preview, self.state, self.rig)
+                yield Previewed(step=self.step, num_steps=config.num_steps, take=take)
             if density.after < self.step < density.before and self.step % density.every == 0:
                 yield self._density_event()
             elif self.step % config.nearest_every == 0:

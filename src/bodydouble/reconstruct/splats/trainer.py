@@ -23,7 +23,7 @@ from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
-from bodydouble.core.events import Checkpointed, Densified, Event, Previewed, Progress, Step
+from bodydouble.core.events import PREVIEW_SHARE, Checkpointed, Densified, Event, Previewed, Progress, Step
 from bodydouble.core.files import read_tensors, write_tensors
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
@@ -64,8 +64,6 @@ from bodydouble.render.select import make_rasterizer
 __all__ = ["Trainer", "load_result", "reconstruct"]
 _OUTSIDE = 0.1
 """Where the mask is below this, the person is not."""
-_PREVIEW_EVERY = 0.005
-"""Share of the steps after which whoever watches may look."""
 
 
 class Trainer:
@@ -293,7 +291,7 @@ class Trainer:
         every = max(1, round(density.every * config.num_steps))
         opening = round(config.sh_from * config.num_steps) if config.sh_degree else -1
         save_every = max(1, round(config.checkpoint_every * config.num_steps))
-        show_every = max(1, round(_PREVIEW_EVERY * config.num_steps))
+        show_every = max(1, round(PREVIEW_SHARE * config.num_steps))
         while self.step < config.num_steps:
             if self.appearance.begin_due(self.step, config.num_steps, self.frames, self.rotvecs):
                 self._bind()

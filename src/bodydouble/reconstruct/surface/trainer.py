@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.events import Event, Progress, Step, Warned
+from bodydouble.core.events import PREVIEW_SHARE, Event, Previewed, Progress, Step, Warned
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
@@ -31,6 +32,7 @@ from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ra
 from bodydouble.reconstruct.surface.plate import is_plain, plain_share, plate_from_frames
 from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
+from bodydouble.reconstruct.surface.preview import preview
 from bodydouble.reconstruct.surface.regions import bare_silhouette
 from bodydouble.reconstruct.surface.store import save_surface
 from bodydouble.reconstruct.surface.values import Grid, SurfaceField, SurfaceLog, SurfaceResult, World
@@ -321,6 +323,7 @@ class SurfaceTrainer:
                 advice="Use --masks soft or trust, or film before something with more detail.",
             )
         refresh = {round(share * config.num_steps) for share in np.arange(config.refresh, 1.0, config.refresh)}
+        show_every = max(1, round(PREVIEW_SHARE * config.num_steps))
         begun, sums, count = time.perf_counter(), {}, 0
         yield Progress(stage="surface", done=0, total=config.num_steps)
         while self.step < config.num_steps:
@@ -338,6 +341,19 @@ class SurfaceTrainer:
                 self._log.append((self.step, time.perf_counter() - begun, means, self.level.voxel_m))
                 sums, count = {}, 0
             yield event
+            if self.step % show_every == 0:
+                yield Previewed(step=self.step, num_steps=config.num_steps, take=self.preview)
+
+    def preview(self) -> Avatar:
+        """The person as it is now, coarse, to look at."""
+        body = self.body
+        rig = Rig(
+            bone_names=body.bone_names,
+            bone_parents=body.bone_parents,
+            joints_rest_m=self.joints_rest,
+            humanoid=dict(body.humanoid),
+        )
+        return preview(self.field(), rig)
 
     def field(self) -> SurfaceField:
         """The person as it is now."""
