@@ -137,30 +137,22 @@ def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Came
     joints = _joint_path(avatar, motion)[:count]
     hips = _smoothed(joints[:, 0], _FOLLOW_SIGMA_S * motion.fps_hz)
     seen = joints if playback.camera == "fixed" else joints - hips[:, None]
-    low, high = seen.amin((0, 1)) - _FLESH_M, seen.amax((0, 1)) + _FLESH_M
-    middle = (low + high) / 2
+    middle = (seen.amin((0, 1)) + seen.amax((0, 1))) / 2
     focal_px = _FOCAL_HEIGHTS * playback.height_px
-    half_height = float(high[1] - low[1]) / 2
-    radius = float((seen - middle)[..., [0, 2]].norm(dim=-1).max()) + _FLESH_M
-    half_width = radius if playback.camera == "orbit" else float(high[0] - low[0]) / 2
-    distance = radius + max(
-        half_height * focal_px / (playback.height_px / 2), half_width * focal_px / (playback.width_px / 2)
+    half_px = torch.tensor([playback.width_px, playback.height_px]) / 2
+    places = [i % len(joints) for i in range(count)]
+    axes = [_camera_axes(playback, i / count) for i in range(count)]
+    # A point is inside the picture when |x| / (distance - z) * focal stays within half of it.
+    distance = max(
+        float((off[:, 2] + _FLESH_M + ((off[:, :2].abs() + _FLESH_M) * focal_px / half_px).amax(1)).max())
+        for off in ((seen[place] - middle) @ turned.T for place, turned in zip(places, axes, strict=True))
     )
     cameras = []
-    for i in range(count):
-        turn = 2.0 * math.pi * i / count if playback.camera == "orbit" else 0.0
-        azimuth = playback.start_azimuth_rad + turn
-        away = torch.tensor(
-            [
-                math.sin(azimuth) * math.cos(_ELEVATION_RAD),
-                math.sin(_ELEVATION_RAD),
-                math.cos(azimuth) * math.cos(_ELEVATION_RAD),
-            ]
-        )
-        target = middle if playback.camera == "fixed" else middle + hips[i % len(hips)]
+    for place, turned in zip(places, axes, strict=True):
+        target = middle if playback.camera == "fixed" else middle + hips[place]
         cameras.append(
             look_at_camera(
-                target + distance * away,
+                target + distance * turned[2],
                 target,
                 width_px=playback.width_px,
                 height_px=playback.height_px,
@@ -168,6 +160,15 @@ def camera_path(avatar: Avatar, motion: Motion, playback: Playback) -> list[Came
             )
         )
     return cameras
+
+
+def _camera_axes(playback: Playback, share: float) -> Float[Tensor, "3 3"]:
+    """Right, up and towards the camera after a share of the video, as rows."""
+    azimuth = playback.start_azimuth_rad + (2.0 * math.pi * share if playback.camera == "orbit" else 0.0)
+    level = math.cos(_ELEVATION_RAD)
+    toward = torch.tensor([math.sin(azimuth) * level, math.sin(_ELEVATION_RAD), math.cos(azimuth) * level])
+    right = torch.tensor([math.cos(azimuth), 0.0, -math.sin(azimuth)])
+    return torch.stack([right, torch.linalg.cross(toward, right), toward])
 
 
 def _joint_path(avatar: Avatar, motion: Motion) -> Float[Tensor, "frames bones 3"]:
