@@ -11,13 +11,15 @@ from test_density import make_state
 from bodydouble.avatar.drive import pose_splats
 from bodydouble.body.anny import load_anny
 from bodydouble.core.events import Densified, PartDensity
-from bodydouble.core.geometry import rotvec_to_matrix
+from bodydouble.core.geometry import quat_wxyz_to_matrix, rotvec_to_matrix
 from bodydouble.reconstruct.splats.config import LossWeights
 from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, read_log, spread_places, write_log
-from bodydouble.reconstruct.splats.objective import find_neighbours, part_weights, splat_loss
+from bodydouble.reconstruct.splats.objective import extent_along, find_neighbours, part_weights, splat_loss
 from bodydouble.reconstruct.splats.parts import GROUPS, PartSurfaces, face_groups, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, baked_weights, posed_cloud, skin_weights
 from bodydouble.reconstruct.splats.seed import LEARNT
+
+unit = torch.nn.functional.normalize
 
 
 def _fields(state) -> dict[str, torch.Tensor]:
@@ -99,8 +101,9 @@ def test_training_and_the_avatar_show_the_same() -> None:
 
 def test_a_rough_residual_costs_more_than_a_smooth_one() -> None:
     state = make_state(30).replace(joints=torch.zeros(30, 4, dtype=torch.long))
-    neighbours = find_neighbours(state)
-    assert bool((neighbours.other != torch.arange(30)).all())
+    neighbours = find_neighbours(state, unit(state.anchors))
+    assert neighbours.others.shape == (30, 4)
+    assert bool((neighbours.others != torch.arange(30)[:, None]).all())
     assert bool((neighbours.shared == 1).all())
     smooth = state.replace(skin_deltas=torch.full((30, 4), 0.5))
     sign = torch.where(torch.arange(30) % 2 == 0, 0.5, -0.5)[:, None].expand(30, 4).contiguous()
@@ -110,6 +113,43 @@ def test_a_rough_residual_costs_more_than_a_smooth_one() -> None:
         return float(splat_loss(_fields(s), s, LossWeights(), max_scale_m=1.0, neighbours=neighbours))
 
     assert cost(rough) > cost(smooth) > cost(state.replace(skin_deltas=torch.zeros(30, 4)))
+
+
+def test_neighbours_are_the_nearest_birthplaces_even_among_twins() -> None:
+    line = torch.zeros(7, 3)
+    line[:, 0] = torch.tensor([0.0, 0.0, 1.0, 2.1, 3.3, 4.6, 6.0])  # the first two are twins
+    state = make_state(7).replace(anchors=line)
+    found = find_neighbours(state, unit(torch.ones(7, 3))).others
+    expected = (line[:, None] - line).norm(dim=-1) + 100.0 * torch.eye(7)
+    torch.testing.assert_close(
+        (line[found] - line[:, None]).norm(dim=-1).sort(dim=1).values, expected.sort(dim=1).values[:, :4]
+    )
+
+
+def test_heights_that_jump_cost_and_those_that_rise_together_do_not() -> None:
+    state = make_state(40)
+    normals = unit(torch.randn(40, 3, generator=torch.Generator().manual_seed(0)))
+    neighbours = find_neighbours(state, normals)
+    only = LossWeights(anchor=0.0, scale=0.0, thin=0.0, skin=0.0)
+
+    def cost(heights_m: torch.Tensor) -> float:
+        s = state.replace(means=state.anchors + heights_m[:, None] * normals)
+        return float(splat_loss(_fields(s), s, only, max_scale_m=1.0, neighbours=neighbours))
+
+    heights = torch.randn(40, generator=torch.Generator().manual_seed(1)) * 0.01
+    assert cost(torch.full((40,), 0.03)) == pytest.approx(0.0, abs=1e-6)
+    expected = only.smooth * float(((heights[:, None] - heights[neighbours.others]) ** 2).mean())
+    assert cost(heights) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_extent_along_a_direction_is_that_of_the_covariance() -> None:
+    generator = torch.Generator().manual_seed(2)
+    quats, scales = torch.randn(50, 4, generator=generator), 0.1 * torch.rand(50, 3, generator=generator) + 1e-3
+    along = unit(torch.randn(50, 3, generator=generator))
+    R = quat_wxyz_to_matrix(unit(quats))
+    covariance = R @ torch.diag_embed(scales**2) @ R.transpose(1, 2)
+    expected = torch.einsum("ni,nij,nj->n", along, covariance, along).sqrt()
+    torch.testing.assert_close(extent_along(along, quats, scales.log()), expected)
 
 
 def test_pixels_of_hands_and_face_weigh_what_they_should() -> None:

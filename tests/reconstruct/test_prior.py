@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.body.anny import load_anny
-from bodydouble.reconstruct.harmonic import cotangent_laplacian, fill_fields, mirror_vertices
+from bodydouble.reconstruct.harmonic import cotangent_laplacian, fill_fields, mirror_vertices, through_vertices
 from bodydouble.reconstruct.splats.prior import fill_unseen, ramp, region_seen
-from bodydouble.reconstruct.splats.seed import seed_splats
+from bodydouble.reconstruct.splats.seed import seed_splats, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,33 @@ def test_seen_splats_stay_and_unseen_ones_are_dressed(body, rest) -> None:
     back = ~front & (state.means[:, 2] < -0.05)
     assert float((moved[:, 2] * normal_z[~front])[back[~front]].median()) > 0.005  # outwards
     assert float(filled.log_scales[behind].amax(1).median()) < float(scales[behind].amax(1).median()) - 0.5
+
+
+def test_what_is_in_front_is_lent_to_the_back(body, rest) -> None:
+    normals = vertex_normals(rest, body.faces.long())
+    other, squarely = through_vertices(rest, normals)
+    square = squarely > 0.5
+    assert float(square.float().mean()) > 0.3
+    assert bool((normals[square, 2] * normals[other[square], 2] < 0).all())
+    assert float((rest[square, :2] - rest[other[square], :2]).norm(dim=1).max()) < 0.03
+    stripes = torch.sin(60.0 * rest[:, 1:2])
+    weight = (normals[:, 2] > 0.2).float()
+    plain = fill_fields(stripes * weight[:, None], weight, rest, body.faces)
+    lent = fill_fields(stripes * weight[:, None], weight, rest, body.faces, through=(other, squarely))
+    trunk = (body.vertex_parts == body.part_names.index("body")) & (squarely > 0.7) & (normals[:, 2] < 0)
+    assert float((lent - stripes)[trunk].abs().mean()) < 0.4 * float((plain - stripes)[trunk].abs().mean())
+
+
+def test_an_unseen_scalp_takes_the_colour_of_seen_hair(body, rest) -> None:
+    state = seed_splats(body, rest, 12000, 0)
+    skin, hair = torch.tensor([1.0, 0.5, 0.2]), torch.tensor([-1.2, -1.3, -1.4])
+    parts = body.vertex_parts[body.faces.long()[state.faces][:, 0]]
+    head = parts == body.part_names.index("head")
+    top = float(state.means[head, 1].max())
+    crown = head & (state.means[:, 1] > top - 0.05)
+    sh = torch.where(crown[:, None], hair, skin)[:, None]
+    front = state.means[:, 2] > state.means[head, 2].median()
+    filled = fill_unseen(state.replace(sh=sh), front.float(), body, rest)
+    back = head & (state.means[:, 2] < state.means[head, 2].median() - 0.04) & (state.means[:, 1] > top - 0.12)
+    nearer_hair = (filled.sh[back, 0] - hair).norm(dim=1) < (filled.sh[back, 0] - skin).norm(dim=1)
+    assert float(nearer_hair.float().mean()) > 0.9

@@ -16,25 +16,33 @@ from bodydouble.reconstruct.splats.seed import SplatState
 from bodydouble.render.losses import photometric_loss
 from bodydouble.render.protocol import RenderedSplats
 
+_NEIGHBOURS = 4
+
 
 @tensor_struct
 class Neighbours(TensorStruct):
-    """Pairs of splats side by side, and which of their bones are the same."""
+    """Who is beside each splat, which of their bones are the same, and which way the body's surface faces there."""
 
-    other: Int[Tensor, " n"]
-    shared: Float[Tensor, "n 4"]
+    others: Int[Tensor, "n near"]
+    shared: Float[Tensor, "n near 4"]
     """1 where both list the same bone at that place."""
+    normals: Float[Tensor, "n 3"]
+    """Of the body's surface where the splat was born, at rest, unit."""
 
 
-def find_neighbours(state: SplatState) -> Neighbours:
-    """The nearest other splat of each, by where they were born: training does not change who that is."""
+def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"]) -> Neighbours:
+    """The nearest other splats of each, by where they were born: training does not change who that is."""
     from scipy.spatial import cKDTree
 
     places, own = state.anchors.numpy(), torch.arange(len(state.anchors))
-    _, index = cKDTree(places).query(places, k=2, workers=-1)
-    first, second = torch.from_numpy(index).long().clamp_max(len(places) - 1).unbind(1)
-    other = torch.where(second == own, first, second)  # twins share their birthplace, in any order
-    return Neighbours(other=other, shared=(state.joints == state.joints[other]).float())
+    near = min(_NEIGHBOURS, len(places) - 1)
+    _, index = cKDTree(places).query(places, k=near + 1, workers=-1)
+    index = torch.from_numpy(index).long()
+    # Twins share their birthplace, so that a splat need not be the first of its own neighbours.
+    itself = (index == own[:, None]).long().cumsum(1).clamp_max(1)
+    others = torch.where(itself[:, :-1] > 0, index[:, 1:], index[:, :-1])
+    shared = (state.joints[:, None] == state.joints[others]).float()
+    return Neighbours(others=others, shared=shared, normals=normals)
 
 
 def part_weights(weights: LossWeights) -> Float[Tensor, "256"] | None:
@@ -76,7 +84,7 @@ def splat_loss(
     weights: LossWeights,
     *,
     max_scale_m: float,
-    neighbours: Neighbours | None,
+    neighbours: Neighbours,
 ) -> Float[Tensor, ""]:
     """The terms that look at the splats alone.
 
@@ -84,13 +92,35 @@ def splat_loss(
         fields: Learnt fields.
         state: The rest.
         max_scale_m: Larger splats are pulled smaller.
-        neighbours: For the skinning residual; None while it is not learnt.
+        neighbours: Who is beside whom.
     """
-    drift = ((fields["means"] - state.anchors) ** 2).sum(1).mean()
+    moved = fields["means"] - state.anchors
     excess = torch.relu(fields["log_scales"] - math.log(max_scale_m)).mean()
-    loss = weights.anchor * drift + weights.scale * excess
-    if neighbours is not None:
-        deltas = fields["skin_deltas"]
-        rough = ((deltas - deltas[neighbours.other]) ** 2 * neighbours.shared).mean()
+    loss = weights.anchor * (moved**2).sum(1).mean() + weights.scale * excess
+    if weights.smooth > 0.0:
+        height = (moved * neighbours.normals).sum(1)
+        loss = loss + weights.smooth * ((height[:, None] - height[neighbours.others]) ** 2).mean()
+    if weights.thin > 0.0:
+        extent = extent_along(neighbours.normals, fields["quats"], fields["log_scales"])
+        loss = loss + weights.thin * torch.relu((extent / weights.thickness_m).log()).mean()
+    deltas = fields["skin_deltas"]
+    if deltas.requires_grad or bool(deltas.any()):
+        rough = ((deltas[:, None] - deltas[neighbours.others]) ** 2 * neighbours.shared).mean()
         loss = loss + weights.skin * ((deltas**2).mean() + rough)
     return loss
+
+
+def extent_along(
+    directions: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
+) -> Float[Tensor, " n"]:
+    """Standard deviation of each splat along a direction of its own, in the unit of the scales.
+
+    Args:
+        directions: Unit vectors, in the frame of the quaternions.
+        quats: wxyz, of any length.
+        log_scales: Logarithms of the standard deviations along the splat's own axes.
+    """
+    w, x = torch.nn.functional.normalize(quats, dim=1).split([1, 3], dim=1)
+    twice = 2.0 * torch.linalg.cross(directions, x)
+    inside = directions + w * twice + torch.linalg.cross(twice, x)  # the direction in the splat's own axes
+    return ((inside * log_scales.exp()) ** 2).sum(1).clamp_min(1e-12).sqrt()

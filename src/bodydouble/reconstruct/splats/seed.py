@@ -115,3 +115,25 @@ def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_se
         joints=joints,
         weights=weights,
     )
+
+
+def birth_normals(
+    state: SplatState, vertices_rest: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]
+) -> Float[Tensor, "n 3"]:
+    """The surface's unit normal where each splat was born, at rest.
+
+    Args:
+        vertices_rest: Vertices of the fitted shape in the rest pose, metres.
+        faces: Of the body.
+    """
+    corners = faces.long()[state.faces]
+    normals = vertex_normals(vertices_rest, faces.long())[corners]
+    return torch.nn.functional.normalize((normals * state.barycentric[..., None]).sum(1), dim=1)
+
+
+def vertex_normals(vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
+    """Unit normals, those of the faces around weighted by area."""
+    a, b, c = vertices[faces].unbind(1)
+    per_face = torch.linalg.cross(b - a, c - a)
+    summed = torch.zeros_like(vertices).index_add_(0, faces.reshape(-1), per_face.repeat_interleave(3, 0))
+    return torch.nn.functional.normalize(summed, dim=1)

@@ -46,7 +46,6 @@ from bodydouble.reconstruct.splats.density import (
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
 from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, spread_places, write_log
 from bodydouble.reconstruct.splats.objective import (
-    Neighbours,
     find_neighbours,
     image_loss,
     part_weights,
@@ -56,7 +55,7 @@ from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
 from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud, preview
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
-from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, seed_splats
+from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals, seed_splats
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.select import make_rasterizer
@@ -106,7 +105,6 @@ class Trainer:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
         self.confidence = Confidence(config.confidence, config.seed) if config.confidence.use else None
         self.lpips = find_lpips("alex") if config.loss.lpips > 0.0 else None
-        self.neighbours: Neighbours | None = None
         self.appearance = FrameAppearance(
             body, self.rest.vertices_rest, self.rig, config.correctives, config.exposure, config.seed
         )
@@ -136,8 +134,9 @@ class Trainer:
         self.action_splats = torch.nonzero((deltas.abs() > 1e-4).any(2).any(0))[:, 0]
         self.action_deltas = deltas[:, self.action_splats].flatten(1)
         self.appearance.bind(self.state.faces, self.state.barycentric)
-        if self.config.rates.skin_deltas > 0.0:
-            self.neighbours = find_neighbours(self.state)
+        self.neighbours = find_neighbours(
+            self.state, birth_normals(self.state, self.rest.vertices_rest, self.body.faces)
+        )
 
     def _pose_cloud(
         self, fields: dict[str, Tensor], rotvecs: Float[Tensor, "bones 3"], translation: Float[Tensor, "3"], place: int
