@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,9 @@ def main() -> None:
 def two_nodes(port: int, folder: Path) -> Iterator[str]:
     """Two Ray nodes with one CPU each, in process groups of their own; ended with the context."""
     address = f"127.0.0.1:{port}"
+    # Nodes and driver share a secret, as on several machines; all three find it in the environment.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with tempfile.TemporaryDirectory(prefix="bdray-", dir="/tmp", ignore_cleanup_errors=True) as place:
         head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={place}"]
         with _node(folder / "head", head), _node(folder / "second", [f"--address={address}"]):

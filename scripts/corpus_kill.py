@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_MARKS = {"driver": "", "worker": "ray::", "raylet": "raylet/raylet", "control store": "gcs_server"}
+_MARKS = {"driver": "", "worker": "ray::corpus", "raylet": "raylet/raylet", "control store": "gcs_server"}
 """What is killed, and a text in the command of its process."""
 _START_S, _END_S = 300.0, 400.0
 """How long Ray may take to start, and a run to end after a kill."""
@@ -50,12 +50,15 @@ def main() -> None:
         run_corpus(quiet_root, RunOptions(workers=0, until=options.until), lambda event: None)
         second, known = Catalogue.open(root), {}
         rng = random.Random(options.seed)
+        driver = _begin(root, options)
         for number in range(options.kills):
             what, delay_s = list(_MARKS)[number % len(_MARKS)], rng.uniform(0.0, options.longest_s)
-            said = _disturb(root, options, what, delay_s)
+            said = _disturb(driver, what, delay_s)
             known |= _records(second)
             print(f"kill {number + 1}: {said}; {len(known)} records so far", flush=True)
-        code = _begin(root, options).wait()
+            if driver.poll() is not None:
+                driver = _begin(root, options)
+        code = driver.wait()
         first = Catalogue.open(quiet_root)
         equal = first.digest() == second.digest()
         left = second.rows("select count(*) from records where state = 'pending'")[1][0][0]
@@ -88,27 +91,26 @@ def _ends_within(driver: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _disturb(root: Path, options: argparse.Namespace, what: str, delay_s: float) -> str:
-    """Start a run, wait for the victim and a little longer, kill, and wait for the run's end."""
-    driver = _begin(root, options)
+def _disturb(driver: subprocess.Popen[bytes], what: str, delay_s: float) -> str:
+    """Wait for the victim and a little longer, and kill it. A run survives its workers; else wait for its end."""
     mark = _MARKS[what] or _MARKS["worker"]  # a driver is at work once it has a worker
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and not _children(driver.pid, mark) and not _ends_within(driver, _LOOK_S):
         pass
     if _ends_within(driver, delay_s):
-        return f"{what}: nothing was left to kill"
+        return f"{what}: the run had ended with {driver.returncode}"
     victims = [driver.pid] if what == "driver" else _children(driver.pid, mark)
     began = time.monotonic()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
+    said = f"{what} after {delay_s:.1f} s ({len(victims)} killed)"
+    if what == "worker":
+        return f"{said}; the run goes on"
     if not _ends_within(driver, _END_S):
         driver.kill()
         driver.wait()
-        return f"{what} after {delay_s:.1f} s; the run hung and was killed, too"
-    return (
-        f"{what} after {delay_s:.1f} s ({len(victims)} killed); the run ended with {driver.returncode} "
-        f"after {time.monotonic() - began:.0f} s"
-    )
+        return f"{said}; the run hung and was killed, too"
+    return f"{said}; the run ended with {driver.returncode} after {time.monotonic() - began:.0f} s"
 
 
 def _children(pid: int, mark: str) -> list[int]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -237,3 +241,29 @@ def test_tasks_in_flight_are_bounded_and_errors_come_back_as_words() -> None:
     assert [name for name, _ in seen] == [str(n) for n in range(10)]
     assert "A task's function must be bodydouble.MODULE:NAME, got 'os:getcwd'" in seen[4][1]
     assert all("TypeError" in error for name, error in seen if name != "4")  # its arguments are keywords
+
+
+_WITHOUT_RAYLET = """
+from bodydouble.corpus.executor import open_executor
+from bodydouble.corpus.tasks import Task
+with open_executor(1) as executor:
+    import ray
+    (raylet,) = ray._private.worker.global_worker.node.all_processes["raylet"]
+    raylet.process.kill()
+    raylet.process.wait()
+    executor.submit(Task(name="x", function="bodydouble.corpus.values:source_id", payload={}))
+    executor.take()
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+def test_a_ray_that_has_died_is_an_error_and_no_endless_wait() -> None:
+    # In a process of its own: Ray reads its settings when it is first imported.
+    source = Path(__file__).resolve().parents[2] / "src"
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_RAYLET], env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "InputError: Ray has ended unexpectedly (raylet)." in done.stderr
+    assert "the same command goes on" in done.stderr

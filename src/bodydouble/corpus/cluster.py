@@ -22,6 +22,9 @@ _STORE_BYTES = 80 * 2**20
 _START_TRIES = 5
 """Ray gives up when its agents have not named their ports within a fixed 15 s (ray-project/ray#65983), which happens on a
 very busy machine."""
+_LOOK_S = 5.0
+"""Time between looks whether Ray is still there, while tasks are at work."""
+_NEEDED = ("raylet", "gcs_server")
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,7 +60,12 @@ class RayExecutor:
         self._running[self._remote.options(**demands).remote(task.function, dict(task.payload))] = task
 
     def take(self) -> Outcome:
-        (ready,), _ = self._ray.wait(list(self._running), num_returns=1)
+        found: list[Any] = []
+        while not found:
+            found, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_LOOK_S)
+            if not found:
+                self._check_alive()
+        (ready,) = found
         task = self._running.pop(ready)
         try:
             value, error, seconds = self._ray.get(ready)
@@ -65,6 +73,16 @@ class RayExecutor:
             # What the function raises comes back as text; this is a worker that died, or that could not be started.
             return Outcome(task=task, error=_first_lines(failure), crashed=True)
         return Outcome(task=task, value=value, error=error, seconds=seconds)
+
+    def _check_alive(self) -> None:
+        """A Ray of our own whose processes have died answers nothing any more: waiting for it would never end."""
+        node = self._ray._private.worker.global_worker.node
+        dead = [] if node is None else [kind for kind, _ in node.dead_processes() if kind in _NEEDED]
+        if dead:
+            raise InputError(
+                f"Ray has ended unexpectedly ({', '.join(dead)}). Is the machine short of memory? Nothing is lost: the same "
+                "command goes on."
+            )
 
 
 def _perform(function: str, payload: Mapping[str, Any]) -> tuple[Any, str, float]:

@@ -134,5 +134,5 @@ _COUNTS = f"""
     from mine group by stage, scope"""
 _REASONS = """
     select stage, regexp_replace(regexp_replace(regexp_replace(reason, '[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', 'g'),
-      '[^ ]*/[^ ]+', 'FILE', 'g'), '\\b[0-9]+([.][0-9]+)?\\b', 'N', 'g') as why, count(*) as n
+      '(^| )(/|[a-z0-9]+://)[^ ]+', '\\1FILE', 'g'), '\\b[0-9]+([.][0-9]+)?\\b', 'N', 'g') as why, count(*) as n
     from records_rows where state in ('rejected', 'failed', 'quarantined') group by all order by n desc, 1, 2 limit 20"""
