@@ -58,5 +58,6 @@ def run(command: Gallery) -> int:
     if command.json:
         print(json.dumps({"page": str(page), "doubles": [exhibit.name for exhibit in exhibits]}, indent=2))
     else:
-        print(f"{len(exhibits)} doubles are shown in {page}.")
+        count = "One double is" if len(exhibits) == 1 else f"{len(exhibits)} doubles are"
+        print(f"{count} shown in {page}.")
     return 0

@@ -139,7 +139,7 @@ def _figures(report: dict) -> tuple[tuple[str, str], ...]:
     rows = [
         ("picture, best pose", heldout["psnr_box_registered"], "dB", 1),
         ("picture, pose of the fit", heldout["psnr_box"], "dB", 1),
-        ("outline overlap", heldout["mask_iou"], "", 3),
+        ("outline overlap, pose of the fit", heldout["mask_iou"], "", 3),
         ("splats", report["splats"], "", 0),
         ("avatar.glb", report["avatar_mb"], "MB", 1),
         ("time", seconds / 60.0, "min", 1),
