@@ -189,6 +189,7 @@ def test_detectors_count_hits_misses_and_false_alarms() -> None:
         outcome("no_motion", "P-I: motion 0.001 < 0.05"),
         outcome("no_motion", kept=1),
         outcome("corrupt", refusals=("probe: cannot be read",), starts=()),
+        outcome("corrupt", refusals=("probe: cannot be read",), planned=False, starts=()),  # as empty as the other
         outcome("wrong_fps", refusals=("probe: the video has 12.000 frames/s, planned were 24.000",), starts=()),
         outcome("shot_change", kept=2, starts=(0, 37), cuts=(36,)),
         outcome("two_people", kept=2, others=1),
@@ -202,7 +203,8 @@ def test_detectors_count_hits_misses_and_false_alarms() -> None:
     assert (motion.seeded, motion.found, motion.false_alarms) == (2, 1, 1) and motion.recall == motion.precision == 0.5
     for kind in DEFECTS:
         if kind != "no_motion":
-            assert (rows[kind].seeded, rows[kind].found, rows[kind].false_alarms) == (1, 1, 0), kind
+            seeded = 2 if kind == "corrupt" else 1
+            assert (rows[kind].seeded, rows[kind].found, rows[kind].false_alarms) == (seeded, seeded, 0), kind
     overall = rows["anything that should go"]
-    assert (overall.seeded, overall.found, overall.false_alarms) == (8, 7, 1)
+    assert (overall.seeded, overall.found, overall.false_alarms) == (9, 8, 1)
     assert "| no_motion | 2 | 1 | 1 | 0.500 | 0.500 |" in score_table(list(rows.values()), [], [])

@@ -95,7 +95,8 @@ def clip_outcomes(corpus: SeededCorpus, collection: Collection, found: Funnel) -
         outcomes.append(
             ClipOutcome(
                 clip=clip,
-                refusals=collection.refused_sources.get(source or "", ()) if planned else (),
+                # Of one source that several clips are, such as empty files, each is refused for the same reason.
+                refusals=collection.refused_sources.get(source or "", ()),
                 planned=planned,
                 entries=tuple(sorted(entries, key=lambda e: (e.item.first_frame, e.item.track))),
                 complaints=tuple(complaints),
@@ -125,7 +126,9 @@ _FPS_WORDS = ("frames a second", "frames per second", "fps", "frame rate", "fram
 DETECTORS: Mapping[str, Callable[[ClipOutcome], bool]] = {
     "corrupt": lambda o: bool(o.refusals) and not any(w in r for r in o.refusals for w in _FPS_WORDS),
     "wrong_fps": lambda o: any(w in r for r in o.refusals for w in _FPS_WORDS),
-    "duplicate": lambda o: not o.planned or _about(o, REFUSED, "alike", "duplicate", "copy", "same"),
+    "duplicate": lambda o: (
+        (not o.planned and not o.refusals) or _about(o, REFUSED, "alike", "duplicate", "copy", "same")
+    ),
     "nobody": lambda o: _about(o, REFUSED, "nobody", "Nobody"),
     "shot_change": _cut_found,
     "two_people": lambda o: any(e.item.others > 0 or e.item.track > 0 for e in o.entries),
