@@ -13,7 +13,6 @@ from tiny_person import film_person
 from bodydouble.bench import surface
 from bodydouble.bench.page import page
 from bodydouble.bench.surface_race import RaceResult
-from bodydouble.bench.surface_scores import between_trained
 from bodydouble.bench.vid2avatar.trainer import RecipeConfig, RecipeTrainer, train_for
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
@@ -81,18 +80,6 @@ def test_camera_errors_are_angles_and_shares_of_the_way():
     assert found["camera_deg"] == pytest.approx(math.degrees(0.2) / 2)
     assert found["camera_share"] == pytest.approx(0.5)
     assert surface.camera_errors(motion, motion.T_camera_world.numpy())["camera_share"] is None
-
-
-def test_frames_between_trained_ones_take_part_in_their_correction(tiny):
-    fit = tiny.track()
-    refined = fit.replace(translation_world_m=fit.translation_world_m.clone())
-    refined.translation_world_m[6] += 0.02
-    refined.translation_world_m[8] += 0.04
-    found = between_trained(refined, np.array([0, 6, 8]), fit)
-    change = (found.translation_world_m - fit.translation_world_m)[:, 0]
-    times = fit.times_s
-    expected = np.interp(times, times[[0, 6, 8]], [0.0, 0.02, 0.04])
-    assert np.allclose(change, expected, atol=1e-6) and torch.allclose(found.rotvecs, fit.rotvecs)
 
 
 def test_rows_tell_means_and_performers_and_what_was_not_reached():

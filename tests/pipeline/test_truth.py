@@ -124,7 +124,7 @@ def known(performer: Path, body: AnnyBody, tmp_path_factory: pytest.TempPathFact
         )
     )
     track = perfect_track(truth)
-    return known_run(truth, capture, body, naked_avatar(body, truth), track, track)
+    return known_run(truth, capture, body, naked_avatar(body, truth), track, track, capture.masks_folder)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,11 @@ def scores(known: KnownRun) -> TruthScores:
 
 def figures(scores: TruthScores, name: str) -> dict[str, float]:
     return dict(next(s.figures for s in scores.sections if s.name == name))
+
+
+def test_masks_of_a_surface_are_scored_in_every_frame(scores: TruthScores) -> None:
+    found = figures(scores, "masks of the surface")
+    assert found["iou"] == found["worst_iou"] == found["boundary_f"] == 1.0
 
 
 def test_the_camera_moves(known: KnownRun) -> None:

@@ -14,6 +14,7 @@ from bodydouble.render.volume import (
     composite_reference,
     skin_canonical,
     tie_to_bones,
+    tied_places,
     unskin,
 )
 
@@ -98,6 +99,23 @@ def test_gradients_of_unskinning_follow_the_implicit_function_theorem() -> None:
             assert math.isclose(
                 float(ends[0] - ends[1]) / (2 * eps), float(gradient.reshape(-1)[flat]), rel_tol=1e-4, abs_tol=1e-6
             )
+
+
+def test_places_are_tied_to_the_bones_that_carry_them() -> None:
+    skin, bones = _bending()
+    x = torch.rand(9, 3, dtype=torch.float64) * torch.tensor([0.9, 0.3, 0.3]) + 0.1
+    x[4] = 5.0  # off the lattice
+    maps = bones.clone().requires_grad_()
+    tied, found = tied_places(x, skin, blend_bones(skin, bones), maps)
+    assert found.tolist() == [k != 4 for k in range(9)]
+    torch.testing.assert_close(tied.detach(), x[found])
+    (gradient,) = torch.autograd.grad(tied[:, 1].sum(), maps)
+    shift = torch.zeros(2, 3, 4, dtype=torch.float64)
+    shift[:, 1, 3] = 1e-6  # everything moves along y, so what is at a fixed place came from further down
+    world = _skinned(x[found], bones, skin)
+    back = unskin(world, x[found], skin, blend_bones(skin, bones + shift.reshape(2, 12)), tolerance_m=1e-10)[0]
+    expected = float((back - x[found])[:, 1].sum()) / 1e-6
+    assert math.isclose(float((gradient.reshape(2, 3, 4)[:, 1, 3]).sum()), expected, rel_tol=1e-4)
 
 
 def _samples(dtype: torch.dtype = torch.float64):

@@ -172,7 +172,7 @@ def _scored(
         background_psnr=background_psnr(result.world, used, truth, frames),
         seconds=seconds,
         peak_mb=float(memory.peak_mb),
-        **surface_of(result, body, used.track(), truth, most_frames=2 if quick else 6),
+        **surface_of(result, body, truth, most_frames=2 if quick else 6),
     )
     figures = {k: null_for_nan(v) for k, v in asdict(scores).items()} | camera_errors(
         motion, truth_cameras(truth, motion)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel, Pose
@@ -78,14 +78,12 @@ def background_psnr(world: World, capture: Capture, truth: Truth, frames: Sequen
     return float(np.mean(found)) if found else float("nan")
 
 
-def surface_of(
-    result: SurfaceResult, body: BodyModel, fit: BodyTrack, truth: Truth, *, most_frames: int = 4
-) -> dict[str, float]:
+def surface_of(result: SurfaceResult, body: BodyModel, truth: Truth, *, most_frames: int = 4) -> dict[str, float]:
     """Chamfer distance, normal consistency and shared volume, mean over frames with a true mesh.
 
-    Those frames are held out of training; their poses are the fit's plus what training changed on the frames around.
+    Those frames are held out of training; their poses follow the frames around (`SurfaceTrainer.refined_track`).
     """
-    field, track = result.field, between_trained(result.track, result.frame_indices, fit)
+    field, track = result.field, result.track
     mesh = extract_mesh(field.sdf.values[..., 0], field.sdf.origin_canonical_m, field.sdf.voxel_m)
     rows = {int(index): row for row, index in enumerate(track.frame_indices.tolist())}
     known = [f for f in truth.index.frames if f in rows and bool(track.valid[rows[f]])]
@@ -109,24 +107,6 @@ def surface_of(
         for name, values in found.items():
             values.append(getattr(agreement, name))
     return {name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}
-
-
-def between_trained(track: BodyTrack, trained_frames: Int[np.ndarray, " trained"], fit: BodyTrack) -> BodyTrack:
-    """A refined track; frames that were not trained on take the correction of those around them, linear in time.
-
-    Args:
-        track: Refined where it was trained.
-        trained_frames: Source indices of those frames.
-        fit: Before.
-    """
-    trained = np.flatnonzero(np.isin(track.frame_indices.numpy(), trained_frames))
-    times = track.times_s.double().numpy()
-    moved = []
-    for refined, fitted in ((track.rotvecs, fit.rotvecs), (track.translation_world_m, fit.translation_world_m)):
-        change = (refined - fitted).double().numpy().reshape(len(times), -1)
-        between = [np.interp(times, times[trained], change[trained, k]) for k in range(change.shape[1])]
-        moved.append(fitted + torch.from_numpy(np.stack(between, axis=1)).to(fitted).reshape(fitted.shape))
-    return track.replace(rotvecs=moved[0], translation_world_m=moved[1])
 
 
 def _posed(

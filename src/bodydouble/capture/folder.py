@@ -180,17 +180,7 @@ class Capture:
 
     def mask(self, frame_index: int) -> UInt8[np.ndarray, "height width"] | None:
         """Soft mask of the subject (255 = surely the subject) at full size, or None where there is none."""
-        path = self.masks_folder / mask_name(frame_index)
-        if not path.exists():
-            return None
-        mask = decode_png(path.read_bytes())
-        expected = (self.info.height_px, self.info.width_px)
-        if mask is None or mask.shape != expected:
-            found = "no picture" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
-            raise InputError(
-                f"{path} must be an 8-bit {expected[1]}x{expected[0]} PNG, found {found}. Make the capture again."
-            )
-        return mask
+        return read_mask(self.masks_folder, frame_index, (self.info.height_px, self.info.width_px))
 
     def save_mask(self, frame_index: int, mask: UInt8[np.ndarray, "height width"]) -> None:
         """Write one mask."""
@@ -262,6 +252,26 @@ class Capture:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
+
+
+def read_mask(folder: Path, frame_index: int, size_px: tuple[int, int]) -> UInt8[np.ndarray, "height width"] | None:
+    """One mask of a folder of masks, or None where there is none.
+
+    Args:
+        folder: Of 8-bit PNGs.
+        frame_index: Source frame.
+        size_px: Height and width that it must have.
+    """
+    path = folder / mask_name(frame_index)
+    if not path.exists():
+        return None
+    mask = decode_png(path.read_bytes())
+    if mask is None or mask.shape != size_px:
+        found = "no picture" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
+        raise InputError(
+            f"{path} must be an 8-bit {size_px[1]}x{size_px[0]} PNG, found {found}. Make the capture again."
+        )
+    return mask
 
 
 def write_mask(folder: Path, frame_index: int, mask: UInt8[np.ndarray, "height width"]) -> None:

@@ -20,7 +20,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.events import Progress
 from bodydouble.evaluate.body_scores import main_joints, pose_figures
 from bodydouble.evaluate.masks import mask_iou
-from bodydouble.pipeline.layout import CAPTURE
+from bodydouble.pipeline.layout import CAPTURE, SURFACE_FOLDER
 from bodydouble.pipeline.stages import Emit
 from bodydouble.synth.truth import Truth, read_truth
 
@@ -37,6 +37,8 @@ class KnownRun:
     """From the fit alone."""
     refined: BodyTrack
     """As training left it."""
+    surface_masks: Path | None
+    """Folder of the masks that a surface stage made; None of other runs."""
     rows: Tensor
     """Rows of the track in which the person was seen."""
     trained: Tensor
@@ -79,11 +81,18 @@ def open_known_run(performer: Path, run_folder: Path, body: BodyModel) -> KnownR
             f"{performer} has another body ({index.body}) than the run ({body.name}); they do not compare."
         )
     avatar, refined = trained_result(run_folder, capture)
-    return known_run(truth, capture, body, avatar, capture.track(), refined)
+    masks = run_folder / SURFACE_FOLDER / "masks"
+    return known_run(truth, capture, body, avatar, capture.track(), refined, masks if masks.is_dir() else None)
 
 
 def known_run(
-    truth: Truth, capture: Capture, body: BodyModel, avatar: Avatar, track: BodyTrack, refined: BodyTrack
+    truth: Truth,
+    capture: Capture,
+    body: BodyModel,
+    avatar: Avatar,
+    track: BodyTrack,
+    refined: BodyTrack,
+    surface_masks: Path | None = None,
 ) -> KnownRun:
     """Lay the truth beside a run, frame by frame, in the world of the run's camera."""
     rows = torch.nonzero(track.valid)[:, 0]
@@ -98,6 +107,7 @@ def known_run(
         avatar=avatar,
         track=track,
         refined=refined,
+        surface_masks=surface_masks,
         rows=rows,
         trained=trained,
         T_track_world=T_track_world,

@@ -11,6 +11,7 @@ import torch
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.capture.folder import read_mask
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import ConfigError
@@ -18,6 +19,8 @@ from bodydouble.core.events import Progress
 from bodydouble.evaluate.actions import action_correlations, action_errors
 from bodydouble.evaluate.alignment import Alignment, fitted_transform
 from bodydouble.evaluate.geometry_protocol import VID2AVATAR_GEOMETRY, AlignmentKind, GeometryProtocol
+from bodydouble.evaluate.heldout import refined_indices
+from bodydouble.evaluate.interpolate import interpolated_track
 from bodydouble.evaluate.joints import mpjpe_m, pa_mpjpe_m
 from bodydouble.evaluate.masks import boundary_f, mask_agreement
 from bodydouble.evaluate.picture_scores import FilmedFrame, LandmarkBoxes, Pair, score_pair
@@ -70,7 +73,7 @@ def score_truth(
 
 def scores_of(known: KnownRun, geometry: GeometryProtocol, rasterizer: Rasterizer, emit: Emit) -> TruthScores:
     """All sections of a run whose truth is known."""
-    sections = [*_pose_sections(known), _face_section(known), _estimator_masks(known)]
+    sections = [*_pose_sections(known), _face_section(known), _estimator_masks(known), *_surface_masks(known)]
     sections.append(_avatar_masks(known, rasterizer, emit))
     sections += _surface_sections(known, geometry, emit)
     sections += _view_sections(known, rasterizer, emit)
@@ -156,6 +159,25 @@ def _estimator_masks(known: KnownRun) -> TruthSection:
     )
 
 
+def _surface_masks(known: KnownRun) -> list[TruthSection]:
+    """What a surface stage took for the person, frame by frame."""
+    if known.surface_masks is None:
+        return []
+    found = []
+    for row in known.rows.tolist():
+        mask = read_mask(known.surface_masks, known.frame(row), (known.track.height_px, known.track.width_px))
+        if mask is not None:
+            found.append(_mask_figures(mask > 127, known.truth.mask(known.frame(row)) > 127))
+    figures = _means(found) | ({"worst_iou": min(f["iou"] for f in found)} if found else {})
+    return [
+        TruthSection(
+            name="masks of the surface",
+            how=f"{len(found)} frames, held-out ones included; figures as above.",
+            figures=figures,
+        )
+    ]
+
+
 def _avatar_masks(known: KnownRun, rasterizer: Rasterizer, emit: Emit) -> TruthSection:
     track = known.track
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
@@ -187,10 +209,14 @@ def _mask_figures(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -> list[TruthSection]:
-    """The avatar's mesh in the fit's pose against the dressed performer."""
-    mesh = known.avatar.mesh
-    row_of = {int(index): row for row, index in enumerate(known.track.frame_indices)}
-    frames = [f for f in known.truth.index.frames if f in row_of and bool(known.track.valid[row_of[f]])]
+    """The avatar's mesh against the dressed performer: in the pose of the fit, of a surface double in its own pose."""
+    mesh, track, words = known.avatar.mesh, known.track, "the pose of the fit"
+    if known.surface_masks is not None:
+        trained = refined_indices(known.capture, known.track, known.refined)
+        track = interpolated_track(known.track, known.refined, trained, known.truth.index.frames)
+        words = "the fit's pose, corrected as training corrected the frames around,"
+    row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
+    frames = [f for f in known.truth.index.frames if f in row_of and bool(track.valid[row_of[f]])]
     if mesh is None or not frames:
         why = "The avatar has no mesh." if mesh is None else "The truth holds no mesh of a frame that was seen."
         return [TruthSection(name="surface", how=why, figures={})]
@@ -200,9 +226,9 @@ def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -
     found: dict[AlignmentKind, list[dict[str, float]]] = {kind: [] for kind in protocol.alignments}
     for done, frame in enumerate(frames, start=1):
         row = row_of[frame]
-        vertices = _avatar_vertices(known, row)
+        vertices = _avatar_vertices(known, track, row)
         true = moved(known.T_track_world[row], known.truth.vertices_world_m(frame, true_mesh)).numpy()
-        body, true_body = posed_vertices(known.body, known.track, [row])[0], _true_body(known, [row])[0]
+        body, true_body = posed_vertices(known.body, track, [row])[0], _true_body(known, [row])[0]
         for kind in protocol.alignments:
             aligned = (
                 vertices
@@ -220,15 +246,14 @@ def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -
     return [
         TruthSection(
             name=f"surface, {kind}",
-            how=f"{len(frames)} frames; the avatar's mesh in the pose of the fit against the dressed performer.",
+            how=f"{len(frames)} frames; the avatar's mesh in {words} against the dressed performer.",
             figures=_means(figures),
         )
         for kind, figures in found.items()
     ]
 
 
-def _avatar_vertices(known: KnownRun, row: int) -> np.ndarray:
-    track = known.track
+def _avatar_vertices(known: KnownRun, track: BodyTrack, row: int) -> np.ndarray:
     pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
     with torch.no_grad():
         vertices = pose_avatar(known.avatar, pose, track.expression[row]).vertices_world_m

@@ -108,6 +108,28 @@ def tie_to_bones(
     return _Tied.apply(x_canonical, inverse_jacobian, points_world, bones, skin)  # type: ignore[return-value]
 
 
+def tied_places(
+    x_canonical: Float[Tensor, "n 3"],
+    skin: SkinNodes,
+    nodes: Float[Tensor, "nodes 16"],
+    bones: Float[Tensor, "bones 12"],
+) -> tuple[Float[Tensor, "kept 3"], Bool[Tensor, " n"]]:
+    """Canonical places of points that stay where they are in the world, differentiable in the bones' maps.
+
+    Args:
+        x_canonical: Metres.
+        skin, nodes: The lattice and its maps, of `blend_bones`.
+        bones: The maps from canonical space to the world.
+    Returns:
+        Those of the places at which the map can be undone, and which they are.
+    """
+    world, there = skin_canonical(x_canonical, skin, nodes)
+    _, inverse, found = unskin(world, x_canonical, skin, nodes, rounds=1, tolerance_m=1e-3)
+    found = found & there
+    tied = tie_to_bones(x_canonical[found], inverse[found].reshape(-1, 9), world[found], bones, skin)
+    return tied, found
+
+
 class _Tied(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x, inverse_jacobian, points_world, bones, skin):  # type: ignore[override]

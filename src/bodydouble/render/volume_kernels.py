@@ -171,7 +171,7 @@ def march(
     seeds, cell_origin, cell_m, vertex_maps, vertex_limbs,
     index, node_origin, node_inverse, nodes,
     values, shape, origin, inverse, classes,
-    step_m, keep_m, beta, end,
+    step_m, keep_m, beta, sunk_m, end,
     t_out, x_out, inv_out, count_out, least_out, nearest_out,
 ):  # fmt: skip
     """Walk along rays through the band around a posed body and note the samples that matter.
@@ -179,7 +179,7 @@ def march(
     seeds [cx, cy, cz, 2]: body vertices near each cell, of different limbs; -1 for none. vertex_maps [v, 12]: canonical
     to world at each vertex. Where several limbs claim a place, the one with the lesser signed distance has it.
     Samples closer than keep_m to the surface are kept, every step_m, until less than `end` of the light is left;
-    farther from it steps grow with the distance. least_out [rays]: least value of `classes` that was met.
+    farther from it steps grow with the distance. Density is that of the distance to a surface sunk_m further in. least_out [rays]: least value of `classes` that was met.
     nearest_out [rays, 3]: where the field itself was least; NaN where the band was missed.
     """
     number = nodes.dtype.type
@@ -290,7 +290,7 @@ def march(
             for r in range(9):
                 inv_out[ray, count, r] = best_inv[r]
             count += 1
-            light *= number(np.exp(-laplace_density(best, beta) * step_m))
+            light *= number(np.exp(-laplace_density(best + sunk_m, beta) * step_m))
             t += step_m
         count_out[ray] = count
         least_out[ray] = least

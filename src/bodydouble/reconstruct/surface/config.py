@@ -30,8 +30,8 @@ class SurfaceRates:
     beta: float = 5e-3
     """Of the logarithm of the density's scale."""
     world: float = 0.01
-    rotvecs_rad: float = 4e-3
-    translation_m: float = 3e-3
+    rotvecs_rad: float = 0.012
+    translation_m: float = 6e-3
     focal: float = 0.0
     """Of the logarithm of the focal length; 0 leaves it as it is."""
     final_share: float = 0.15
@@ -50,13 +50,13 @@ class SurfaceLoss:
     """Opacity of rays that pass the known surface at a distance, at the end; it grows with the square of progress."""
     inside: float = 0.01
     """Transparency of rays through the known surface, at the beginning; it falls to 0."""
-    motion: tuple[float, float] = (0.05, 0.005)
+    motion: tuple[float, float] = (0.05, 0.015)
     """Of what motion tells about each ray, at the start and at the end."""
     mask: float = 0.1
     """Cross entropy of opacity and mask with `masks soft`; ten times that with `trust`."""
     pose: float = 0.05
     """Half the squared rotation of each bone away from the fit, per square radian."""
-    temporal: float = 0.2
+    temporal: float = 0.05
     """Half the squared difference of that correction to the frames before and after, per square radian and per
     decimetre of the root."""
 
@@ -81,7 +81,7 @@ class SurfaceConfig:
     masks: MaskUse = "soft"
     color_first: float = 0.04
     """Share of the steps in which only colours are learnt."""
-    pose_from: float = 0.1
+    pose_from: float = 0.05
     """Share of the steps after which poses are refined."""
     beta_m: tuple[float, float] = (0.015, 0.004)
     """Ceiling of the density's scale, at the start and at the end; below it, it is learnt."""
@@ -96,18 +96,3 @@ class SurfaceConfig:
     seed: int = 0
     rates: SurfaceRates = field(default_factory=SurfaceRates)
     loss: SurfaceLoss = field(default_factory=SurfaceLoss)
-
-
-DRAFT = SurfaceConfig(
-    num_steps=1000,
-    num_rays=1536,
-    max_frames=60,
-    size_px=720,
-    levels=(
-        Level(voxel_m=0.04, until=0.3, half=True),
-        Level(voxel_m=0.02, until=0.75, half=True),
-        Level(voxel_m=0.0125, until=1.0),
-    ),
-)
-"""In a third of the time."""
-STANDARD = SurfaceConfig()

@@ -3,7 +3,8 @@
 Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
 interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
 frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow); what agrees with it
-is the world. Where nothing repeats itself beside the body, cloth is moving.
+is the world. What motion does not tell is guessed from what it tells elsewhere at the same distance from the body, and where
+nothing repeats itself far and wide cloth is the likelier.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ _FAR_M = 0.3
 _LEAST = 4
 _KNOWN, _FIRM, _MOVING = 0.99, 0.6, 0.2
 _AROUND = 0.008
-_GUESS, _DOUBT = 0.3, 0.05
-"""Confidence in what is only likely: that restless places beside the body are cloth, and that others are the world."""
+_GUESS = 0.3
+"""Confidence in what is only guessed, at most."""
+_REACH_M = 0.01
+"""Width of the classes of distance from the body within which guesses are alike."""
+_RESTLESS_ODDS = 4.0
+"""How much likelier cloth is where nothing repeats itself."""
+_BELIEF = 20.0
+"""So many pixels, the nearest class taken for half of the body's, stand for what is not known of a distance."""
+_OUTLINE_PX, _MIXED = 2, 0.6
+"""How wide outlines are, blurred by motion as they may be, and below which share of the person their pixels show both."""
 _TOLERANCE = 0.02
 _SHADOW = (0.35, 0.985)
 _SHADOW_HUE = 0.05
@@ -74,10 +83,13 @@ def gather_evidence(
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         person[:, rows], confidence[:, rows] = _judged(
-            colors, bare[:, rows], away_m[:, rows], world[rows], (seen[rows], moving[rows]), tolerance
+            colors, bare[:, rows], away_m[:, rows], world[rows], seen[rows], tolerance
         )
     for place in range(count):
         _clean(person[place], confidence[place], bare[place])
+    _guess(person, confidence, bare, away_m, moving)
+    for place in range(count):
+        _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0 / gains[place], world)
     return Evidence(person, confidence, world, seen, gains)
 
 
@@ -103,9 +115,12 @@ def compare_with_world(
         misfit = float(np.quantile(np.abs(colors - world).max(2)[clear], 0.8)) if clear.any() else _TOLERANCE
         one = slice(place, place + 1)
         person[one], confidence[one] = _judged(
-            colors[None], bare[one], away_m[one], world, (seen, nothing), max(_TOLERANCE, misfit)
+            colors[None], bare[one], away_m[one], world, seen, max(_TOLERANCE, misfit)
         )
         _clean(person[place], confidence[place], bare[place])
+    _guess(person, confidence, bare, away_m, nothing)
+    for place in range(len(frames)):
+        _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0, shown(place)[0])
     gains = np.ones((len(frames), 3), np.float32)
     return Evidence(
         person, confidence, np.zeros((*bare.shape[1:], 3), np.float32), np.zeros(bare.shape[1:], np.float32), gains
@@ -196,11 +211,10 @@ def _judged(
     bare: np.ndarray,
     away_m: np.ndarray,
     world: np.ndarray,
-    maps: tuple[np.ndarray, np.ndarray],
+    seen: np.ndarray,
     tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Person or world, and how surely."""
-    seen, moving = maps
+    """Person or world, and how surely; 0 where that cannot be told."""
     apart = np.abs(colors - world).max(3)
     known = seen >= _KNOWN
     ratio = colors / np.maximum(world, 0.02)
@@ -208,14 +222,28 @@ def _judged(
     shadow = (tone > _SHADOW[0]) & (tone < _SHADOW[1]) & (np.ptp(ratio, axis=3) < _SHADOW_HUE + 0.1 * (1.0 - tone))
     near = away_m < _FAR_M
     differs, agrees = apart > 2.0 * tolerance, apart < tolerance
-    person = np.where(known, differs, near & moving).astype(np.float32)
-    confidence = np.where(
-        known, np.where(differs, np.where(shadow, 0.0, 1.0), agrees), np.where(near & moving, _GUESS, _DOUBT)
-    )
-    confidence = np.where(bare & ~(known & agrees), np.maximum(confidence, 0.3), confidence)
+    person = np.where(known, differs, 0.0).astype(np.float32)
+    confidence = np.where(known, np.where(differs, np.where(shadow, 0.0, 1.0), agrees), 0.0)
+    confidence = np.where(bare & ~(known & agrees), np.maximum(confidence, _GUESS), confidence)
     person = np.where(bare & ~(known & agrees), 1.0, person)
     far = ~near
     return np.where(far, 0.0, person).astype(np.float32), np.where(far, 1.0, confidence).astype(np.float32)
+
+
+def _guess(
+    person: np.ndarray, confidence: np.ndarray, bare: np.ndarray, away_m: np.ndarray, moving: np.ndarray
+) -> None:
+    """Fill in what motion left open: beside the body, the person's share of what is known at the same distance."""
+    known, band = (confidence > 0.5) & ~bare, np.minimum(away_m / _REACH_M, _FAR_M / _REACH_M).astype(np.int64)
+    classes = int(_FAR_M / _REACH_M) + 1
+    asked = np.bincount(band[known], minlength=classes)
+    share = np.bincount(band[known & (person > 0.5)], minlength=classes)
+    share = (share + 0.5 * _BELIEF * (np.arange(classes) < 1)) / (asked + _BELIEF)
+    odds = (share / np.maximum(1.0 - share, 1e-6))[band] * np.where(moving, _RESTLESS_ODDS, 1.0)
+    likely = odds / (1.0 + odds)
+    open_ = (confidence == 0.0) & ~bare & (away_m < _FAR_M)
+    person[open_] = likely[open_] > 0.5
+    confidence[open_] = (_GUESS * np.abs(2.0 * likely - 1.0))[open_]
 
 
 def _clean(person: np.ndarray, confidence: np.ndarray, bare: np.ndarray) -> None:
@@ -227,3 +255,21 @@ def _clean(person: np.ndarray, confidence: np.ndarray, bare: np.ndarray) -> None
     _, labels = cv2.connectedComponents(np.maximum(opened, bare.astype(np.uint8)))
     joined = np.isin(labels, np.unique(labels[bare])) & (labels > 0)
     confidence[(person > 0.5) & ~joined] = 0.0
+
+
+def _doubt_outline(person: np.ndarray, confidence: np.ndarray, colors: np.ndarray, world: np.ndarray) -> None:
+    """Leave open whose the outline's pixels are that show both: little of the person is enough to differ from the world.
+
+    How much of the person is in a pixel is told by how far its colour is from the world's on the way to that of the
+    surely inner pixels around.
+    """
+    import cv2
+
+    sure = confidence > 0.5
+    outer = cv2.dilate(((person < 0.5) & sure).astype(np.uint8), np.ones((2 * _OUTLINE_PX + 1,) * 2, np.uint8)) > 0
+    inner = ((person > 0.5) & sure & ~outer).astype(np.float32)
+    window = (4 * _OUTLINE_PX + 1,) * 2
+    weight = cv2.blur(inner, window)
+    there = cv2.blur(colors * inner[..., None], window) / np.maximum(weight, 1e-6)[..., None] - world
+    share = ((colors - world) * there).sum(2) / np.maximum((there * there).sum(2), 1e-6)
+    confidence[(person > 0.5) & outer & (weight > 1e-4) & (share < _MIXED)] = 0.0

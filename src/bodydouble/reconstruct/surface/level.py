@@ -1,7 +1,8 @@
 """Which level of a trained field is the surface that pictures show.
 
-A soft density is seen a little outside of its zero: a ray that grazes the body passes so much thin fog that it turns
-opaque before it touches. Outlines are what pictures tell best, so the mesh is taken where its outline is the field's.
+The density is sunk into the surface as far as outlines of a typical limb ask (`posed.sunk_m`), so the level is near 0; what
+remains, by how round the person is and how soft the density became, is measured: the mesh is taken where its outline is
+the field's.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
 from bodydouble.reconstruct.surface.values import SurfaceResult
 from bodydouble.render.mesh import rasterize_mesh
 
-_LEVELS = tuple(0.5 * k for k in range(9))
+_LEVELS = tuple(0.25 * k for k in range(-6, 7))
 """Tried, in scales of the density."""
 _HEIGHT_PX = 240
 _FACES = 6000
 
 
 def visible_level_m(result: SurfaceResult, body: BodyModel, frames: list[int]) -> float:
-    """The signed distance, metres outside of zero, at which the mesh's outline agrees best with the field's own.
+    """The signed distance, metres, positive outside of zero, at which the mesh's outline agrees best with the field's own.
 
     Args:
         result: Of a training.

@@ -18,6 +18,8 @@ _CELL_M = 0.04
 _THIN_M = 0.015
 _SECOND_M = 0.10
 """How much farther than the nearest limb another one may be and still be asked."""
+_RADIUS_M = 0.06
+"""Of limbs and trunk, roughly."""
 _LIMBS = ("leftUpperArm", "rightUpperArm", "leftUpperLeg", "rightUpperLeg")
 
 
@@ -62,9 +64,24 @@ class March:
     step_m: float
     keep_m: float
     """Samples farther than this outside the surface are not kept."""
+    sunk_m: float = 0.0
+    """The density is that of a surface so much further in; see `sunk_m`."""
     max_samples: int = 64
     end: float = 1e-3
     """A ray ends when less of its light is left."""
+
+
+def sunk_m(beta_m: float) -> float:
+    """How far inside of the surface the density has to be, so that outlines are seen where the surface is.
+
+    A ray that passes a body of radius R at distance d goes through so much thin fog that its opacity is one half where
+    sqrt(2 pi R beta) exp(-d / beta) / (2 beta) = ln 2, well outside of the zero of a Laplace density. By that d the
+    density is sunk into the surface, whose zero set then is what silhouettes, evidence and the mesh have in common.
+
+    Args:
+        beta_m: Scale of the density.
+    """
+    return beta_m * max(0.0, float(np.log(np.sqrt(2.0 * np.pi * _RADIUS_M / beta_m) / (2.0 * np.log(2.0)))))
 
 
 class Puppet:
@@ -167,7 +184,7 @@ class Puppet:
             number(1.0 / self.skin.voxel_m), maps[0].numpy(),
             values.detach().reshape(-1).numpy(), tuple(values.shape), origin.numpy(), number(1.0 / voxel),
             known_sdf.reshape(-1).numpy(),
-            number(plan.step_m), number(plan.keep_m), number(beta_m), number(plan.end),
+            number(plan.step_m), number(plan.keep_m), number(beta_m), number(plan.sunk_m), number(plan.end),
             t, x, inverse, count, least, nearest,
         )  # fmt: skip
         there = np.arange(plan.max_samples)[None] < count[:, None]

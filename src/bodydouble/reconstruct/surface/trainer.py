@@ -22,6 +22,7 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import PREVIEW_SHARE, Event, Previewed, Progress, Step, Warned
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import numpy_rng, torch_rng
+from bodydouble.evaluate.interpolate import interpolated_track
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
 from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
@@ -30,14 +31,14 @@ from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks, ch
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import is_plain, plain_share, plate_from_frames
-from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps
+from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps, sunk_m
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
 from bodydouble.reconstruct.surface.preview import preview
 from bodydouble.reconstruct.surface.regions import bare_silhouette
 from bodydouble.reconstruct.surface.store import save_surface
 from bodydouble.reconstruct.surface.values import Grid, SurfaceField, SurfaceLog, SurfaceResult, World
 from bodydouble.render.grid import GridOptimizer, sample_grid
-from bodydouble.render.volume import composite, tie_to_bones
+from bodydouble.render.volume import composite, tie_to_bones, tied_places
 
 _SKIN_VOXEL_M = 0.025
 _AROUND_M = 0.3
@@ -216,9 +217,10 @@ class SurfaceTrainer:
         maps = self.puppet.maps(bones)
         directions = self._directions(video_pixels)
         beta = self._beta(progress)
+        plan = self._plan(float(beta.detach()))
         rays = self.puppet.march(
             torch.zeros(3), directions.detach(), torch.rand(len(pixels), generator=torch_rng(config.seed, f"jitter {self.step}")),
-            self._posed(place)[0], maps, self.values, self.lattice, self.known, float(beta.detach()), self._plan(float(beta.detach())),
+            self._posed(place)[0], maps, self.values, self.lattice, self.known, float(beta.detach()), plan,
         )  # fmt: skip
         x, inverse = rays.points_canonical, rays.inverse_jacobian
         refine = progress >= config.pose_from
@@ -231,7 +233,7 @@ class SurfaceTrainer:
         )
         pose = self.poses.rotvecs[place][self.posed_bones].reshape(-1)
         rgb = decode(self.decoder, out[:, 1:], normals, pose)
-        colors, alpha, weights = composite(out[:, 0].contiguous(), rgb, rays.starts, rays.step_m, beta)
+        colors, alpha, weights = composite(out[:, 0] + plan.sunk_m, rgb, rays.starts, rays.step_m, beta)
         behind = self.world.colours(frame_index, video_pixels).requires_grad_()
         classes = RayClasses.of(rays.least_m, config.off_surface_m)
         mask = self.frames.mask_values(place, pixels, half=self.level.half)
@@ -239,7 +241,8 @@ class SurfaceTrainer:
         terms |= field_terms(
             self.values, self.lattice, rays.points_canonical, gradient, self.optimizer, config, self.step
         )
-        terms |= self._motion_term(place, pixels, rays.nearest_canonical, progress)
+        tied = (maps[0], bones) if refine else None
+        terms |= self._motion_term(place, pixels, rays.nearest_canonical, tied, progress)
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
         decay = config.rates.final_share**progress
@@ -264,8 +267,10 @@ class SurfaceTrainer:
         first, last = self.config.beta_m
         return self.log_beta.exp().clamp(max=first * (last / first) ** progress)
 
-    def _motion_term(self, place: int, pixels: np.ndarray, nearest: Tensor, progress: float) -> dict[str, Tensor]:
-        """What motion tells about this step's rays."""
+    def _motion_term(
+        self, place: int, pixels: np.ndarray, nearest: Tensor, tied: tuple[Tensor, Tensor] | None, progress: float
+    ) -> dict[str, Tensor]:
+        """What motion tells about this step's rays; of the pose, too, if the maps of nodes and bones are given."""
         first, last = self.config.loss.motion
         weight = first * (last / first) ** progress if last > 0.0 else first * (1.0 - progress)
         here = pixels if self.level.half else pixels // 2
@@ -274,13 +279,18 @@ class SurfaceTrainer:
         asked = (confidence > 0.0) & nearest[:, 0].isfinite()
         if weight <= 0.0 or not bool(asked.any()):
             return {}
-        least = sample_grid(self.values, *self.lattice, nearest[asked], self.optimizer)[0][:, 0]
+        x, person, confidence = nearest[asked], person[asked], confidence[asked]
+        if tied is not None:
+            x, found = tied_places(x, self.puppet.skin, *tied)
+            person, confidence = person[found], confidence[found]
+        least = sample_grid(self.values, *self.lattice, x, self.optimizer)[0][:, 0]
         width = max(0.01, self.level.voxel_m)
-        return {"motion": weight * silhouette_term(least, person[asked], confidence[asked], width, len(pixels))}
+        return {"motion": weight * silhouette_term(least, person, confidence, width, len(pixels))}
 
     def _plan(self, beta_m: float) -> March:
         step = 0.5 * self.level.voxel_m
-        return March(step_m=step, keep_m=max(4.0 * beta_m, 2.0 * step))
+        sunk = sunk_m(beta_m)
+        return March(step_m=step, keep_m=max(4.0 * beta_m - sunk, 2.0 * step), sunk_m=sunk)
 
     def _directions(self, video_pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """Unit directions in the world of the fit: the camera at the origin looks along -Z."""
@@ -373,12 +383,18 @@ class SurfaceTrainer:
         )
 
     def refined_track(self) -> BodyTrack:
-        """The capture's track with what training made of it."""
+        """The capture's track with what training made of it; frames between those trained on follow them."""
         rotvecs, translation = self.track.rotvecs.clone(), self.track.translation_world_m.clone()
         rotvecs[self.rows] = self.poses.rotvecs.to(rotvecs)
         translation[self.rows] = self.poses.translation.to(translation)
-        return self.track.replace(
-            rotvecs=rotvecs, translation_world_m=translation, focal_px=self.log_focal.detach().exp()
+        refined = self.track.replace(rotvecs=rotvecs, translation_world_m=translation)
+        trained = self.frames.frame_indices
+        others = sorted(set(self.track.frame_indices.tolist()) - set(trained))
+        between = interpolated_track(self.track, refined, trained, others)
+        return refined.replace(
+            rotvecs=between.rotvecs.index_copy(0, self.rows, rotvecs[self.rows]),
+            translation_world_m=between.translation_world_m.index_copy(0, self.rows, translation[self.rows]),
+            focal_px=self.log_focal.detach().exp(),
         )
 
     def result(self) -> SurfaceResult:
