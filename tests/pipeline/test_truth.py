@@ -183,7 +183,7 @@ def test_other_views_show_the_person_where_the_truth_does(scores: TruthScores) -
 def test_a_body_that_is_too_large_and_far_is_forgiven_by_similarity_alone(known: KnownRun) -> None:
     joints = 1.1 * known.joints
     track = known.track.replace(translation_world_m=known.track.translation_world_m + torch.tensor([0.2, 0.0, -0.3]))
-    wrong = dataclasses.replace(known, track=track, joints=joints)
+    wrong = dataclasses.replace(known, track=track, joints=joints, surface_masks=None)
     found = scores_of(wrong, dataclasses.replace(GEOMETRY, samples=500), make_rasterizer("cpu"), lambda _: None)
     pose = figures(found, "pose, fit")
     assert pose["mpjpe_mm"] > 200.0 and pose["mpjpe_root_mm"] > 10.0 and pose["pa_mpjpe_mm"] < 0.2
