@@ -74,7 +74,7 @@ def _entry(name: str, value: Any) -> str:
         if member.startswith("_"):
             continue
         if isinstance(what, property) or type(what).__name__ == "cached_property":
-            function = what.fget if isinstance(what, property) else what.func  # type: ignore[attr-defined]
+            function = what.fget if isinstance(what, property) else what.func
             kind = _annotation(function.__annotations__.get("return", ""))
             parts.append(f"- `{member}`: `{kind}`. {_one_line(inspect.getdoc(function) or '')}\n")
         elif inspect.isfunction(what):

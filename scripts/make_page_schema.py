@@ -39,7 +39,7 @@ def _classes() -> list[tuple[str, type]]:
 
 def _type(hint: object) -> str:
     if hint in _PLAIN:
-        return _PLAIN[hint]  # type: ignore[index]
+        return _PLAIN[hint]
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " | ".join(f'"{a}"' for a in args)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bodydouble.synth.synthesise import SynthConfig, set_stage
+from bodydouble.synth.stage import SynthConfig, set_stage
 
 SIZE = (480, 640)
 FRAME_HZ = 3.0

@@ -1,4 +1,4 @@
-"""What all tests share: where the real clips are, and one thread per worker."""
+"""What all tests share: where the real clips are, one thread per worker, and no judging by the clock."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before torch starts its threads
 os.environ.setdefault("GLOG_minloglevel", "2")
+# A busy machine is slow at drawing and at everything else: that is no failure of what is tested.
+settings.register_profile("bodydouble", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bodydouble")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -22,7 +26,7 @@ def test_data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-test_data_folder.__test__ = False  # type: ignore[attr-defined]
+test_data_folder.__test__ = False
 
 
 @pytest.fixture(scope="session")

@@ -295,7 +295,7 @@ NumpyArrayWrapper.__module__ = "joblib.numpy_pickle"
 NumpyArrayWrapper.__qualname__ = "NumpyArrayWrapper"
 
 
-class _JoblibPickler(pickle._Pickler):  # type: ignore[name-defined]
+class _JoblibPickler(pickle._Pickler):
     """joblib's way: frames end before an array's bytes, which are padded to 16 after a byte that says how far."""
 
     def __init__(self, file: Any) -> None:

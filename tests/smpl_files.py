@@ -345,7 +345,7 @@ def write_pkl(path: Path, kind: str = "smpl", *, chumpy: bool = False) -> Path:
     module = types.ModuleType("chumpy.ch")
     module.Ch = type("Ch", (), {"__module__": "chumpy.ch", "__qualname__": "Ch"})  # type: ignore[attr-defined]
     for name in ("v_template", "shapedirs", "posedirs"):
-        box = module.Ch()  # type: ignore[attr-defined]
+        box = module.Ch()
         vars(box).update({"x": arrays[name], "_dirty_vars": set(), "_itr": None})
         arrays[name] = box
     sys.modules["chumpy"], sys.modules["chumpy.ch"] = types.ModuleType("chumpy"), module

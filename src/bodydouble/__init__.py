@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Avatar": "avatars",
-    "Performance": "performances",
+    "Performance": "avatars",
     "Posed": "avatars",
     "Run": "runs",
     "create": "runs",

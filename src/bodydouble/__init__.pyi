@@ -1,7 +1,7 @@
 from bodydouble.api.avatars import Avatar as Avatar
+from bodydouble.api.avatars import Performance as Performance
 from bodydouble.api.avatars import Posed as Posed
 from bodydouble.api.avatars import load as load
-from bodydouble.api.performances import Performance as Performance
 from bodydouble.api.runs import Run as Run
 from bodydouble.api.runs import create as create
 from bodydouble.api.runs import demo as demo

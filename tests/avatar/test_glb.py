@@ -160,7 +160,7 @@ def test_refuses_what_would_not_come_back(tmp_path: Path, our_checks_alone: None
     def refused(match: str, **parts: object) -> None:
         fields = {"rig": avatar.rig, "mesh": avatar.mesh, "splats": avatar.splats, "provenance": avatar.provenance}
         with pytest.raises(ShapeError, match=match):
-            save_avatar(Avatar(**{**fields, **parts}), tmp_path / "a.glb")  # type: ignore[arg-type]
+            save_avatar(Avatar(**{**fields, **parts}), tmp_path / "a.glb")
         assert list(tmp_path.iterdir()) == []
 
     refused("neither a mesh nor splats", mesh=None, splats=None)

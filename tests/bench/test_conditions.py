@@ -15,7 +15,8 @@ from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture, write_mask
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import read_truth
 
 FRAMES = 9

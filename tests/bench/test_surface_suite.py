@@ -103,7 +103,7 @@ def test_rows_tell_means_and_performers_and_what_was_not_reached():
     )
     assert math.isnan(value["race, published recipe: seconds to IoU .90, a"])
     about = {"version": "0", "processor": "p", "threads": "2", "torch": "t"}
-    text = page([row for row in rows], ["said"], about, "bodydouble bench surface")
+    text = page(rows, ["said"], about, "bodydouble bench surface")
     assert "| race, ours |" in text and "at equal time" in text and "| 30.00 |" in text
 
 

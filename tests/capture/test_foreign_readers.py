@@ -158,7 +158,7 @@ def _edit_json(path: Path, change: Callable[[dict], None]) -> None:
 def _edit_npz(path: Path, **changes: object) -> None:
     with np.load(path) as file:
         values = {key: file[key] for key in file.files}
-    np.savez(path, **{**values, **changes})  # type: ignore[arg-type]
+    np.savez(path, **{**values, **changes})
 
 
 def _replace(path: Path, old: str, new: str) -> None:

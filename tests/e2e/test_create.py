@@ -29,7 +29,8 @@ from bodydouble.core.events import Progress
 from bodydouble.pipeline.create import RunResult, capture
 from bodydouble.pipeline.demo import Performance, demo
 from bodydouble.pipeline.estimate_choices import EstimateChoices
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import read_truth
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

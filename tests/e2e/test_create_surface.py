@@ -20,7 +20,8 @@ from bodydouble.pipeline.evaluate import evaluate_run
 from bodydouble.pipeline.presets import DRAFT, with_choices
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import read_truth
 
 TINY = replace(

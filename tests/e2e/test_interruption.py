@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bodydouble.capture.folder import Capture
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to a process group")
 

@@ -45,7 +45,7 @@ def test_the_far_cheek_counts_less(yaw_rad: float) -> None:
     result = standing(yaw_rad)
     weights = face_confidence(result)
     # Turned to the subject's left, which is the right of the image, the left ear is the far one for positive yaw.
-    far, near = (454, 234) if result.face_px[454, 2] > result.face_px[234, 2] else (234, 454)  # type: ignore[index]
+    far, near = (454, 234) if result.face_px[454, 2] > result.face_px[234, 2] else (234, 454)
     assert weights[far] < 0.35 * weights[near] + 1e-6
 
 

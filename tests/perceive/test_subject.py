@@ -120,6 +120,6 @@ def test_people_are_found_by_covering_those_already_found() -> None:
     image = np.zeros((480, 640, 3), np.uint8)
     image[100:400, 60:160] = 255
     image[100:400, 300:400] = 255
-    found = find_people(Blobs(), image, 7)  # type: ignore[arg-type]
+    found = find_people(Blobs(), image, 7)
     assert [p.box_px[0] for p in found] == [300, 60]
     assert {p.frame_index for p in found} == {7}

@@ -152,4 +152,4 @@ def fake_report(**changes: object) -> ReportData:
         coverage=(fake_picture("front"), fake_picture("back")),
         provenance={"source SHA-256": "ab" * 32, "body": "anny 0.6.2", "seed": "0"},
     )
-    return dataclasses.replace(report, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(report, **changes)

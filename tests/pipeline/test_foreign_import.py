@@ -74,7 +74,7 @@ def test_bodies_lie_on_their_masks(layout: str, folders: dict[str, Path]) -> Non
 def _npz(path: Path, change: Callable[[str, np.ndarray], np.ndarray]) -> None:
     with np.load(path) as file:
         values = {key: change(key, file[key]) for key in file.files}
-    np.savez(path, **values)  # type: ignore[arg-type]
+    np.savez(path, **values)
 
 
 def camera_to_world_in_xhumans(folder: Path) -> None:

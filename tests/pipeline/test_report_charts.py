@@ -38,13 +38,13 @@ def test_a_gap_breaks_the_line() -> None:
     polylines = svg.findall(".//polyline")
     assert [len(p.attrib["points"].split()) for p in polylines] == [2, 3]
     assert len(svg.findall(".//circle")) == 5
-    assert svg.find(".//circle/title").text == 'a <b> & "c": 1.00 at 0.00 s'  # type: ignore[union-attr]
+    assert svg.find(".//circle/title").text == 'a <b> & "c": 1.00 at 0.00 s'
     assert svg.attrib["aria-label"] == "A & B"
     assert len(svg.findall(".//rect")) == 1
 
 
 def test_higher_values_are_drawn_higher() -> None:
-    points = chart([1.0, 5.0]).find(".//polyline").attrib["points"].split()  # type: ignore[union-attr]
+    points = chart([1.0, 5.0]).find(".//polyline").attrib["points"].split()
     (x0, y0), (x1, y1) = (tuple(map(float, p.split(","))) for p in points)
     assert x1 > x0 and y1 < y0
 

@@ -22,7 +22,8 @@ from bodydouble.pipeline.truth import KnownRun, known_run, open_known_run, score
 from bodydouble.pipeline.truth_sections import score_truth, scores_of
 from bodydouble.render.select import make_rasterizer
 from bodydouble.synth.film import Sensor
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import Truth, read_truth
 
 FRAMES = 8

@@ -15,9 +15,10 @@ from bodydouble.core.errors import ConfigError
 from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_wxyz_to_rotvec
 from bodydouble.synth.cameras import CAMERA_HEIGHT_M, CameraPath, Framing, camera_path
 from bodydouble.synth.film import Film, Sensor
-from bodydouble.synth.places import Plan, Rectangle, draw_scene
+from bodydouble.synth.places import draw_scene
+from bodydouble.synth.plan import Plan, Rectangle
 from bodydouble.synth.scene import Scene
-from bodydouble.synth.synthesise import SynthConfig, set_stage
+from bodydouble.synth.stage import SynthConfig, set_stage
 
 _FRAMING = Framing(width_px=192, height_px=128, focal_px=150.0, distance_m=3.1)
 

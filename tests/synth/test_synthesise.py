@@ -17,7 +17,8 @@ from bodydouble.core.events import Progress
 from bodydouble.synth.cameras import Framing, camera_path
 from bodydouble.synth.film import Sensor
 from bodydouble.synth.points import body_points
-from bodydouble.synth.synthesise import Stage, SynthConfig, set_stage, synthesise
+from bodydouble.synth.stage import Stage, SynthConfig, set_stage
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import Truth, read_truth
 
 CONFIG = SynthConfig(

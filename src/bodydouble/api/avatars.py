@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bodydouble.api.notebook import as_png, card
 from bodydouble.api.views import Focus, View, take_picture
 from bodydouble.avatar.drive import PosedAvatar, pose_avatar
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar as AvatarValue
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.core.errors import ConfigError
+from bodydouble.core.events import Event
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from bodydouble.api.performances import Performance
     from bodydouble.pipeline.export import Exported
 
+_MOMENTS = 5
+"""Of a performance, in a strip of pictures."""
 Expression = str | Mapping[str, float]
 """A name (`smile`, `jawOpen`), or strengths in [0, 1] of named ARKit actions."""
 Turns = Mapping[str, Sequence[float]]
@@ -98,7 +98,6 @@ class Avatar:
         Raises:
             InputError: When there is no such motion, or it cannot be read.
         """
-        from bodydouble.api.performances import Performance
         from bodydouble.pipeline.motions import find_motion
 
         if not isinstance(motion, Motion):
@@ -117,16 +116,12 @@ class Avatar:
         Raises:
             ConfigError: For a format that is not known, or choices that it cannot honour.
         """
-        from bodydouble.pipeline.export import FORMATS, ExportChoices, export_avatar
+        from bodydouble.pipeline.export import ExportChoices, export_avatar, format_named
 
         path = Path(path)
-        wanted = to or path.suffix.lower().removeprefix(".")
-        if wanted not in FORMATS:
-            raise ConfigError(
-                f"There is no format {wanted!r}; expected one of {', '.join(FORMATS)}. Name it with `to`."
-            )
+        wanted = format_named(to or path.suffix.lower().removeprefix("."))
         played = None if motion is None else self.play(motion).motion
-        return export_avatar(self.value, wanted, path, ExportChoices(motion=played, **choices))  # type: ignore[arg-type]
+        return export_avatar(self.value, wanted, path, ExportChoices(motion=played, **choices))
 
     def save(self, path: str | Path, *, clips: Sequence[Motion] = ()) -> None:
         """Write the avatar.glb, with motions inside if any are given."""
@@ -232,25 +227,70 @@ class Posed:
         return as_png(self.render())
 
 
-def as_png(picture: Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG")
-    return stream.getvalue()
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Performance:
+    """A motion on an avatar. In a notebook it shows some of its moments."""
 
+    avatar: Avatar
+    motion: Motion
+    """On the avatar's rig."""
 
-def card(png: bytes, facts: Mapping[str, str]) -> str:
-    """A picture beside a small table, as HTML for notebooks."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-        for name, text in facts.items()
-    )
-    image = base64.b64encode(png).decode("ascii")
-    return (
-        "<div style='display:flex;gap:1em;align-items:center'>"
-        f"<img alt='avatar' style='max-height:320px' src='data:image/png;base64,{image}'><table>{rows}</table></div>"
-    )
+    @property
+    def seconds(self) -> float:
+        """How long it takes until it may start again."""
+        return self.motion.duration_s
+
+    def at(self, time_s: float) -> Posed:
+        """The avatar at a time of the motion, which goes on over and over.
+
+        Raises:
+            ConfigError: For a time before the start.
+        """
+        if not time_s >= 0.0:
+            raise ConfigError(f"time_s is {time_s:g}; expected seconds since the start, 0 or more.")
+        frame = round(time_s * self.motion.fps_hz) % self.motion.num_frames
+        state = pose_avatar(self.avatar.value, self.motion.pose(frame), self.motion.expression[frame])
+        return Posed(avatar=self.avatar, state=state)
+
+    def save(
+        self, path: str | Path, *, device: str = "auto", listen: Callable[[Event], None] | None = None, **playback: Any
+    ) -> int:
+        """Write it as a video (.mp4).
+
+        Args:
+            path: The video.
+            device: `cpu`, `cuda` or `auto`.
+            listen: Told about progress.
+            playback: Fields of `pipeline.playback.Playback`: `camera`, `width_px`, `height_px`, `seconds`, `background`.
+        Returns:
+            The number of frames.
+        """
+        from bodydouble.pipeline.playback import Playback, render_video
+        from bodydouble.render.select import make_rasterizer
+
+        chosen = Playback(**{"fps_hz": self.motion.fps_hz, **playback})
+        silent: Callable[[Event], None] = lambda event: None
+        return render_video(
+            self.avatar.value, self.motion, Path(path), chosen, make_rasterizer(device), listen or silent
+        )
+
+    def strip(self, moments: int = _MOMENTS, width_px: int = 160, height_px: int = 240) -> Image:
+        """Pictures of evenly spaced moments side by side."""
+        from PIL import Image
+
+        if moments < 1:
+            raise ConfigError(f"moments is {moments}; expected 1 or more.")
+        sheet = Image.new("RGB", (moments * width_px, height_px), "white")
+        for i in range(moments):
+            picture = self.at((i + 0.5) / moments * self.seconds).render(width_px, height_px, azimuth_rad=0.35)
+            sheet.paste(picture, (i * width_px, 0))
+        return sheet
+
+    def __repr__(self) -> str:
+        return f"Performance({self.motion.name!r}, {self.seconds:.2f} s at {self.motion.fps_hz:g} Hz)"
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self.strip())
 
 
 def _actions(expression: Expression | None, strength: float) -> torch.Tensor | None:

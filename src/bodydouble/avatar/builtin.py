@@ -114,7 +114,7 @@ class Puppet:
         self.wanted[self.bones["hips"]] = hips
         for place, bone in enumerate(spine, start=1):
             self.wanted[bone] = rotation_between([hips, chest], place / len(spine))
-        line = [b for b in (top, *path_between(top, self.bones["head"], self.rig.bone_parents), self.bones["head"])]
+        line = (top, *path_between(top, self.bones["head"], self.rig.bone_parents), self.bones["head"])
         for place, bone in enumerate(dict.fromkeys(line), start=1):
             self.wanted[bone] = rotation_between([chest, head], place / len(set(line)))
         self.chest = chest

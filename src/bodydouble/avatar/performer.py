@@ -132,7 +132,7 @@ def calibrate(
     """
     torso = _zero_pose_axes(performer)
     if torso is not None:
-        C = {human: torso for human in performer.humanoid}
+        C = dict.fromkeys(performer.humanoid, torso)
         C.update({f"spine/{joint}": torso for joint in spine_chain(performer)})
     else:
         C = _torso_from_motion(performer)

@@ -25,7 +25,8 @@ from bodydouble.pipeline.truth import score_against_truth
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.trainer import load_result, reconstruct
 from bodydouble.render.select import make_rasterizer
-from bodydouble.synth.synthesise import SynthConfig, synthesise
+from bodydouble.synth.stage import SynthConfig
+from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import MASKS_NAME, VIDEO_NAME
 
 Emit = Callable[[Event], None]

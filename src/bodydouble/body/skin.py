@@ -72,7 +72,7 @@ def _backward(points, R, joints, weights, grad, g_points, g_R, g_t):
 
 class _SkinPoints(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, R, t, joints, weights):  # type: ignore[override]
+    def forward(ctx, points, R, t, joints, weights):
         arrays = [np.ascontiguousarray(a.detach().numpy()) for a in (points, R, t, joints, weights)]
         out = np.empty((arrays[1].shape[0], arrays[0].shape[1], 3), arrays[0].dtype)
         _forward(*arrays, out)
@@ -81,7 +81,7 @@ class _SkinPoints(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):  # type: ignore[override]
+    def backward(ctx, grad):
         points, R, t, joints, weights = ctx.arrays
         g_points, g_R, g_t = np.zeros_like(points), np.zeros_like(R), np.zeros_like(t)
         _backward(points, R, joints, weights, np.ascontiguousarray(grad.numpy()), g_points, g_R, g_t)
@@ -100,4 +100,4 @@ def fast_skin_points(
     Args and returns as there; all floating tensors share one type. Differentiable once, in points and bones but not in
     the weights.
     """
-    return _SkinPoints.apply(points_rest, R_world_rest, t_world_rest, joints, weights)  # type: ignore[return-value]
+    return _SkinPoints.apply(points_rest, R_world_rest, t_world_rest, joints, weights)

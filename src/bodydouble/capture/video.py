@@ -433,7 +433,7 @@ def _decoded(container: InputContainer, stream: VideoStream, errors: _ErrorCount
             if frame.is_corrupt:
                 errors.packets += 1
                 continue
-            yield frame  # type: ignore[misc]
+            yield frame
 
 
 def _time_of(frame: VideoFrame) -> float | None:
@@ -454,13 +454,13 @@ def _geometry_of(frame: VideoFrame, stream: VideoStream) -> Geometry:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The frame's turn and mirror as signs; odd angles are taken to the nearest right one."""
-    for entry in frame.side_data:
-        if entry.type.name == "DISPLAYMATRIX":  # type: ignore[union-attr]
-            a, b, _, c, d = struct.unpack("5i", bytes(entry)[:20])  # type: ignore[arg-type]
-            if abs(a) + abs(d) >= abs(b) + abs(c):
-                return (1 if a >= 0 else -1, 0, 0, 1 if d >= 0 else -1)
-            return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
-    return _IDENTITY_MATRIX
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return _IDENTITY_MATRIX
+    a, b, _, c, d = struct.unpack("5i", bytes(matrix)[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (1 if a >= 0 else -1, 0, 0, 1 if d >= 0 else -1)
+    return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
 
 
 # --- colour --------------------------------------------------------------------------------------------------------

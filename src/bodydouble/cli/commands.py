@@ -203,7 +203,8 @@ def bench(command: options.Bench) -> int:
 def synth(command: options.Synth) -> int:
     """`bodydouble synth`."""
     from bodydouble.pipeline.create import use_threads
-    from bodydouble.synth.synthesise import SynthConfig, synthesise
+    from bodydouble.synth.stage import SynthConfig
+    from bodydouble.synth.synthesise import synthesise
     from bodydouble.synth.truth import read_truth
 
     use_threads(command.threads)

@@ -56,7 +56,7 @@ def _parsed(words: list[str]) -> Any:
 
     try:
         return tyro.cli(
-            options.Command | motion.Command | corpus.Command | completion.Command | studio.Command | gallery.Command,  # type: ignore[arg-type, operator]
+            options.Command | motion.Command | corpus.Command | completion.Command | studio.Command | gallery.Command,
             prog="bodydouble",
             description="One ordinary video of a person in, that person's animatable double out.",
             args=words,

@@ -7,9 +7,12 @@ import sys
 import time
 from io import TextIOBase
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bodydouble.core.events import Checkpointed, Done, Evaluated, Event, Progress, Step, Warned
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _WORDS = {
     "perform": "filming a synthetic performer",
@@ -145,7 +148,7 @@ class _TerminalBars:
             console=self._console,
             transient=True,
         )
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def start(self) -> None:
         self._progress.start()
@@ -156,14 +159,14 @@ class _TerminalBars:
     def update(self, stage: str, words: str, done: int, total: int) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(words, total=total or None)
-        self._progress.update(self._tasks[stage], completed=done, total=total or None)  # type: ignore[arg-type]
+        self._progress.update(self._tasks[stage], completed=done, total=total or None)
         if total and done >= total:
             self.finish(stage)
 
     def finish(self, stage: str) -> None:
         task = self._tasks.pop(stage, None)
         if task is not None:
-            self._progress.remove_task(task)  # type: ignore[arg-type]
+            self._progress.remove_task(task)
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)

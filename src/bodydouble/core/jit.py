@@ -80,7 +80,7 @@ class _KernelCacheImpl(caching.CompileResultCacheImpl):
 
 
 class _KernelCache(caching.FunctionCache):
-    _impl_class = _KernelCacheImpl  # type: ignore[assignment]
+    _impl_class = _KernelCacheImpl
 
 
 def kernel(

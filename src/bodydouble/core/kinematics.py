@@ -127,7 +127,7 @@ def _backward(rotvecs, joints, parents, R, g_R, g_t, g_rotvecs, g_joints, g_tran
 
 class _BoneTransforms(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rotvecs, joints, translation, parents):  # type: ignore[override]
+    def forward(ctx, rotvecs, joints, translation, parents):
         r = np.ascontiguousarray(rotvecs.detach().numpy())
         j = np.ascontiguousarray(joints.detach().numpy())
         R = np.empty((*r.shape[:2], 3, 3), r.dtype)
@@ -137,7 +137,7 @@ class _BoneTransforms(torch.autograd.Function):
         return torch.from_numpy(R), torch.from_numpy(t)
 
     @staticmethod
-    def backward(ctx, g_R, g_t):  # type: ignore[override]
+    def backward(ctx, g_R, g_t):
         r, j, parents, R = ctx.arrays
         g_r, g_j = np.zeros_like(r), np.zeros_like(j)
         g_translation = np.zeros((r.shape[0], 3), r.dtype)
@@ -166,4 +166,4 @@ def fast_bone_transforms(
     Args, returns and differentiability as there; all tensors share one floating dtype.
     """
     index = np.asarray(parents, dtype=np.int64)
-    return _BoneTransforms.apply(rotvecs, joints_rest_m, translation_world_m, index)  # type: ignore[return-value]
+    return _BoneTransforms.apply(rotvecs, joints_rest_m, translation_world_m, index)

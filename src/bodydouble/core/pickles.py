@@ -143,7 +143,7 @@ class _Dtype:
         dtype = np.dtype(self.code)
         if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.subdtype is not None:
             raise InputError(f"an array in the pickle has type {self.code}, expected numbers.")
-        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype  # type: ignore[arg-type]
+        return dtype.newbyteorder(self.order) if self.order in ("<", ">") else dtype
 
 
 class _Sparse:

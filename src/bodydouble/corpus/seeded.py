@@ -200,7 +200,8 @@ def manifest(corpus: SeededCorpus) -> str:
 def make_film(folder: Path, film: int, config: SeedConfig) -> Path:
     """One performer's film with its truth; kept if it is there."""
     from bodydouble.synth.film import Sensor
-    from bodydouble.synth.synthesise import SynthConfig, synthesise
+    from bodydouble.synth.stage import SynthConfig
+    from bodydouble.synth.synthesise import synthesise
 
     if folder.is_dir():
         return folder

@@ -172,7 +172,7 @@ def _solutions() -> Any:
     try:
         import mediapipe
 
-        return mediapipe.solutions  # type: ignore[attr-defined]
+        return mediapipe.solutions
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(
             f"The landmark networks need mediapipe 0.10.21, which could not be used ({error}). "

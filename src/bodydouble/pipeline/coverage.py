@@ -80,7 +80,7 @@ def body_coverage(capture: Capture, body: BodyModel, track: BodyTrack, *, max_fr
         track: Poses; frames without the subject are not looked at.
         max_frames: How many frames at most.
     """
-    rows = [k for k in torch.nonzero(track.valid)[:, 0].tolist()]
+    rows = torch.nonzero(track.valid)[:, 0].tolist()
     rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(max_frames, len(rows))).round().astype(int))]
     shaped = body.with_shape(track.shape)
     camera = video_camera(track.width_px, track.height_px, track.focal_px)

@@ -69,7 +69,8 @@ def demo(out: Path, config: CreateConfig, performance: Performance, emit: Emit, 
 
 def _perform_stage(run: Run, performance: Performance) -> Stage:
     def work(emit: Emit) -> None:
-        from bodydouble.synth.synthesise import SynthConfig, synthesise
+        from bodydouble.synth.stage import SynthConfig
+        from bodydouble.synth.synthesise import synthesise
 
         folder = run.folder / PERFORMER
         remove_tree(folder)

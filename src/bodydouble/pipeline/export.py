@@ -20,7 +20,7 @@ from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.core.files import write_bytes
 
 ExportFormat = Literal["glb", "vrm", "ply", "spz", "obj", "mesh-ply", "usd", "usda", "usdz", "html"]
-FORMATS: tuple[str, ...] = get_args(ExportFormat)
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 _SUFFIX = {"mesh-ply": ".mesh.ply"}
 
 LOSSES: dict[str, str] = {
@@ -66,6 +66,17 @@ class Exported:
     format: str
     bytes: int
     lost: str
+
+
+def format_named(name: str) -> ExportFormat:
+    """The format of that name.
+
+    Raises:
+        ConfigError: When there is none.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"There is no format {name!r}; expected one of {', '.join(FORMATS)}.")
+    return name
 
 
 def default_path(avatar_path: Path, to: ExportFormat) -> Path:

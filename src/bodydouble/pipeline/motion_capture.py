@@ -58,9 +58,7 @@ def capture_motion(video: Path, out: Path, emit: Emit) -> CapturedMotion:
     info = probe(video)
     if out.suffix.lower() == ".csv":
         return _face_to_csv(info, out, emit)
-    from bodydouble.pipeline.body_capture import body_to_file
-
-    return body_to_file(info, out, emit)
+    return _body_to_file(info, out, emit)
 
 
 def face_motion(track: FaceTrack, times_s: np.ndarray, name: str) -> FaceMotion:
@@ -127,6 +125,31 @@ def _face_to_csv(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
     motion = face_motion(track, times_s, out.stem)
     write_arkit_csv(out, motion)
     return CapturedMotion(frames=motion.num_frames, fps_hz=motion.fps_hz, face_seen=share, with_body=False)
+
+
+def _body_to_file(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
+    from bodydouble.avatar.bvh_write import write_bvh
+    from bodydouble.avatar.clips.rigs import as_source
+    from bodydouble.avatar.clips.write import write_smplx
+    from bodydouble.capture.folder import Capture
+    from bodydouble.fit.face import track_face
+    from bodydouble.fit.track import FitConfig, fit_track
+    from bodydouble.perceive.observe import PerceiveConfig, observe
+    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.track_motion import motion_of_track
+
+    body = load_body("anny", emit)
+    with tempfile.TemporaryDirectory(prefix="bodydouble-") as folder:
+        capture = Capture.create(Path(folder) / "capture", info)
+        observations = observe(info, capture, PerceiveConfig(), emit)
+        track = fit_track(capture, body, FitConfig(silhouettes=False), emit)
+        face_seen = float((track_face(observations).sight > 0).mean())
+    motion, rig = motion_of_track(track, body, out.stem)
+    if out.suffix.lower() == ".bvh":
+        write_bvh(out, motion, rig)
+    else:
+        write_smplx(out, as_source(motion, rig))
+    return CapturedMotion(frames=motion.num_frames, fps_hz=motion.fps_hz, face_seen=face_seen, with_body=True)
 
 
 def _observed(info: VideoInfo, emit: Emit) -> Observations | None:

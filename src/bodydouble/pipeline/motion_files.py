@@ -38,8 +38,8 @@ def load_motion(path: Path, clip: str = "") -> SourceMotion:
     if not path.is_dir():
         return read_motion(path, clip=clip)
     from bodydouble.capture.folder import Capture
-    from bodydouble.pipeline.body_capture import motion_of_track
     from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.track_motion import motion_of_track
 
     folder = path / "capture" if (path / "capture").is_dir() else path
     capture = Capture.open(folder)

@@ -105,7 +105,7 @@ def sample_grid(
         return sample_grid_reference(values, origin_m, voxel_m, points_m)
     tied = values.requires_grad or points_m.requires_grad or optimizer is not None
     hook = torch.zeros((), requires_grad=tied)  # so that a grid with an optimiser is reached by `backward`
-    return _SampleGrid.apply(values, origin_m, voxel_m, points_m, optimizer, hook)  # type: ignore[return-value]
+    return _SampleGrid.apply(values, origin_m, voxel_m, points_m, optimizer, hook)
 
 
 def sample_grid_reference(
@@ -138,7 +138,7 @@ def sample_grid_reference(
 
 class _SampleGrid(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values, origin_m, voxel_m, points_m, optimizer, hook):  # type: ignore[override]
+    def forward(ctx: Any, values, origin_m, voxel_m, points_m, optimizer, hook):
         from bodydouble.render import grid_kernels
 
         grid = np.ascontiguousarray(values.detach().numpy())
@@ -157,7 +157,7 @@ class _SampleGrid(torch.autograd.Function):
         return torch.from_numpy(out), torch.from_numpy(gradient)
 
     @staticmethod
-    def backward(ctx: Any, g_out, g_gradient):  # type: ignore[override]
+    def backward(ctx: Any, g_out, g_gradient):
         grid, origin, inverse, points, optimizer, simd = ctx.kept
         rows = int(np.prod(grid.shape[:3]))
         if optimizer is None:

@@ -105,7 +105,7 @@ def tie_to_bones(
         bones: The maps from canonical space to the world.
         skin: The lattice.
     """
-    return _Tied.apply(x_canonical, inverse_jacobian, points_world, bones, skin)  # type: ignore[return-value]
+    return _Tied.apply(x_canonical, inverse_jacobian, points_world, bones, skin)
 
 
 def tied_places(
@@ -132,12 +132,12 @@ def tied_places(
 
 class _Tied(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x, inverse_jacobian, points_world, bones, skin):  # type: ignore[override]
+    def forward(ctx: Any, x, inverse_jacobian, points_world, bones, skin):
         ctx.kept = (x.detach().numpy(), inverse_jacobian.detach().numpy(), skin, tuple(bones.shape))
         return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, g_x):  # type: ignore[override]
+    def backward(ctx: Any, g_x):
         from bodydouble.render import volume_kernels as kernels
 
         x, inv, skin, shape = ctx.kept
@@ -178,7 +178,7 @@ def composite(
     """
     if sdf_m.device.type != "cpu":
         return composite_reference(sdf_m, rgb, starts, step_m, beta_m)
-    return _Composite.apply(sdf_m, rgb, starts, step_m, beta_m)  # type: ignore[return-value]
+    return _Composite.apply(sdf_m, rgb, starts, step_m, beta_m)
 
 
 def composite_reference(
@@ -204,7 +204,7 @@ def composite_reference(
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, sdf, rgb, starts, step_m, beta):  # type: ignore[override]
+    def forward(ctx: Any, sdf, rgb, starts, step_m, beta):
         from bodydouble.render import volume_kernels as kernels
 
         s, c = (np.ascontiguousarray(v.detach().numpy()) for v in (sdf, rgb))
@@ -218,7 +218,7 @@ class _Composite(torch.autograd.Function):
         return torch.from_numpy(out), torch.from_numpy(alpha), marked
 
     @staticmethod
-    def backward(ctx: Any, g_rgb, g_alpha, _):  # type: ignore[override]
+    def backward(ctx: Any, g_rgb, g_alpha, _):
         from bodydouble.render import volume_kernels as kernels
 
         first, s, c, scalars, weights = ctx.kept

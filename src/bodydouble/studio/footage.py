@@ -144,7 +144,7 @@ def stage_motion(track: BodyTrack, avatar: Avatar) -> Motion:
     """
     from bodydouble.avatar.clips.rigs import as_source
     from bodydouble.avatar.retarget import rest_floor, retarget
-    from bodydouble.pipeline.body_capture import even_motion
+    from bodydouble.pipeline.track_motion import even_motion
 
     motion = even_motion(track, "video")
     source = as_source(motion, avatar.rig)

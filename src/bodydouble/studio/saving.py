@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -17,7 +16,7 @@ from bodydouble.avatar.export.vrm import VrmMeta
 from bodydouble.avatar.motion import Motion
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import ConfigError
-from bodydouble.pipeline.export import ExportChoices, ExportFormat, export_avatar
+from bodydouble.pipeline.export import ExportChoices, default_path, export_avatar, format_named
 from bodydouble.studio.motions import frame_at
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.state import Shown, advanced
@@ -26,7 +25,6 @@ VIDEO_FPS_HZ = 30.0
 MAX_VIDEO_S = 60.0
 _WITH_CLIP = ("glb", "html", "usd", "usda", "usdz")
 _OF_A_POSE = ("ply", "spz", "obj", "mesh-ply")
-_SUFFIX = {"mesh-ply": ".mesh.ply"}
 FORMAT_LABELS: dict[str, str] = {
     "glb": "glb: everything, with this motion",
     "html": "html: a page to share, with this motion",
@@ -73,8 +71,7 @@ def export(scene: Scene, shown: Shown, motion: Motion, to: str, *, author: str =
     Raises:
         ConfigError, InputError, MissingDependencyError: As `pipeline.export.export_avatar`.
     """
-    if to not in get_args(ExportFormat):
-        raise ConfigError(f"There is no format {to!r} to export to.")
+    wanted = format_named(to)
     played = shown_motion(scene, shown, motion)
     choices = ExportChoices(meta=VrmMeta(authors=(author.strip(),)))
     if to == "vrm" and not author.strip():
@@ -86,8 +83,8 @@ def export(scene: Scene, shown: Shown, motion: Motion, to: str, *, author: str =
     elif to in _OF_A_POSE:
         choices = dataclasses.replace(choices, motion=played, frame=frame_at(played, shown.time_s))
     with tempfile.TemporaryDirectory(prefix="bodydouble-studio-") as folder:
-        path = Path(folder) / f"avatar{_SUFFIX.get(to, f'.{to}')}"
-        done = export_avatar(scene.avatar, to, path, choices)  # type: ignore[arg-type]
+        path = default_path(Path(folder) / "avatar", wanted)
+        done = export_avatar(scene.avatar, wanted, path, choices)
         lost = "Nothing was left out." if done.lost == "nothing" else f"Left out: {done.lost}."
         files = sorted(Path(folder).iterdir())
         if len(files) == 1:

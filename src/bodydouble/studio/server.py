@@ -312,11 +312,11 @@ def _gated_server(gate: Gate, port: int) -> Any:
         return serve(*args, **options)
 
     with _STARTING, contextlib.redirect_stdout(io.StringIO()):  # viser prints an address without the token
-        sockets.serve = gated_serve  # type: ignore[assignment, misc]
+        sockets.serve = gated_serve
         try:
             server = viser.ViserServer(host=HOST, port=port, verbose=False)
         finally:
-            sockets.serve = serve  # type: ignore[misc]
+            sockets.serve = serve
     if not asked.is_set():
         server.stop()
         raise MissingDependencyError(

@@ -59,7 +59,7 @@ class Shown:
 
     def replace(self, **changes: object) -> Shown:
         """A copy with some fields exchanged."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
     @property
     def moves(self) -> bool:

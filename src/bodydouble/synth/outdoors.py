@@ -10,7 +10,7 @@ from numpy import ndarray
 from bodydouble.synth import paints
 from bodydouble.synth.lights import Lights
 from bodydouble.synth.noise import noise_at
-from bodydouble.synth.places import Plan, Rectangle
+from bodydouble.synth.plan import Plan, Rectangle
 from bodydouble.synth.scene import Paint, Surface
 from bodydouble.synth.shapes import box, grid_faces, lump, panel, tube
 

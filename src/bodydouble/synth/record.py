@@ -23,7 +23,7 @@ from bodydouble.synth import truth as files
 from bodydouble.synth.film import Film
 from bodydouble.synth.looks import Material
 from bodydouble.synth.points import Points, body_points
-from bodydouble.synth.synthesise import Stage, num_frames
+from bodydouble.synth.stage import Stage, num_frames
 from bodydouble.synth.truth import TruthIndex, TruthMesh, TruthValues, TruthViews
 
 _VIEW_FRAMES = 6

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from bodydouble.synth import paints
 from bodydouble.synth.lights import Lights
-from bodydouble.synth.places import Plan, Rectangle
+from bodydouble.synth.plan import Plan, Rectangle
 from bodydouble.synth.scene import Surface
 from bodydouble.synth.shapes import box, lump, panel, tube
 

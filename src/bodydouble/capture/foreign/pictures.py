@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
-from bodydouble.capture.foreign.values import MaskMeaning
 from bodydouble.core.arrays import npy_shape, read_npy
 from bodydouble.core.errors import InputError
 
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 100_000_000
+MaskMeaning = Literal["bright", "dark", "nonzero", "nearer"]
+"""What marks the person: bright values (soft), dark values (soft), any value but 0, or a depth below the largest."""
 
 
 def image_size(path: Path) -> tuple[int, int]:

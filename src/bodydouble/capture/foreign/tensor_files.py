@@ -153,7 +153,7 @@ class _Tensor(_Array):
         raise InputError("a tensor in the file describes itself in an unusual way.")
 
     @property
-    def value(self) -> np.ndarray:  # type: ignore[override]
+    def value(self) -> np.ndarray:
         if self._value is None:
             storage, offset, shape, strides = self._cut
             if not math.prod(shape):

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from bodydouble.body.smplx_names import JOINT_NAMES, joint_parents
+from bodydouble.capture.foreign.pictures import MaskMeaning, read_mask, read_rgb
 from bodydouble.core.struct import TensorStruct, tensor_struct
-
-MaskMeaning = Literal["bright", "dark", "nonzero", "nearer"]
-"""What marks the person: bright values (soft), dark values (soft), any value but 0, or a depth below the largest."""
 
 
 @tensor_struct
@@ -116,8 +113,6 @@ class ForeignCapture:
         Raises:
             InputError: When the file is damaged or has another size than it had.
         """
-        from bodydouble.capture.foreign.pictures import read_rgb
-
         return read_rgb(self.frames[index].image, self.width_px, self.height_px)
 
     def mask(self, index: int) -> UInt8[np.ndarray, "height width"] | None:
@@ -126,8 +121,6 @@ class ForeignCapture:
         Raises:
             InputError: When the file is damaged or its shape does not go with the images.
         """
-        from bodydouble.capture.foreign.pictures import read_mask
-
         path = self.frames[index].mask
         return None if path is None else read_mask(path, self.width_px, self.height_px, self.mask_meaning)
 

@@ -249,7 +249,7 @@ class _Hang:
 
     def blend(self, on_nodes: Float[Tensor, "nodes channels"]) -> Float[Tensor, "n channels"]:
         """Values at the splats. Differentiable."""
-        return _Blend.apply(on_nodes, self)  # type: ignore[return-value]
+        return _Blend.apply(on_nodes, self)
 
 
 class _Blend(torch.autograd.Function):
