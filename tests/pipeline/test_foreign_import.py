@@ -20,7 +20,6 @@ from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.retarget import retarget_in_place
 from bodydouble.avatar.values import Rig
 from bodydouble.body.anny import load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture, load_struct
 from bodydouble.capture.foreign.layouts import LAYOUTS, read_foreign
 from bodydouble.capture.foreign.rectify import Rectifier
@@ -250,7 +249,7 @@ def test_an_import_is_a_capture(folders: dict[str, Path], tmp_path: Path) -> Non
     for frame in capture.frames():
         mask = capture.mask(frame.index)
         assert mask is not None and frame.rgb.shape[:2] == mask.shape
-        pose = Pose(rotvecs=track.rotvecs[frame.index], translation_world_m=track.translation_world_m[frame.index])
+        pose = track.pose(frame.index)
         camera = video_camera(track.width_px, track.height_px, track.focal_px)
         seen = rasterize_mesh(shaped.with_pose(pose).vertices(), body.faces, camera).mask.numpy()
         assert (seen & (mask > 127)).sum() / (seen | (mask > 127)).sum() > 0.65

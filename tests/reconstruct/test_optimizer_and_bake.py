@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from test_density import make_state
 
-from bodydouble.reconstruct.splats.bake import color_to_sh, sh_to_color, sparse_morphs, spread_colors
+from bodydouble.reconstruct.splats.bake import sparse_morphs, spread_colors
 from bodydouble.reconstruct.splats.config import Rates
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
 from bodydouble.reconstruct.splats.seed import LEARNT
@@ -66,11 +66,6 @@ def test_a_pose_row_moves_alone_and_counts_its_own_visits() -> None:
     assert float(values[0].abs().max()) == float(values[2].abs().max()) == 0.0
     adam.reset()
     assert adam.visits.tolist() == [0, 0, 0]
-
-
-def test_colors_and_harmonics_are_inverse() -> None:
-    colors = torch.rand(7, 3)
-    torch.testing.assert_close(sh_to_color(color_to_sh(colors)), colors)
 
 
 def test_unseen_splats_borrow_from_their_neighbours() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.body.anny import load_anny
+from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.harmonic import cotangent_laplacian, fill_fields, mirror_vertices, through_vertices
 from bodydouble.reconstruct.splats.prior import fill_unseen, ramp, region_seen
-from bodydouble.reconstruct.splats.seed import seed_splats, vertex_normals
+from bodydouble.reconstruct.splats.seed import seed_splats
 
 
 @pytest.fixture(scope="module")

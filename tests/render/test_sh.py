@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bodydouble.core.errors import ShapeError
-from bodydouble.render.sh import rgb_to_sh, sh_basis, sh_degree, sh_to_rgb
+from bodydouble.render.sh import mean_rgb, rgb_to_sh, sh_basis, sh_degree, sh_to_rgb
 
 
 def directions(n: int = 200_000) -> torch.Tensor:
@@ -52,3 +52,12 @@ def test_colour_round_trip_and_clip() -> None:
 def test_wrong_number_of_coefficients(count: int) -> None:
     with pytest.raises(ShapeError, match=f"must have 1, 4, 9 or 16 coefficients.*found {count}"):
         sh_degree(count)
+
+
+def test_the_mean_over_all_directions_is_the_colour_of_degree_0():
+    rgb = torch.rand(7, 3)
+    torch.testing.assert_close(mean_rgb(rgb_to_sh(rgb)), rgb)
+    turned = torch.cat([rgb_to_sh(rgb), torch.rand(7, 3, 3)], dim=1)
+    there = torch.nn.functional.normalize(torch.tensor([[0.3, -0.5, 0.8]]), dim=1)
+    both = sh_to_rgb(turned + 0.0, there.expand(7, 3)), sh_to_rgb(turned, -there.expand(7, 3))
+    torch.testing.assert_close((both[0] + both[1]) / 2, mean_rgb(turned))

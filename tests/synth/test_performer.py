@@ -124,9 +124,9 @@ def test_cloth_stands_clear_of_the_skin(performer):
     shirt = performer.faces[performer.face_material == int(Material.SHIRT)].unique().numpy()
     body = load_anny()
     bare = body.with_shape(performer.body_shape).vertices_rest.numpy()
-    from bodydouble.synth.surface import vertex_normals
+    from bodydouble.core.normals import vertex_normals_array
 
-    normals = vertex_normals(bare.astype(float), body.faces.numpy())
+    normals = vertex_normals_array(bare.astype(float), body.faces.numpy())
     cloth = performer.shaped.vertices_rest.numpy()[shirt]
     _, nearest = cKDTree(bare).query(cloth)
     depth = ((cloth - bare[nearest]) * normals[nearest]).sum(1)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.synth.noise import noise_at
-from bodydouble.synth.surface import Smoother, Surface, boundary_edges, cut, refine, vertex_normals, with_hems
+from bodydouble.synth.surface import Smoother, Surface, boundary_edges, cut, refine, with_hems
 
 
 def _sheet(count: int = 7) -> Surface:
@@ -77,11 +78,11 @@ def test_smoothing_flattens_inside_and_keeps_the_rim_in_place():
 
 def test_hems_close_edges_with_thickness():
     sheet = _sheet()
-    normals = vertex_normals(sheet.points, sheet.faces)
+    normals = vertex_normals_array(sheet.points, sheet.faces)
     hemmed = with_hems(sheet, normals, 0.02)
     assert len(hemmed.faces) == len(sheet.faces) + 2 * 24
     assert hemmed.points[:, 2].min() == pytest.approx(-0.02)
-    fold = vertex_normals(hemmed.points, hemmed.faces)[len(sheet.points) : len(sheet.points) + 24]
+    fold = vertex_normals_array(hemmed.points, hemmed.faces)[len(sheet.points) : len(sheet.points) + 24]
     outwards = hemmed.points[len(sheet.points) : len(sheet.points) + 24] - [0.5, 0.5, 0]
     assert ((fold * outwards).sum(1) > 0).all()  # the fold faces away from the sheet
 

@@ -13,7 +13,7 @@ import torch
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.body.anny_base import BaseMesh
-from bodydouble.synth.surface import vertex_normals
+from bodydouble.core.normals import vertex_normals_array
 
 _SCALE_PAIRS = {"x_scale": (5399, 11998), "z_scale": (962, 5320), "y_scale": (791, 881)}
 _OUT_M = 0.02
@@ -32,7 +32,7 @@ def write_wardrobe(folder: Path, body: AnnyBody, base: BaseMesh, shape: torch.Te
     points = base.vertices_rest(shape).double().numpy()
     number = base.body_vertices.numpy()
     skin, faces = points[number], body.faces.numpy()
-    normals = vertex_normals(skin, faces)
+    normals = vertex_normals_array(skin, faces)
     share = (skin[:, 1] - skin[:, 1].min()) / np.ptp(skin[:, 1])
     designed = {}
     for (kind, name), (low, high, reach, layer) in _REGIONS.items():

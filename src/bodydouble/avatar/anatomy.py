@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bodydouble.avatar.humanoid import path_between
 from bodydouble.avatar.values import Rig
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import (
     matrix_to_quat_wxyz,
@@ -19,7 +20,6 @@ from bodydouble.core.geometry import (
     rotvec_to_matrix,
 )
 
-FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 FINGER_BONES: dict[str, tuple[str, str, str]] = {
     finger: ("Metacarpal", "Proximal", "Distal") if finger == "Thumb" else ("Proximal", "Intermediate", "Distal")
     for finger in FINGERS

@@ -17,13 +17,13 @@ from bodydouble.avatar.values import Avatar, CorrectiveBasis, Mesh, Morph, Prove
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_wxyz_to_xyzw, rotvec_to_quat_wxyz
+from bodydouble.core.normals import vertex_normals_array
+from bodydouble.render.sh import SH_C0
 
 FORMAT_VERSION = 1
 SPLAT_EXTENSION = "KHR_gaussian_splatting"
 SKIN_EXTENSION = "BODYDOUBLE_skinned_splats"
 UNLIT_EXTENSION = "KHR_materials_unlit"
-
-_SH_DC = 0.28209479177387814
 
 
 def avatar_to_glb(avatar: Avatar, clips: Sequence[Motion] = ()) -> bytes:
@@ -304,10 +304,10 @@ def _mesh_normals(mesh: Mesh) -> np.ndarray:
     """Normals of a mesh. Across the seams of a texture, vertices at the same place share theirs, or the seams would show."""
     positions, faces = _float(mesh.vertices_rest_m), mesh.faces.detach().cpu().numpy()
     if mesh.texture is None:
-        return vertex_normals(positions, faces)
+        return unit_normals(positions, faces)
     places, owner = np.unique(positions, axis=0, return_inverse=True)
     owner = owner.reshape(-1)
-    return vertex_normals(places, owner[faces])[owner]
+    return unit_normals(places, owner[faces])[owner]
 
 
 def _splat_primitive(buffer: BufferBuilder, splats: Splats) -> dict[str, Any]:
@@ -320,7 +320,7 @@ def _splat_primitive(buffer: BufferBuilder, splats: Splats) -> dict[str, Any]:
     quats = quat_wxyz_to_xyzw(torch.where((length - 1).abs() > 1e-6, quats / length, quats))
     sh = _float(splats.sh)
     fallback = np.ones((len(positions), 4))
-    fallback[:, :3] = srgb_to_linear(np.clip(0.5 + _SH_DC * sh[:, 0], 0.0, 1.0))
+    fallback[:, :3] = srgb_to_linear(np.clip(0.5 + SH_C0 * sh[:, 0], 0.0, 1.0))
     fallback[:, 3] = _float(splats.opacities)
     attributes = {
         "POSITION": add(positions, bounds=True),
@@ -403,16 +403,10 @@ def _animation(
     return {"name": clip.name, "samplers": samplers, "channels": channels}
 
 
-def vertex_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals [verts, 3] float32, weighted by area; +Y where a vertex has no face."""
-    corners = positions[faces].astype(np.float64)
-    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros((len(positions), 3))
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], face_normals)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(length > 1e-20, normals / np.maximum(length, 1e-20), [0.0, 1.0, 0.0])
-    return normals.astype(np.float32)
+def unit_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals [verts, 3] float32, weighted by area; +Y where a vertex has no face, as glTF wants unit length."""
+    normals = vertex_normals_array(positions, faces)
+    return np.where(np.linalg.norm(normals, axis=1, keepdims=True) > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)
 
 
 def srgb_to_linear(values: np.ndarray) -> np.ndarray:

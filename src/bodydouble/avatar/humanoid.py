@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bodydouble.body.humanoid import finger_segments
+
 _SINGLE: dict[str, tuple[str, ...]] = {
     "hips": ("hips", "pelvis", "hip", "root"),
     "neck": ("neck", "neck01", "neck1"),
@@ -36,8 +38,6 @@ _FINGERS = {
     "little": "Little",
 }
 _FINGER_NUMBERS = {"1": "Thumb", "2": "Index", "3": "Middle", "4": "Ring", "5": "Little"}
-_SEGMENTS = ("Proximal", "Intermediate", "Distal")
-_THUMB_SEGMENTS = ("Metacarpal", "Proximal", "Distal")
 
 
 def guess_humanoid(names: Sequence[str], parents: Sequence[int]) -> dict[str, str]:
@@ -141,10 +141,10 @@ def _find_fingers(names: Sequence[str], bases: Sequence[str], sides: Sequence[st
         worded = re.fullmatch(r"(thumb|index|middle|ring|little)(metacarpal|proximal|intermediate|distal)", base)
         if numbered:
             finger, place = _FINGERS[numbered[1]], int(numbered[2]) - 1
-            segment = (_THUMB_SEGMENTS if finger == "Thumb" else _SEGMENTS)[place]
+            segment = finger_segments(finger)[place]
         elif makehuman:
             finger, place = _FINGER_NUMBERS[makehuman[1]], int(makehuman[2]) - 1
-            segment = (_THUMB_SEGMENTS if finger == "Thumb" else _SEGMENTS)[place]
+            segment = finger_segments(finger)[place]
         elif worded:
             finger, segment = _FINGERS[worded[1]], worded[2].capitalize()
         else:

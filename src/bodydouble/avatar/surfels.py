@@ -16,10 +16,10 @@ from torch import Tensor
 from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Splats
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.render.sh import rgb_to_sh
 from bodydouble.render.texture import sample_texture
 
 DEFAULT_COUNT = 30_000
-_SH_C0 = 0.28209479177387814
 _SPREAD = 0.55
 """Standard deviation in the surface, in distances between neighbours: holes close, and edges stay."""
 _FLATNESS = 0.25
@@ -66,7 +66,7 @@ def surface_splats(mesh: Mesh, count: int = DEFAULT_COUNT) -> Splats:
         quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)),
         scales_m=torch.tensor([across, across, _FLATNESS * across]).expand(count, 3).clone(),
         opacities=torch.full((count,), _OPACITY),
-        sh=((colors - 0.5) / _SH_C0)[:, None],
+        sh=rgb_to_sh(colors),
         joints=joints,
         weights=weights,
         seen=torch.ones(count),

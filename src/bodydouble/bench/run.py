@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 from bodydouble import __version__
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows
 from bodydouble.core.events import Event
+from bodydouble.pipeline.versions import cpu_name
 
 SuiteName = Literal["kernels", "faces", "fit", "create", "quality", "ablation", "motions", "surface", "starts"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
@@ -89,7 +89,7 @@ def about() -> dict[str, str]:
 
     return {
         "version": __version__,
-        "processor": _processor(),
+        "processor": cpu_name(),
         "threads": str(torch.get_num_threads()),
         "kernels": hot_kernels().__name__.rsplit(".", 1)[-1],
         "torch": torch.__version__,
@@ -155,13 +155,3 @@ def _starts(folder: Path, emit: Callable[[Event], None], quick: bool) -> tuple[l
     from bodydouble.bench import starts
 
     return starts.run(folder, emit, quick=quick)
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bodydouble.body.humanoid import FINGERS, finger_segments
+
 PART_NAMES: tuple[str, ...] = (
     "body", "head", "face", "left_hand", "right_hand", "left_foot", "right_foot", "eyes", "mouth",
 )  # fmt: skip
@@ -20,16 +22,13 @@ _ANNY_BODY: dict[str, str] = {
     "leftLowerArm": "lowerarm01.L", "leftHand": "wrist.L", "leftUpperLeg": "upperleg01.L",
     "leftLowerLeg": "lowerleg01.L", "leftFoot": "foot.L", "leftToes": "toe2-1.L",
 }  # fmt: skip
-_FINGERS: tuple[str, ...] = ("Thumb", "Index", "Middle", "Ring", "Little")
-_SEGMENTS: tuple[str, ...] = ("Proximal", "Intermediate", "Distal")
-_THUMB_SEGMENTS: tuple[str, ...] = ("Metacarpal", "Proximal", "Distal")
 
 
 def anny_humanoid() -> dict[str, str]:
     """VRM 1.0 humanoid bone name -> Anny bone name. Anny's rig has no jaw bone; a twist bone follows its limb."""
     left = dict(_ANNY_BODY)
-    for number, finger in enumerate(_FINGERS, start=1):
-        for joint, segment in enumerate(_THUMB_SEGMENTS if finger == "Thumb" else _SEGMENTS, start=1):
+    for number, finger in enumerate(FINGERS, start=1):
+        for joint, segment in enumerate(finger_segments(finger), start=1):
             left[f"left{finger}{segment}"] = f"finger{number}-{joint}.L"
     right = {
         name.replace("left", "right", 1): bone[:-1] + "R" for name, bone in left.items() if name.startswith("left")
@@ -69,8 +68,8 @@ def finger_flexion_axes(
         # Points out of the palm: the back of a left hand that reaches along +X with the thumb forward (+Z) is up.
         palm = _unit(torch.linalg.cross(across, (knuckles[0] + knuckles[1]) / 2 - wrist))
         palm = palm if side == "right" else -palm
-        for finger in _FINGERS:
-            segments = _THUMB_SEGMENTS if finger == "Thumb" else _SEGMENTS
+        for finger in FINGERS:
+            segments = finger_segments(finger)
             chain = [joints_rest_m[index[f"{side}{finger}{s}"]] for s in segments]
             for i, segment in enumerate(segments):
                 along = chain[i + 1] - chain[i] if i + 1 < len(chain) else chain[i] - chain[i - 1]
@@ -87,7 +86,7 @@ def relaxed_hands(
     place = {bone: i for i, bone in enumerate(bone_names)}
     for side in ("left", "right"):
         for finger, angles in _RELAXED_CURL_RAD.items():
-            segments = _THUMB_SEGMENTS if finger == "Thumb" else _SEGMENTS
+            segments = finger_segments(finger)
             for segment, angle in zip(segments, angles, strict=True):
                 rotvecs[place[humanoid[f"{side}{finger}{segment}"]]] *= angle
     return rotvecs

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.body.protocol import BodyModel
 
-_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _TRUNK = ("hips", "spine", "chest", "upperChest", "neck")
 
 
@@ -90,7 +90,7 @@ def _hand(A: dict[str, np.ndarray], side: str, sj: dict, tj: dict) -> None:
         second = _frame(along + forward, along - forward)
     R = second @ first.T
     A[root] = scale * R
-    for finger in _FINGERS:
+    for finger in FINGERS:
         segments = ("Metacarpal", "Proximal", "Distal") if finger == "Thumb" else ("Proximal", "Intermediate", "Distal")
         bones, turn = [f"{side}{finger}{s}" for s in segments], R
         if bones[0] not in tj:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bodydouble.body.humanoid import finger_segments
+
 _BODY = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
@@ -31,8 +33,6 @@ _LIMBS = {
     "UpperLeg": "hip", "LowerLeg": "knee", "Foot": "ankle", "Toes": "foot",
 }  # fmt: skip
 _DIGITS = {"Index": "index", "Middle": "middle", "Little": "pinky", "Ring": "ring", "Thumb": "thumb"}
-_SEGMENTS = ("Proximal", "Intermediate", "Distal")
-_THUMB_SEGMENTS = ("Metacarpal", "Proximal", "Distal")
 
 
 def joint_parents(names: tuple[str, ...]) -> tuple[int, ...]:
@@ -59,6 +59,6 @@ def smpl_humanoid(names: tuple[str, ...]) -> dict[str, str]:
         found[f"{side}Eye"] = f"{side}_eye"
         found |= {f"{side}{ours}": f"{side}_{theirs}" for ours, theirs in _LIMBS.items()}
         for ours, theirs in _DIGITS.items():
-            for i, segment in enumerate(_THUMB_SEGMENTS if ours == "Thumb" else _SEGMENTS, start=1):
+            for i, segment in enumerate(finger_segments(ours), start=1):
                 found[f"{side}{ours}{segment}"] = f"{side}_{theirs}{i}"
     return {ours: theirs for ours, theirs in found.items() if theirs in names}

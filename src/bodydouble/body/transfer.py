@@ -17,10 +17,12 @@ from torch import Tensor
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.body.anny_cache import cache_file
 from bodydouble.body.anny_face import IBUG_ON_ANNY
+from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
 from bodydouble.body.segments import segment_maps
 from bodydouble.core.errors import InputError
 from bodydouble.core.files import read_tensors, write_tensors
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 _FORMAT = 1
@@ -32,7 +34,6 @@ _NORMAL_M = 0.02
 _ACTION_FLOOR_M = 1e-5
 _AROUND, _AROUND_M = 40, 0.02
 """How many vertices around a point say where it goes, and within what distance they count most."""
-_SIDES = ("left", "right")
 
 
 @tensor_struct
@@ -173,7 +174,7 @@ def _laid_onto(points: np.ndarray, faces: np.ndarray, target: np.ndarray, target
     from scipy.sparse.linalg import splu
     from scipy.spatial import cKDTree
 
-    normals = vertex_normals(target, target_faces)
+    normals = vertex_normals_array(target, target_faces)
     tree = cKDTree(target)
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = len(points)
@@ -182,7 +183,7 @@ def _laid_onto(points: np.ndarray, faces: np.ndarray, target: np.ndarray, target
     laplacian = diags(np.asarray(graph.sum(1)).ravel()) - graph
     out = points.copy()
     for stiffness in _STIFFNESS:
-        own = vertex_normals(out, faces)
+        own = vertex_normals_array(out, faces)
         nearest, facing = _facing_nearest(tree, normals, out, own)
         normal = normals[nearest]
         gap = ((target[nearest] - out) * normal).sum(1)
@@ -201,16 +202,6 @@ def _facing_nearest(tree, normals: np.ndarray, points: np.ndarray, own: np.ndarr
     return index[row, chosen], cosine[row, chosen]
 
 
-def vertex_normals(vertices: Float[np.ndarray, "verts 3"], faces: Int[np.ndarray, "faces 3"]) -> np.ndarray:
-    """Unit normals, weighted by area; zero where a vertex has no face."""
-    corners = vertices[faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    out = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(out, faces[:, corner], normal)
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-
-
 def _neighbours(
     anny: AnnyBody, body: BodyModel, laid: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,7 +215,7 @@ def _neighbours(
     names = list(anny.part_names)
     anny_parts, group = anny.vertex_parts.numpy(), _groups(anny)
     their_group = _groups(body)
-    own, normals = vertex_normals(target, body.faces.numpy()), vertex_normals(laid, anny.faces.numpy())
+    own, normals = vertex_normals_array(target, body.faces.numpy()), vertex_normals_array(laid, anny.faces.numpy())
     parts = np.zeros(len(target), np.int64)
     index = np.zeros((len(target), 4), np.int64)
     weights = np.zeros((len(target), 4))
@@ -252,7 +243,7 @@ def _groups(body: BodyModel) -> np.ndarray:
     group_of_bone = np.zeros(len(body.bone_names), np.int64)
     start = {
         body.bone_names.index(body.humanoid[f"{side}{bone}"]): label
-        for label, (side, bone) in enumerate(((s, b) for b in ("Hand", "Foot", "Eye") for s in _SIDES), start=1)
+        for label, (side, bone) in enumerate(((s, b) for b in ("Hand", "Foot", "Eye") for s in SIDES), start=1)
         if f"{side}{bone}" in body.humanoid
     }
     for b, parent in enumerate(body.bone_parents):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bodydouble.body.protocol import Pose
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 
@@ -92,3 +93,7 @@ class BodyTrack(TensorStruct):
     looks: Float[Tensor, "frames coeffs"] | None = None
     """Coefficients of an avatar's correctives beyond those of the pose, once frames are registered to it; not of the
     fit, and in no file."""
+
+    def pose(self, row: int | slice = slice(None)) -> Pose:
+        """The pose of a row, or the poses of several; of all if none is named."""
+        return Pose(rotvecs=self.rotvecs[row], translation_world_m=self.translation_world_m[row])

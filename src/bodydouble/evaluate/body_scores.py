@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.body.protocol import BodyModel
 from bodydouble.evaluate.joints import acceleration_error_m_s2, limb_errors_m, mpjpe_m, pa_mpjpe_m, root_relative_m
 
-_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _NO_JOINTS = ("Eye", "jaw")
 _LIMBS: dict[str, tuple[str, ...]] = {
     "torso": ("hips", "spine", "chest", "upperChest", "neck"),
@@ -22,7 +22,7 @@ _LIMBS: dict[str, tuple[str, ...]] = {
 
 def main_joints(body: BodyModel) -> list[int]:
     """Bones of the humanoid without fingers, eyes and jaw."""
-    names = [n for n in body.humanoid if not any(word in n for word in (*_FINGERS, *_NO_JOINTS))]
+    names = [n for n in body.humanoid if not any(word in n for word in (*FINGERS, *_NO_JOINTS))]
     return [body.bone_names.index(body.humanoid[name]) for name in names]
 
 
@@ -40,7 +40,7 @@ def finger_error_m(
     """Mean error of the finger joints, metres, with the wrists laid upon each other; mean of both hands."""
     errors = []
     for side in ("left", "right"):
-        names = [n for n in body.humanoid if n.startswith(side) and any(finger in n for finger in _FINGERS)]
+        names = [n for n in body.humanoid if n.startswith(side) and any(finger in n for finger in FINGERS)]
         wrist = body.bone_names.index(body.humanoid[f"{side}Hand"])
         columns = [body.bone_names.index(body.humanoid[name]) for name in names]
         errors.append(root_relative_m(joints[:, columns], truth[:, columns], joints[:, wrist], truth[:, wrist]))

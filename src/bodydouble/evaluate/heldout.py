@@ -14,7 +14,7 @@ import torch
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import crop_square, cut_square
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
@@ -229,7 +229,7 @@ def _predict(
     x0, y0, side = truth.square
     crop_px = protocol.crop_px
     with torch.no_grad():
-        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        pose = track.pose(row)
         extra = None if track.looks is None else track.looks[row]
         posed = pose_avatar(avatar, pose, track.expression[row], extra=extra)
 

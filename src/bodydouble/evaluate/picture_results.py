@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bodydouble.evaluate.picture_protocol import LOWER_IS_BETTER, PictureProtocol
-from bodydouble.evaluate.results import null_for_nan
+from bodydouble.evaluate.results import nan_mean, null_for_nan
 
-_NAN = float("nan")
 _Choice = Callable[["ScoredFrame"], bool]
 
 
@@ -52,7 +51,7 @@ class PictureScores:
     def mean(self, column: str, metric: str, choice: _Choice = lambda row: True) -> float:
         """Mean of a figure over the frames that have it (and satisfy `choice`); NaN where none has."""
         at = self.protocol.metrics.index(metric)
-        return _mean(row.values[at] for row in self._rows(column) if choice(row))
+        return nan_mean(row.values[at] for row in self._rows(column) if choice(row))
 
     def count(self, column: str, metric: str) -> int:
         """Frames that have a figure."""
@@ -141,8 +140,3 @@ def format_picture_scores(scores: PictureScores) -> str:
 
 def _form(metric: str) -> str:
     return ".2f" if metric.startswith("psnr") else ".4f"
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [v for v in values if not math.isnan(v)]
-    return sum(known) / len(known) if known else _NAN

@@ -16,7 +16,6 @@ from torch import Tensor
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import InputError
@@ -154,7 +153,7 @@ def rgba_of_row(
     avatar: Avatar, track: BodyTrack, row: int, camera: Camera, rasterizer: Rasterizer
 ) -> UInt8[np.ndarray, "height width 4"]:
     """One picture of an avatar, with straight (not premultiplied) alpha."""
-    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+    pose = track.pose(row)
     with torch.no_grad():
         extra = None if track.looks is None else track.looks[row]
         posed = pose_avatar(avatar, pose, track.expression[row], extra=extra)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bodydouble.core.errors import ConfigError
-
 
 @dataclass(frozen=True, kw_only=True)
 class HeldoutProtocol:
@@ -82,20 +80,6 @@ HELDOUT_V1 = HeldoutProtocol(
     still_speed_heights_per_s=0.10,
     speed_window_s=0.10,
 )
-PROTOCOLS: tuple[HeldoutProtocol, ...] = (HELDOUT_V1,)
-
-
-def protocol_by_name(name: str) -> HeldoutProtocol:
-    """The protocol of this name.
-
-    Raises:
-        ConfigError: When there is none; the message lists those there are.
-    """
-    for protocol in PROTOCOLS:
-        if protocol.name == name:
-            return protocol
-    known = ", ".join(p.name for p in PROTOCOLS)
-    raise ConfigError(f"There is no evaluation protocol named {name!r}; expected one of: {known}. Choose one of these.")
 
 
 def _ordinal(n: int) -> str:

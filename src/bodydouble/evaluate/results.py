@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bodydouble.core.errors import InputError
 from bodydouble.core.files import atomic_path, read_json
-from bodydouble.evaluate.protocol import HeldoutProtocol, protocol_by_name
+from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 
 _NAN = float("nan")
 _RESULT_FILE = "heldout.json"
@@ -129,7 +129,7 @@ def mean_figures(rows: Iterable[FrameScore]) -> MeanFigures:
         frames=len(figures),
         frames_with_hands=sum(not math.isnan(f.psnr_hands) for f in figures),
         frames_with_face=sum(not math.isnan(f.psnr_face) for f in figures),
-        figures=Figures(**{name: _nan_mean([getattr(f, name) for f in figures]) for name in FIGURE_NAMES}),
+        figures=Figures(**{name: nan_mean([getattr(f, name) for f in figures]) for name in FIGURE_NAMES}),
     )
 
 
@@ -175,7 +175,7 @@ def load_heldout(folder: Path) -> HeldoutResult:
             for e in index["examples"]
         )
         return HeldoutResult(
-            protocol=protocol_by_name(index["protocol"]),
+            protocol={p.name: p for p in (HELDOUT_V1,)}[index["protocol"]],
             rows=rows,
             skipped=tuple(int(i) for i in index["skipped_frames"]),
             examples=examples,
@@ -238,6 +238,7 @@ def _nan_for_null(value: float | None) -> float:
     return _NAN if value is None else float(value)
 
 
-def _nan_mean(values: list[float]) -> float:
+def nan_mean(values: Iterable[float]) -> float:
+    """The mean of what is not NaN; NaN if nothing is."""
     known = [v for v in values if not math.isnan(v)]
     return sum(known) / len(known) if known else _NAN

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from numpy import ndarray
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.render.mesh import rasterize_mesh
@@ -40,7 +40,7 @@ def body_cover(
         if not bool(track.valid[row]):
             return np.zeros((track.height_px, track.width_px), bool)
         with torch.no_grad():
-            pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+            pose = track.pose(row)
             vertices = shaped.with_pose(pose).vertices()
         seen = rasterize_mesh(vertices, body.faces, camera).mask.numpy().astype(np.uint8)
         lines = np.flatnonzero(seen.any(1))

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 
 _GAPS_S = (0.2, 0.45)
@@ -89,7 +89,7 @@ def feet_in_camera(track: BodyTrack, body: BodyModel, focal_px: float) -> Float[
     What is seen stays: with a longer lens the same picture of a body of the same size comes from farther away.
     """
     with torch.no_grad():
-        pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+        pose = track.pose()
         joints = body.with_shape(track.shape).with_pose(pose).joints_world.double().numpy()
     names = [n for n in ("leftFoot", "rightFoot", "leftToes", "rightToes") if n in body.humanoid]
     feet = joints[:, [body.bone_names.index(body.humanoid[n]) for n in names]] * [1.0, -1.0, -1.0]

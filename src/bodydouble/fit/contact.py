@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from bodydouble.body.humanoid import FINGERS, SIDES
 from bodydouble.body.protocol import BodyModel
-from bodydouble.fit.controls import FINGERS, SIDES, Controls
+from bodydouble.fit.controls import Controls
 from bodydouble.fit.evidence import controls_above
 from bodydouble.fit.kinematics import Posed, node_screws, point_derivatives
 from bodydouble.fit.terms import Balls, Normal, Problem, frame_spans

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bodydouble.body.humanoid import FINGERS, SIDES
 from bodydouble.body.parts import finger_flexion_axes
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.errors import ConfigError
-
-FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
-SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from bodydouble.body.humanoid import SIDES
 from bodydouble.capture.values import Observations
-from bodydouble.fit.controls import SIDES, Controls, unit
+from bodydouble.fit.controls import Controls, unit
 from bodydouble.fit.kinematics import hat
 from bodydouble.fit.landmarks import HAND_FINGERS, HEAD_POINTS, LandmarkModel, landmark_columns
 

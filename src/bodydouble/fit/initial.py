@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.errors import NoSubjectError
-from bodydouble.fit.controls import SIDES, Controls, arm_frames, leg_frames, unit
+from bodydouble.fit.controls import Controls, arm_frames, leg_frames, unit
 from bodydouble.fit.evidence import Evidence, Group
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3, unwrap_rotvecs
 from bodydouble.fit.landmarks import LandmarkModel

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.errors import InputError
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.fit.controls import Controls, build_controls
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3, pose_nodes, unwrap_rotvecs
 from bodydouble.fit.landmarks import rest_geometry
@@ -159,7 +160,7 @@ def invert_surface(
 
     marks = surface_marks(body, spread_vertices(body, points)[:, None])
     trees = [cKDTree(frame) for frame in vertices_m]
-    normals = [_vertex_normals(frame, faces) for frame in vertices_m]
+    normals = [vertex_normals_array(frame, faces) for frame in vertices_m]
     controls = build_controls(body)
     carried = Carried.of(marks, controls)
     found = start
@@ -335,18 +336,8 @@ def _posed_surface(body: BodyModel, found: Inverted, ids: np.ndarray) -> tuple[n
     with torch.no_grad():
         vertices = body.with_shape(shape).with_pose(pose).vertices().double().numpy()
     faces = body.faces.numpy()
-    normals = np.stack([_vertex_normals(frame, faces)[ids] for frame in vertices])
+    normals = np.stack([vertex_normals_array(frame, faces)[ids] for frame in vertices])
     return vertices[:, ids], normals
-
-
-def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    normal = np.cross(b - a, c - a)
-    total = np.zeros_like(vertices)
-    for i in range(3):
-        for axis in range(3):
-            total[:, axis] += np.bincount(faces[:, i], normal[:, axis], minlength=len(vertices))
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
 def spread_vertices(body: BodyModel, count: int) -> np.ndarray:

@@ -18,10 +18,11 @@ import torch
 from jaxtyping import Float, Int
 
 from bodydouble.body.anny import load_anny
+from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
 from bodydouble.body.transfer import Carried, carry_points, nearest_on_surface
 from bodydouble.core.errors import InputError
-from bodydouble.fit.controls import SIDES, Controls
+from bodydouble.fit.controls import Controls
 from bodydouble.fit.kinematics import Rest
 
 BODY_POINTS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 
@@ -98,7 +98,7 @@ def leveled(track: BodyTrack, body: BodyModel, level: Level) -> BodyTrack:
 
 
 def _joints(track: BodyTrack, body: BodyModel) -> dict[str, np.ndarray]:
-    pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+    pose = track.pose()
     places = body.with_shape(track.shape).with_pose(pose).joints_world.double().numpy()
     names = list(body.bone_names)
     return {human: places[:, names.index(bone)] for human, bone in body.humanoid.items()}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
-from bodydouble.fit.controls import SIDES
 from bodydouble.fit.kinematics import Posed, Rest
 from bodydouble.fit.state import State
 from bodydouble.fit.terms import Lines, Problem, project

@@ -13,6 +13,7 @@ from torch import Tensor
 from bodydouble.avatar.correctives import corrected_splats, pose_coefficients
 from bodydouble.avatar.drive import pose_splats as drive_splats
 from bodydouble.avatar.values import Rig, Splats
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.capture.crops import PersonCrop
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
@@ -20,7 +21,6 @@ from bodydouble.fit.gauss_newton import gauss_newton_step
 from bodydouble.render.protocol import RenderedSplats, SplatCloud
 from bodydouble.render.threads import kernel_threads, run_kernel
 
-_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _STILL = ("Eye", "Toes", "jaw")
 
 
@@ -63,7 +63,7 @@ def active_bones(rig: Rig, *, fingers: bool) -> list[int]:
     chosen = {
         bone
         for name, bone in rig.humanoid.items()
-        if not any(part in name for part in _STILL) and (fingers or not any(part in name for part in _FINGERS))
+        if not any(part in name for part in _STILL) and (fingers or not any(part in name for part in FINGERS))
     }
     return [i for i, name in enumerate(rig.bone_names) if name in chosen]
 
@@ -115,7 +115,7 @@ class PoseProblem:
         self.slots = np.full(len(rig.bone_names), -1, np.int64)
         self.slots[self.bones] = np.arange(len(self.bones))
         self.cameras = np.stack([pack_camera(crop) for crop in crops])
-        finger_names = {b for n, b in rig.humanoid.items() if any(part in n for part in _FINGERS)}
+        finger_names = {b for n, b in rig.humanoid.items() if any(part in n for part in FINGERS)}
         sigma = np.array([
             config.finger_sigma_rad if rig.bone_names[b] in finger_names else config.rotation_sigma_rad
             for b in self.bones

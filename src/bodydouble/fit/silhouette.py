@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.core.cameras import Camera, video_camera
+from bodydouble.core.normals import vertex_normals
 from bodydouble.fit.controls import Controls
 from bodydouble.fit.state import State, track_rotvecs
 
@@ -153,18 +154,11 @@ def _outline_rows(
     rows = []
     for i, view in enumerate(views):
         drawn = rasterize_mesh(whole[i], body.faces, view.camera).mask.numpy()
-        normals = _vertex_normals(whole[i], body.faces)[trunk]
+        normals = vertex_normals(whole[i], body.faces)[trunk]
         row = _view_rows(view, drawn, whole[i, trunk], normals, slope[i])
         if row is not None:
             rows.append(row)
     return rows
-
-
-def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    corners = vertices[faces]
-    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = torch.zeros_like(vertices).index_add(0, faces.reshape(-1), normal.repeat_interleave(3, 0))
-    return torch.nn.functional.normalize(total, dim=1)
 
 
 def _view_rows(

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import look_at_camera, video_camera
 from bodydouble.core.events import Warned
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.mesh import rasterize_mesh, visible_vertices
 
@@ -94,7 +95,7 @@ def body_coverage(capture: Capture, body: BodyModel, track: BodyTrack, *, max_fr
         if mask is None:
             continue
         looked += 1
-        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        pose = track.pose(row)
         with torch.no_grad():
             verts = shaped.with_pose(pose).vertices()
         image = rasterize_mesh(verts, body.faces, small)
@@ -221,20 +222,6 @@ def coverage_picture(
     alpha = blocks[..., 3].mean((1, 3))
     rgb = blocks[..., :3].sum((1, 3)) / np.maximum(blocks[..., 3:].sum((1, 3)), 1)
     return (np.concatenate([rgb, alpha[..., None]], axis=-1) * 255).round().astype(np.uint8)
-
-
-def vertex_normals(verts: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
-    """Unit normals out of the surface: faces' normals weighted by their area. Zero for unused vertices."""
-    return torch.nn.functional.normalize(_area_normals(verts, faces), dim=-1)
-
-
-def _area_normals(verts: Tensor, faces: Tensor) -> Tensor:
-    a, b, c = (verts[faces[:, k].long()] for k in range(3))
-    face_normals = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(verts)
-    for k in range(3):
-        total.index_add_(0, faces[:, k].long(), face_normals)
-    return total
 
 
 def _facing_cos(verts_world: Tensor, faces: Tensor) -> Tensor:

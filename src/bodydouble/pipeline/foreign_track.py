@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel, Pose
+from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel
 from bodydouble.capture.foreign.rectify import Rectifier
 from bodydouble.capture.foreign.values import ForeignCapture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Progress
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
+from bodydouble.fit.quality import LIMBS
 from bodydouble.pipeline.foreign_body import placed, stand_in
 from bodydouble.pipeline.foreign_check import camera_from_source, silhouette_iou, work_camera, work_mask
 from bodydouble.pipeline.stages import Emit
 
-LIMBS = ("torso", "head", "left_arm", "right_arm", "left_hand", "right_hand", "left_leg", "right_leg")
 _CAMERA_FIT = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 """R_fit_camera: in the world of a fit the camera is at the origin and looks along -Z, +Y up."""
 _WORST_IOU, _BEST_IOU = 0.45, 0.85
@@ -107,7 +107,7 @@ def _quality(
     for i in range(capture.num_frames):
         mask = work_mask(capture, rectifier, i) if bool(track.valid[i]) else None
         if mask is not None:
-            pose = Pose(rotvecs=track.rotvecs[i], translation_world_m=track.translation_world_m[i])
+            pose = track.pose(i)
             vertices = shaped.with_pose(pose).vertices().double() @ _CAMERA_FIT
             iou = silhouette_iou(vertices, body.faces, camera, mask)[2]
             quality[i] = np.clip((iou - _WORST_IOU) / (_BEST_IOU - _WORST_IOU), 0.0, 1.0)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 import bodydouble
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
@@ -156,7 +156,7 @@ def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[
     masks: list[Picture] = []
     for frame in capture.frames(sorted(row_of)) if row_of else ():
         small = _resampled(frame.rgb[y0:y1, x0:x1], size)
-        verts = shaped.with_pose(_pose(track, row_of[frame.index])).vertices().detach()
+        verts = shaped.with_pose(track.pose(row_of[frame.index])).vertices().detach()
         caption = f"frame {frame.index}, {frame.time_s:.2f} s"
         overlays.append(_jpeg(outlined(small, rasterize_mesh(verts, body.faces, view).mask.numpy()), caption))
         mask = capture.mask(frame.index)
@@ -178,10 +178,6 @@ def _common_view(capture: Capture, track: BodyTrack, frame_indices: Sequence[int
     left, top = max(0, int(x0 - room)), max(0, int(y0 - room))
     right, bottom = min(track.width_px, int(x1 + room) + 1), min(track.height_px, int(y1 + room) + 1)
     return left, top, max(right, left + 1), max(bottom, top + 1)
-
-
-def _pose(track: BodyTrack, row: int) -> Pose:
-    return Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
 
 
 def _resampled(image: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:

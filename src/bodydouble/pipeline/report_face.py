@@ -11,7 +11,6 @@ from jaxtyping import Float, Int, UInt8
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.core.cameras import video_camera
@@ -109,7 +108,7 @@ def _double(
     x, y, side = (float(v) for v in box)
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
     view = camera.cropped(x - side / 2, y - side / 2, (side, side), (_SIDE_PX, _SIDE_PX))
-    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+    pose = track.pose(row)
     with torch.no_grad():
         posed = pose_avatar(avatar, pose, track.expression[row].float())
         rgb = picture_of(avatar, posed, view, rasterizer, torch.tensor(_GROUND)).rgb

@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Progress
+from bodydouble.core.geometry import transform_points
 from bodydouble.evaluate.body_scores import main_joints, pose_figures
 from bodydouble.evaluate.masks import mask_iou
 from bodydouble.pipeline.layout import CAPTURE, SURFACE_FOLDER
@@ -113,7 +114,7 @@ def known_run(
         T_track_world=T_track_world,
         joints=_joints(track, body),
         refined_joints=_joints(refined, body),
-        true_joints=moved(T_track_world, truth.values.joints_world_m[at]).numpy(),
+        true_joints=transform_points(T_track_world, truth.values.joints_world_m[at]).numpy(),
     )
 
 
@@ -182,25 +183,20 @@ def joint_error_px(known: KnownRun) -> float:
     return float(np.mean(errors))
 
 
-def moved(T: Float[Tensor, "*batch 4 4"], points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
-    """Points in another frame."""
-    return points @ T[..., :3, :3].transpose(-1, -2) + T[..., None, :3, 3]
-
-
 def posed_vertices(body: BodyModel, track: BodyTrack, rows: Sequence[int]) -> Float[np.ndarray, "rows verts 3"]:
     """Vertices of the fitted body without facial actions, metres, in the world of the track."""
     shaped = body.with_shape(track.shape)
     found = []
     with torch.no_grad():
         for row in rows:
-            pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+            pose = track.pose(row)
             found.append(shaped.with_pose(pose).vertices().numpy())
     return np.stack(found)
 
 
 def _joints(track: BodyTrack, body: BodyModel) -> Float[np.ndarray, "frames bones 3"]:
     with torch.no_grad():
-        pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+        pose = track.pose()
         return body.with_shape(track.shape).with_pose(pose).joints_world.numpy()
 
 

@@ -16,6 +16,7 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import ConfigError
 from bodydouble.core.events import Progress
+from bodydouble.core.geometry import transform_points
 from bodydouble.evaluate.actions import action_correlations, action_errors
 from bodydouble.evaluate.alignment import Alignment, fitted_transform
 from bodydouble.evaluate.geometry_protocol import VID2AVATAR_GEOMETRY, AlignmentKind, GeometryProtocol
@@ -33,7 +34,6 @@ from bodydouble.pipeline.truth import (
     KnownRun,
     body_figures,
     joint_error_px,
-    moved,
     open_known_run,
     pose_of,
     posed_vertices,
@@ -122,7 +122,7 @@ def _true_body(known: KnownRun, rows: list[int]) -> np.ndarray:
         for row in rows:
             frame = known.frame(row)
             pose = Pose(rotvecs=values.rotvecs[frame], translation_world_m=values.translation_world_m[frame])
-            found.append(moved(known.T_track_world[row], shaped.with_pose(pose).vertices()).numpy())
+            found.append(transform_points(known.T_track_world[row], shaped.with_pose(pose).vertices()).numpy())
     return np.stack(found)
 
 
@@ -227,7 +227,7 @@ def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -
     for done, frame in enumerate(frames, start=1):
         row = row_of[frame]
         vertices = _avatar_vertices(known, track, row)
-        true = moved(known.T_track_world[row], known.truth.vertices_world_m(frame, true_mesh)).numpy()
+        true = transform_points(known.T_track_world[row], known.truth.vertices_world_m(frame, true_mesh)).numpy()
         body, true_body = posed_vertices(known.body, track, [row])[0], _true_body(known, [row])[0]
         for kind in protocol.alignments:
             aligned = (
@@ -254,7 +254,7 @@ def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -
 
 
 def _avatar_vertices(known: KnownRun, track: BodyTrack, row: int) -> np.ndarray:
-    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+    pose = track.pose(row)
     with torch.no_grad():
         vertices = pose_avatar(known.avatar, pose, track.expression[row]).vertices_world_m
     assert vertices is not None, "checked by _surface_sections"

@@ -96,7 +96,7 @@ class Footage:
         return Shot(
             picture=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB),
             camera=self.camera,
-            pose=Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row]),
+            pose=track.pose(row),
             expression=track.expression[row],
         )
 

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.avatar.anatomy import FINGER_BONES, FINGERS, humanoid_bones, rest_anatomy
+from bodydouble.avatar.anatomy import FINGER_BONES, humanoid_bones, rest_anatomy
 from bodydouble.avatar.values import Rig
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.core.errors import ConfigError
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 

@@ -20,12 +20,12 @@ from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.sh import mean_rgb, rgb_to_sh
 from bodydouble.studio.footage import Footage, Shot
 from bodydouble.studio.motions import pose_at
 from bodydouble.studio.poses import Poser
 from bodydouble.studio.state import Layer, Shown
 
-_SH_C0 = 0.28209479177387814
 _SEEN_RGB = torch.tensor([0.235, 0.725, 0.640])
 _UNSEEN_RGB = torch.tensor([0.960, 0.480, 0.230])
 _CLAY_RGB = 0.72
@@ -168,9 +168,9 @@ class Scene:
 def coverage_splats(splats: Splats) -> Splats:
     """Splats coloured by how much the video showed of them: what is invented in orange, what was seen in green."""
     seen = splats.seen.clamp(0.0, 1.0)[:, None]
-    grey = (0.5 + _SH_C0 * splats.sh[:, 0]).clamp(0.0, 1.0).mean(1, keepdim=True)
+    grey = mean_rgb(splats.sh).clamp(0.0, 1.0).mean(1, keepdim=True)
     color = (_UNSEEN_RGB * (1.0 - seen) + _SEEN_RGB * seen) * (0.45 + 0.75 * grey)
-    return splats.replace(sh=((color - 0.5) / _SH_C0)[:, None])
+    return splats.replace(sh=rgb_to_sh(color))
 
 
 def turned_camera(camera: Camera, turn_rad: float) -> Camera:
@@ -248,7 +248,7 @@ def _on_stage(
 
 def _clay_colors(vertices: Tensor, faces: Tensor) -> Float[Tensor, "verts 3"]:
     """Grey under a key light from the front left and a weak one from behind."""
-    from bodydouble.pipeline.coverage import vertex_normals
+    from bodydouble.core.normals import vertex_normals
 
     key = torch.nn.functional.normalize(torch.tensor([0.35, 0.75, 0.55]), dim=0)
     fill = torch.nn.functional.normalize(torch.tensor([-0.8, 0.2, -0.3]), dim=0)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from bodydouble.body.linear import LinearPosedBody, LinearShapedBody
 from bodydouble.body.protocol import Pose
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.synth.cloth import Drape, natural_frequencies_hz, swing
 from bodydouble.synth.motion import Performance
 from bodydouble.synth.performer import LooseCloth, Performer
-from bodydouble.synth.surface import vertex_normals
 
 _FRAMES_AT_ONCE = 64
 
@@ -84,7 +84,7 @@ class Actor:
             clearance_m=loose.clearance_m,
         )
         frames = [
-            drape(target, away, body, vertex_normals(body, faces))
+            drape(target, away, body, vertex_normals_array(body, faces))
             for target, away, body in zip(targets, deviation, collider, strict=True)
         ]
         return torch.from_numpy(np.stack(frames)).float()

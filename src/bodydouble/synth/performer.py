@@ -12,13 +12,13 @@ from bodydouble.body.anny import AnnyBody
 from bodydouble.body.anny_cache import restrict_faces
 from bodydouble.body.anny_regions import skin_region
 from bodydouble.body.linear import LinearRig, LinearShapedBody
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.synth.looks import HairStyle, Look, Material, Silhouette
 from bodydouble.synth.loose import Panel, loose_panel
 from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
 from bodydouble.synth.materials import draw_palette
 from bodydouble.synth.outfit import Slot, Wardrobe, Worn, dress_from, under_hat
-from bodydouble.synth.surface import vertex_normals
 from bodydouble.synth.wardrobe import hairdo, shirt, shoes, trousers
 
 _COVERED_M = 0.02
@@ -114,7 +114,7 @@ def _mannequin(body: AnnyBody, shaped: LinearShapedBody) -> Mannequin:
     hidden = [body.part_names.index(name) for name in ("eyes", "mouth")]
     return Mannequin(
         points=points,
-        normals=vertex_normals(points, faces),
+        normals=vertex_normals_array(points, faces),
         faces=faces,
         weights=weights,
         joints=joints,

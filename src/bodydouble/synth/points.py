@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny import AnnyBody
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.core.cameras import Camera
 from bodydouble.fit.landmarks import load_learnt
 from bodydouble.render.mesh import MeshImage, visible_vertices
 
-_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _INSIDE_M, _SURFACE_M = 0.13, 0.012
 """A landmark counts as seen if nothing hides it by more than this: joints lie inside, the others on the surface."""
 
@@ -62,7 +62,7 @@ def body_points(
     bones = [body.bone_names.index(bone) for bone in body.humanoid.values()]
     vertices = []
     for side in ("left", "right"):
-        for finger in _FINGERS:
+        for finger in FINGERS:
             names.append(f"tip/{side}{finger}")
             vertices.append(_tip(body, vertices_rest_m, joints_rest_m, f"{side}{finger}"))
     face = load_learnt(body.name)["face"]

@@ -177,9 +177,9 @@ def lump(
     faces = grid_faces(rows, columns + 1)
     reach = float(scale.mean())
     uv = np.stack(np.broadcast_arrays(angle[None] * reach, (np.pi - polar)[:, None] * reach), -1)
-    from bodydouble.synth.surface import vertex_normals
+    from bodydouble.core.normals import vertex_normals_array
 
-    normals = vertex_normals(points, faces).reshape(rows, columns + 1, 3)
+    normals = vertex_normals_array(points, faces).reshape(rows, columns + 1, 3)
     seam = normals[:, 0] + normals[:, -1]
     normals[:, 0] = normals[:, -1] = seam / np.linalg.norm(seam, axis=1, keepdims=True)
     return Surface(points=points, normals=normals.reshape(-1, 3), faces=faces, uv_m=uv.reshape(-1, 2), paint=paint)

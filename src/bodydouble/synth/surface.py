@@ -80,16 +80,6 @@ def refine(surface: Surface) -> Surface:
     return Surface(points=middle(surface.points), faces=split, attributes=middle(surface.attributes))
 
 
-def vertex_normals(points: Float[ndarray, "n 3"], faces: Int[ndarray, "f 3"]) -> Float[ndarray, "n 3"]:
-    """Unit normals, outwards for counter-clockwise faces, weighted by area."""
-    corner = points[faces]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    total = np.zeros_like(points)
-    for k in range(3):
-        np.add.at(total, faces[:, k], normal)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-
-
 def boundary_edges(faces: Int[ndarray, "f 3"]) -> Int[ndarray, "e 2"]:
     """Edges with one face only, directed as in that face."""
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from bodydouble.core.normals import vertex_normals_array
 from bodydouble.synth.coordinates import cloth_coordinates
 from bodydouble.synth.looks import HairStyle, Look, Material, Silhouette
 from bodydouble.synth.mannequin import NUM_COORDINATES, Mannequin, Piece
@@ -22,7 +23,6 @@ from bodydouble.synth.surface import (
     reach_around,
     refine,
     smoothstep,
-    vertex_normals,
     with_hems,
 )
 
@@ -87,7 +87,7 @@ def _hang(
         depth = ((points - skin) * normals).sum(1)
         points = points + normals * np.maximum(clearance_m - depth, 0.0)[:, None]
     points = smoother(points, 2)
-    outwards = vertex_normals(points, surface.faces)
+    outwards = vertex_normals_array(points, surface.faces)
     points = points + outwards * folds_m[:, None]
     depth = ((points - skin) * normals).sum(1)
     points = points + normals * np.maximum(0.6 * clearance_m - depth, 0.0)[:, None]
@@ -98,7 +98,7 @@ def _hang(
 
 
 def _finish(surface: Surface, thickness_m: float) -> Surface:
-    return with_hems(surface, vertex_normals(surface.points, surface.faces), thickness_m)
+    return with_hems(surface, vertex_normals_array(surface.points, surface.faces), thickness_m)
 
 
 def shirt(body: Mannequin, look: Look, *, tucked: bool) -> Piece:

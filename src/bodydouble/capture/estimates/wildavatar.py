@@ -13,7 +13,7 @@ import torch
 from bodydouble.capture.estimates.values import ForeignEstimate, make_estimate
 from bodydouble.capture.foreign.bodies import smpl_body
 from bodydouble.capture.foreign.files import read_json_value
-from bodydouble.core.arrays import numbers, rows
+from bodydouble.capture.foreign.wildavatar import stacked
 from bodydouble.core.errors import InputError
 
 
@@ -37,30 +37,20 @@ def read_wildavatar_estimate(path: Path) -> ForeignEstimate:
         raise InputError(f"{path} has no frames (six digits as keys). Is it the metadata of one subject of WildAvatar?")
     frames = sorted(entries)
 
-    def stacked(key: str, shape: tuple[int, ...]) -> np.ndarray:
-        values = []
-        for n in frames:
-            what = f"{path}: {key} of frame {n:06d}"
-            if key not in entries[n]:
-                raise InputError(f"{what} is missing.")
-            value = entries[n][key]
-            values.append(rows(np.ravel(value), shape[0], what)[0] if len(shape) == 1 else numbers(value, shape, what))
-        return np.stack(values)
-
-    K = stacked("cam_intrinsics", (3, 3))
+    K = stacked(entries, frames, path, "cam_intrinsics", (3, 3))
     cx, cy = np.median(K[:, :2, 2], axis=0)
     return make_estimate(
         "wildavatar",
         str(path),
         torch.tensor(frames),
         body=smpl_body(
-            stacked("poses", (72,)),
-            stacked("betas", (10,)),
+            stacked(entries, frames, path, "poses", (72,)),
+            stacked(entries, frames, path, "betas", (10,)),
             np.zeros((len(frames), 3)),
             where=str(path),
             gender="neutral",
         ),
-        T_camera_source=torch.from_numpy(stacked("cam_extrinsics", (4, 4))),
+        T_camera_source=torch.from_numpy(stacked(entries, frames, path, "cam_extrinsics", (4, 4))),
         focal_px=torch.from_numpy(K[:, 0, 0].copy()),
         center_px=torch.from_numpy(K[:, :2, 2].copy()),
         size_px=(round(2 * float(cx)), round(2 * float(cy))),

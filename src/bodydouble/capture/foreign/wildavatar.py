@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from bodydouble.capture.foreign.bodies import smpl_body
 from bodydouble.capture.foreign.files import by_number, frames_of, inside, pictures, read_json_value
@@ -55,7 +56,7 @@ def read_wildavatar(folder: Path, *, sequence: str, fps_hz: float | None) -> For
             f"{len(entries) - len(present)} of {len(entries)} annotated frames have no image and were left out."
         )
     size = common_size([images[n] for n in present])
-    K, T, poses, betas = (_stacked(entries, present, path, *what) for what in _FIELDS)
+    K, T, poses, betas = (stacked(entries, present, path, *what) for what in _FIELDS)
     K = _scaled_to_images(K, size, path, notes)
     masks_folder = inside(folder, "masks")
     masks = by_number(pictures(masks_folder)) if masks_folder.is_dir() else {}
@@ -86,9 +87,16 @@ _FIELDS = (
 )
 
 
-def _stacked(entries: dict[int, dict], present: list[int], path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
+def stacked(
+    entries: dict[int, dict], frames: list[int], path: Path, key: str, shape: tuple[int, ...]
+) -> Float[np.ndarray, "frames ..."]:
+    """One field of the metadata as an array with a row for each frame.
+
+    Raises:
+        InputError: Where a frame lacks it, or it has another shape.
+    """
     values = []
-    for n in present:
+    for n in frames:
         what = f"{path}: {key} of frame {n:06d}"
         if key not in entries[n]:
             raise InputError(f"{what} is missing.")

@@ -17,21 +17,12 @@ from bodydouble.reconstruct.splats.inner import eye_colors, face_brightness, inn
 from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.prior import fill_unseen, trust_of
-from bodydouble.reconstruct.splats.seed import SH_C0, SplatState, blend_skinning
+from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+from bodydouble.render.sh import mean_rgb, rgb_to_sh
 
 _FLOATER = 0.1
 """A splat of which the masks support less than this share is none of the person."""
 _MORPH_FLOOR_M = 1e-4
-
-
-def sh_to_color(sh: Float[Tensor, "n 1 3"]) -> Float[Tensor, "n 3"]:
-    """sRGB colour of degree-0 harmonics."""
-    return (0.5 + SH_C0 * sh[:, 0]).clamp(0.0, 1.0)
-
-
-def color_to_sh(color: Float[Tensor, "n 3"]) -> Float[Tensor, "n 1 3"]:
-    """Degree-0 harmonics of an sRGB colour."""
-    return ((color - 0.5) / SH_C0)[:, None]
 
 
 def spread_colors(
@@ -102,13 +93,13 @@ def bake(
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
     state = fill_unseen(state, seen, body, vertices_rest)
     opacities = torch.sigmoid(state.logit_opacities)
-    colors, brightness = _with_eyes(sh_to_color(state.sh), state, seen, body, rest)
+    colors, brightness = _with_eyes(mean_rgb(state.sh).clamp(0.0, 1.0), state, seen, body, rest)
     splats = Splats(
         means_rest_m=state.means,
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
         scales_m=state.log_scales.exp(),
         opacities=opacities,
-        sh=torch.cat([color_to_sh(colors), state.sh_rest], dim=1),
+        sh=torch.cat([rgb_to_sh(colors), state.sh_rest], dim=1),
         joints=state.joints,
         weights=baked_weights(state),
         seen=seen,

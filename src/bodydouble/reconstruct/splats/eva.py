@@ -43,7 +43,7 @@ from bodydouble.reconstruct.splats.eva_config import EvaConfig
 from bodydouble.reconstruct.splats.eva_density import eva_control, eva_parts
 from bodydouble.reconstruct.splats.eva_nets import ConfidenceNet, Learner, PoseCorrection, SkinNet
 from bodydouble.reconstruct.splats.eva_scene import body_boxes, pose_net_bones, template_of, vertex_splats
-from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
+from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames, frame_of_step
 from bodydouble.reconstruct.splats.log import TrainingLog, write_log
 from bodydouble.reconstruct.splats.optimizer import SplatAdam
 from bodydouble.reconstruct.splats.parts import PartSurfaces, vertex_groups
@@ -101,11 +101,6 @@ class EvaTrainer:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _frame_of_step(self, step: int) -> int:
-        epoch, place = divmod(step, len(self.frames))
-        order = torch.randperm(len(self.frames), generator=torch_rng(self.config.seed, f"epoch {epoch}"))
-        return int(order[place])
-
     def _cloud(
         self, fields: dict[str, Tensor], place: int, rotvecs: Float[Tensor, "bones 3"] | None = None
     ) -> SplatCloud:
@@ -120,7 +115,7 @@ class EvaTrainer:
         return posed_cloud(fields, self.state, R[0], t[0], fields["means"] + acted)
 
     def _train_step(self) -> Step:
-        place = self._frame_of_step(self.step)
+        place = frame_of_step(self.step, len(self.frames), self.config.seed)
         target = self.frames.target(place, half=False, background=_BLACK)
         fields = {name: getattr(self.state, name).detach().requires_grad_() for name in LEARNT}
         rotvecs = self.poses(self.track.rotvecs[int(self.frames.rows[place])])

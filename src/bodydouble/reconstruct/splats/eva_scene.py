@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bodydouble.avatar.values import Rig
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.fit.pose_problem import active_bones
@@ -90,7 +90,7 @@ def body_boxes(
     shaped = body.with_shape(track.shape)
     regions = []
     for row, crop in zip(frames.rows.tolist(), frames.full, strict=True):
-        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        pose = track.pose(row)
         vertices = shaped.with_pose(pose).vertices().detach()
         low, high = vertices.amin(0) - margin_m, vertices.amax(0) + margin_m
         corners = torch.cartesian_prod(*torch.stack([low, high], dim=1))

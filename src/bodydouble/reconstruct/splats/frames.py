@@ -15,6 +15,7 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import InputError
+from bodydouble.core.seeds import torch_rng
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,9 @@ class TrainingFrames:
         small = self.groups[place]
         nearest = (torch.arange(size_px) * len(small)) // size_px
         return small[nearest][:, nearest]
+
+
+def frame_of_step(step: int, num_frames: int, seed: int) -> int:
+    """Which frame a training step sees: every frame once per epoch, in an order drawn for the epoch."""
+    epoch, place = divmod(step, num_frames)
+    return int(torch.randperm(num_frames, generator=torch_rng(seed, f"epoch {epoch}"))[place])

@@ -17,7 +17,8 @@ from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.fit.features import RestPerson
-from bodydouble.reconstruct.splats.seed import SH_C0, blend_skinning
+from bodydouble.reconstruct.splats.seed import blend_skinning
+from bodydouble.render.sh import rgb_to_sh
 
 _CAVITY, _TONGUE, _TOOTH = (0.16, 0.05, 0.05), (0.55, 0.27, 0.26), (0.78, 0.74, 0.67)
 _SCLERA, _IRIS, _PUPIL = (0.72, 0.68, 0.65), (0.20, 0.13, 0.09), (0.03, 0.025, 0.025)
@@ -80,7 +81,7 @@ def inner_mouth(
     means = whole.means
     count = len(means)
     sh = torch.zeros(count, 1 + extra_coefficients, 3)
-    sh[:, 0] = ((whole.colors * brightness).clamp(0.0, 1.0) - 0.5) / SH_C0
+    sh[:, :1] = rgb_to_sh((whole.colors * brightness).clamp(0.0, 1.0))
     splats = Splats(
         means_rest_m=means,
         quats_wxyz=whole.quats,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import PersonCrop
 from bodydouble.capture.values import BodyTrack
 from bodydouble.render.mesh import rasterize_mesh
@@ -77,7 +77,7 @@ def group_maps(
     of, shaped = face_groups(body), body.with_shape(track.shape)
     maps = []
     for row, crop in zip(rows.tolist(), crops, strict=True):
-        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        pose = track.pose(row)
         vertices = shaped.with_pose(pose).vertices().detach()
         size = crop.camera.width_px
         small = max(1, size // MAP_SHRINK)

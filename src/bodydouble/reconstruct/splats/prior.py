@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
+from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.harmonic import fill_fields, through_vertices
-from bodydouble.reconstruct.splats.seed import SplatState, birth_normals, vertex_normals
+from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
 
 _UNSURE, _SURE = 0.08, 0.35
 """Share of a splat that the video showed from which it is believed when others are guessed, a little and fully."""

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
-
-SH_C0 = 0.28209479177387814
-"""The constant real spherical harmonic."""
 
 _PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "eyes": 5.0, "mouth": 0.0}
 
@@ -129,11 +127,3 @@ def birth_normals(
     corners = faces.long()[state.faces]
     normals = vertex_normals(vertices_rest, faces.long())[corners]
     return torch.nn.functional.normalize((normals * state.barycentric[..., None]).sum(1), dim=1)
-
-
-def vertex_normals(vertices: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
-    """Unit normals, those of the faces around weighted by area."""
-    a, b, c = vertices[faces].unbind(1)
-    per_face = torch.linalg.cross(b - a, c - a)
-    summed = torch.zeros_like(vertices).index_add_(0, faces.reshape(-1), per_face.repeat_interleave(3, 0))
-    return torch.nn.functional.normalize(summed, dim=1)

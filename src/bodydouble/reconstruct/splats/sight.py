@@ -11,8 +11,9 @@ from torch import Tensor
 from bodydouble.core.cameras import Camera
 from bodydouble.core.geometry import quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.frames import TrainingFrames
-from bodydouble.reconstruct.splats.seed import LEARNT, SH_C0, SplatState
+from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
+from bodydouble.render.sh import SH_C0
 
 CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
 """Splats with the given learnt fields, in the pose of the training frame at a place."""

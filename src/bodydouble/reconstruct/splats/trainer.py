@@ -33,7 +33,7 @@ from bodydouble.fit.pose_problem import PoseProblem, active_bones
 from bodydouble.fit.register import register_poses
 from bodydouble.reconstruct.onto import RestSurface, laid_onto
 from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
-from bodydouble.reconstruct.splats.bake import bake, color_to_sh, splat_action_deltas, spread_colors
+from bodydouble.reconstruct.splats.bake import bake, splat_action_deltas, spread_colors
 from bodydouble.reconstruct.splats.confidence import Confidence
 from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.density import (
@@ -43,7 +43,7 @@ from bodydouble.reconstruct.splats.density import (
     no_evidence,
     no_history,
 )
-from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames
+from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames, frame_of_step
 from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, spread_places, write_log
 from bodydouble.reconstruct.splats.objective import (
     find_neighbours,
@@ -59,6 +59,7 @@ from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.select import make_rasterizer
+from bodydouble.render.sh import rgb_to_sh
 
 __all__ = ["Trainer", "load_result", "reconstruct"]
 _OUTSIDE = 0.1
@@ -118,12 +119,6 @@ class Trainer:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _frame_of_step(self, step: int) -> int:
-        """Every frame once per epoch, in an order drawn for the epoch."""
-        epoch, place = divmod(step, len(self.frames))
-        order = torch.randperm(len(self.frames), generator=torch_rng(self.config.seed, f"epoch {epoch}"))
-        return int(order[place])
-
     def _background(self, step: int) -> Float[Tensor, "3"]:
         """A plain colour drawn anew each step: what is not the person must be transparent to match every one of them."""
         return torch.rand(3, generator=torch_rng(self.config.seed, f"background {step}"))
@@ -172,7 +167,7 @@ class Trainer:
     def _train_step(self) -> Step:
         config, step = self.config, self.step
         half = step < config.coarse_share * config.num_steps
-        place = self._frame_of_step(step)
+        place = frame_of_step(step, len(self.frames), self.config.seed)
         background = self._background(step)
         target = self.frames.target(place, half=half, background=background)
         fields = self._learnt_fields()
@@ -276,7 +271,7 @@ class Trainer:
     def _color_seeds(self) -> None:
         colors, weight = observed_colors(self.state, self.frames, self._cloud_at, self.rasterizer)
         colors = spread_colors(colors, (weight / 1.0).clamp(max=1.0), self.state.means)
-        self.state = self.state.replace(sh=color_to_sh(colors.clamp(0.02, 0.98)))
+        self.state = self.state.replace(sh=rgb_to_sh(colors.clamp(0.02, 0.98)))
 
     # --- the run --------------------------------------------------------------------------------------------------
 
