@@ -16,7 +16,7 @@ from torch import Tensor
 from bodydouble.avatar.values import CorrectiveBasis, Correctives, Mesh, Rig, Splats
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import matrix_to_quat_wxyz
-from bodydouble.render.sh import SH_C0
+from bodydouble.render.sh import C0
 
 MAX_SHADE = 0.7
 """A colour changes by this share at most."""
@@ -136,4 +136,4 @@ def brightened(sh: Float[Tensor, "n coeffs 3"], gain: Float[Tensor, "n channels"
         gain: For each splat one factor, or one for each colour channel.
     """
     scaled = sh * gain[:, None]
-    return torch.cat([scaled[:, :1] + 0.5 / SH_C0 * (gain[:, None] - 1.0), scaled[:, 1:]], dim=1)
+    return torch.cat([scaled[:, :1] + 0.5 / C0 * (gain[:, None] - 1.0), scaled[:, 1:]], dim=1)

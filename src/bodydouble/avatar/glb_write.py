@@ -18,7 +18,7 @@ from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_wxyz_to_xyzw, rotvec_to_quat_wxyz
 from bodydouble.core.normals import vertex_normals_array
-from bodydouble.render.sh import SH_C0
+from bodydouble.render.sh import mean_rgb
 
 FORMAT_VERSION = 1
 SPLAT_EXTENSION = "KHR_gaussian_splatting"
@@ -320,7 +320,7 @@ def _splat_primitive(buffer: BufferBuilder, splats: Splats) -> dict[str, Any]:
     quats = quat_wxyz_to_xyzw(torch.where((length - 1).abs() > 1e-6, quats / length, quats))
     sh = _float(splats.sh)
     fallback = np.ones((len(positions), 4))
-    fallback[:, :3] = srgb_to_linear(np.clip(0.5 + SH_C0 * sh[:, 0], 0.0, 1.0))
+    fallback[:, :3] = srgb_to_linear(_float(mean_rgb(splats.sh)).clip(0.0, 1.0))
     fallback[:, 3] = _float(splats.opacities)
     attributes = {
         "POSITION": add(positions, bounds=True),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bodydouble.core.errors import ShapeError
 
-SH_C0 = math.sqrt(1 / (4 * math.pi))
+C0 = math.sqrt(1 / (4 * math.pi))
 C1 = math.sqrt(3 / (4 * math.pi))
 C2_A = math.sqrt(15 / (4 * math.pi))
 C2_B = math.sqrt(5 / (16 * math.pi))
@@ -44,7 +44,7 @@ def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor
     """Values of the (degree + 1)^2 basis functions at unit directions. Differentiable."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
-    basis = [torch.full_like(x, SH_C0)]
+    basis = [torch.full_like(x, C0)]
     if degree >= 1:
         basis += [-C1 * y, C1 * z, -C1 * x]
     if degree >= 2:
@@ -70,9 +70,9 @@ def sh_to_rgb(sh: Float[Tensor, "n coeffs channels"], directions: Float[Tensor, 
 
 def rgb_to_sh(rgb: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1 3"]:
     """Coefficients of degree 0 that give this colour from everywhere."""
-    return ((rgb - 0.5) / SH_C0)[..., None, :]
+    return ((rgb - 0.5) / C0)[..., None, :]
 
 
 def mean_rgb(sh: Float[Tensor, "*batch coeffs 3"]) -> Float[Tensor, "*batch 3"]:
     """The colour of degree 0 alone: the mean over all directions, not clamped."""
-    return 0.5 + SH_C0 * sh[..., 0, :]
+    return 0.5 + C0 * sh[..., 0, :]

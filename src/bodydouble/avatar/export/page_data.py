@@ -33,7 +33,7 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Mesh, Morph, Splats, Texture
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.geometry import quat_wxyz_to_xyzw
-from bodydouble.render.sh import C0
+from bodydouble.render.sh import mean_rgb
 
 _GROUPS = ("brow", "eye", "cheek", "nose", "jaw", "mouth", "tongue")
 _JPEG_QUALITY = 92
@@ -166,7 +166,7 @@ def _splats(pack: _Packer, splats: Splats) -> PageSplats:
         quats_xyzw=pack.add(quat_wxyz_to_xyzw(quats), "int16", 1.0 / 32767.0),
         scales_m=pack.add(splats.scales_m, "float16"),
         opacities=pack.add(splats.opacities, "uint16", 1.0 / 65535.0),
-        colors=pack.add(0.5 + C0 * splats.sh[:, 0], "float16"),
+        colors=pack.add(mean_rgb(splats.sh), "float16"),
         skin=_skin(pack, splats.joints, splats.weights, splats.morphs, splats.correctives),
     )
 

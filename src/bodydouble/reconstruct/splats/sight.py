@@ -13,7 +13,7 @@ from bodydouble.core.geometry import quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.frames import TrainingFrames
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
-from bodydouble.render.sh import SH_C0
+from bodydouble.render.sh import C0
 
 CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
 """Splats with the given learnt fields, in the pose of the training frame at a place."""
@@ -64,7 +64,7 @@ def seen_shares(
         # One colour channel counts pixels inside the mask, another those outside.
         (image.rgb[..., 0] * inside + image.rgb[..., 1] * (1.0 - inside)).sum().backward()
         assert fields["sh"].grad is not None
-        pixels = fields["sh"].grad[:, 0, :2] / SH_C0
+        pixels = fields["sh"].grad[:, 0, :2] / C0
         depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
         two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
         area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + 0.3).sqrt().prod(1)
