@@ -7,9 +7,9 @@ import torch
 
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.fit.features import RestPerson, rest_body
-from bodydouble.reconstruct.splats.bake import color_to_sh, sh_to_color
 from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.seed import SplatState, seed_splats
+from bodydouble.render.sh import mean_rgb, rgb_to_sh
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def trained(anny: AnnyBody) -> tuple[RestPerson, SplatState, torch.Tensor]:
     rest = rest_body(anny, anny.shape_default)
     state = seed_splats(anny, rest.vertices_rest, 12000, 0)
     color = torch.where(state.means[:, :1] > 0, torch.tensor([[0.8, 0.2, 0.2]]), torch.tensor([[0.2, 0.2, 0.8]]))
-    return rest, state.replace(means=state.means + torch.tensor([0.0, 0.0, 0.003]), sh=color_to_sh(color)), color
+    return rest, state.replace(means=state.means + torch.tensor([0.0, 0.0, 0.003]), sh=rgb_to_sh(color)), color
 
 
 def test_it_lies_behind_the_trained_skin_in_its_colours(anny: AnnyBody, trained) -> None:
@@ -36,7 +36,7 @@ def test_it_lies_behind_the_trained_skin_in_its_colours(anny: AnnyBody, trained)
     behind = (state.means[near].mean(1) - lining.means_rest_m)[:, 2]
     assert behind.mean() > 5e-4
     left = lining.means_rest_m[:, 0] > 0.012
-    assert (sh_to_color(lining.sh)[left, 0] > 0.7).float().mean() > 0.98
+    assert (mean_rgb(lining.sh)[left, 0] > 0.7).float().mean() > 0.98
     assert (lining.opacities > 0.9).all() and torch.allclose(lining.seen, torch.ones(len(lining.seen)))
 
 

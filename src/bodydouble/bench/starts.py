@@ -127,8 +127,8 @@ def foreign(seen: Capture, body: BodyModel, truth: BodyTrack, rng: np.random.Gen
     from bodydouble.avatar.clips.rigs import as_source
     from bodydouble.avatar.clips.write import write_smplx
     from bodydouble.capture.estimates.kinds import read_estimate
-    from bodydouble.pipeline.body_capture import motion_of_track
     from bodydouble.pipeline.estimate_track import place_estimate
+    from bodydouble.pipeline.track_motion import motion_of_track
 
     frames, bones = truth.rotvecs.shape[:2]
     times = truth.times_s.double().numpy()
