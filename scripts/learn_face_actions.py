@@ -5,6 +5,8 @@ each picture; what it found is kept. From that the model of `bodydouble.fit.face
 
     python scripts/learn_face_actions.py render --heads 160 --pictures 50 -o faces.npz     (about a quarter of an hour)
     python scripts/learn_face_actions.py learn faces.npz
+    python scripts/learn_face_actions.py render --first 300 --heads 90 --pictures 32 -o brows.npz
+    python scripts/learn_face_actions.py brows brows.npz     (on heads that the first model did not learn from)
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ import torch
 
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.seeds import numpy_rng
-from bodydouble.fit.face_model import UNKNOWN, WEIGHTS_FILE, AlignedFaces, FaceModel, side_inputs
+from bodydouble.fit.brows import COLUMNS, brow_inputs, brow_strip
+from bodydouble.fit.brows import WEIGHTS_FILE as BROWS_FILE
+from bodydouble.fit.face_model import UNKNOWN, WEIGHTS_FILE, AlignedFaces, FaceModel, read_faces, side_inputs
 
 FIRST_SEED = 100_000
 """Performers of benchmarks and tests have smaller seeds."""
@@ -59,6 +63,7 @@ LEFT_OUT = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 109, 67, 103, 54, 2
 """Points that tell nothing about expressions: the mesh's rim and the forehead."""
 HIDDEN = (96, 64)
 EPOCHS = 40
+BROW_RIDGE = 60.0
 BATCH = 256
 
 
@@ -78,12 +83,17 @@ def main() -> None:
     learns.add_argument("--held", type=float, default=0.15, help="share of the heads kept for judging")
     learns.add_argument("--epochs", type=int, default=EPOCHS)
     learns.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / WEIGHTS_FILE)
+    brows = commands.add_parser("brows", help="fit the brows' linear model to what was seen")
+    brows.add_argument("seen", type=Path)
+    brows.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / BROWS_FILE)
     golden = commands.add_parser("golden", help="store what the network sees of a few test faces")
     golden.add_argument("-o", type=Path, default=Path("tests/fit/golden_faces.npz"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.command == "golden":
         store_golden(arguments.o)
+    elif arguments.command == "brows":
+        learn_brows(arguments.seen, arguments.o)
     elif arguments.command == "render":
         render(arguments.first, arguments.heads, arguments.pictures, arguments.o)
     else:
@@ -98,7 +108,7 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
     from bodydouble.synth.heads import Head
 
     body = load_anny()
-    rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+    rows: list[tuple[int, np.ndarray, ...]] = []
     missed, started = 0, time.monotonic()
     with FaceEstimator(tracking=False) as estimator:
         for number in range(first, first + heads):
@@ -114,7 +124,9 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
                     missed += 1
                     continue
                 sharp = np.array([view.yaw_rad, view.pitch_rad, view.roll_rad, view.sharp_px or SIZE_PX])
-                rows.append((number, points.astype(np.float32), actions.astype(np.float32), sharp.astype(np.float32)))
+                strip = brow_strip(rgb, points.astype(np.float64))
+                kept = (a.astype(np.float32) for a in (points, actions, sharp))
+                rows.append((number, *kept, strip.astype(np.float16)))
             if (number + 1) % 5 == 0:
                 print(
                     f"{number + 1} heads, {len(rows)} faces, {missed} missed, {time.monotonic() - started:.0f} s",
@@ -124,9 +136,33 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
     save(out, rows)
 
 
-def save(out: Path, rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> None:
-    heads, points, actions, views = zip(*rows, strict=True)
-    np.savez(out, heads=np.array(heads), points=np.stack(points), actions=np.stack(actions), views=np.stack(views))
+def save(out: Path, rows: list[tuple[int, np.ndarray, ...]]) -> None:
+    heads, *rest = zip(*rows, strict=True)
+    names = ("points", "actions", "views", "strips")
+    np.savez(out, heads=np.array(heads), **{n: np.stack(part) for n, part in zip(names, rest, strict=True)})
+
+
+def learn_brows(seen: Path, out: Path) -> None:
+    """Ridge regression on the sharp pictures, each head a video of its own, read by the shipped face model."""
+    from safetensors.numpy import save_file
+
+    stored = np.load(seen)
+    data = {name: stored[name] for name in stored}
+    inputs, truth = [], []
+    for head in np.unique(data["heads"]):
+        mine = (data["heads"] == head) & (data["views"][:, 3] == SIZE_PX)
+        reading = read_faces(data["points"][mine].astype(np.float64), np.ones(mine.sum()))
+        strips = data["strips"][mine].astype(np.float32)
+        inputs.append(brow_inputs(strips, reading.actions, reading.R_camera_face, reading.size_px))
+        truth.append(data["actions"][mine][:, COLUMNS])
+    X, Y = np.concatenate(inputs), np.concatenate(truth).astype(np.float64)
+    mean, scale, bias = X.mean(0), X.std(0) + 0.01, Y.mean(0)
+    Z = np.clip((X - mean) / scale, -4.0, 4.0)
+    weights = np.linalg.solve(Z.T @ Z + BROW_RIDGE * np.eye(Z.shape[1]), Z.T @ (Y - bias))
+    tensors = {"mean": mean, "scale": scale, "weights": weights, "bias": bias}
+    recipe = {"made_by": "scripts/learn_face_actions.py brows", "faces": str(len(X)), "heads": str(len(inputs))}
+    save_file({k: np.ascontiguousarray(v.astype(np.float32)) for k, v in tensors.items()}, out, metadata=recipe)
+    print(f"wrote {out} from {len(X)} faces of {len(inputs)} heads ({out.stat().st_size / 1e3:.0f} kB)")
 
 
 def store_golden(out: Path) -> None:

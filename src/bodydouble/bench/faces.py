@@ -86,6 +86,7 @@ def _sided(name: str) -> bool:
 def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceScores:
     """Draw the heads, look at them, read their faces."""
     from bodydouble.body.anny import load_anny
+    from bodydouble.fit.brows import brow_strip
     from bodydouble.fit.face import track_points
     from bodydouble.perceive.mediapipe_holistic import FaceEstimator
     from bodydouble.synth.heads import Head, View
@@ -97,6 +98,7 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
         head = Head(body, seed)
         phase = np.linspace(0.0, 4.0 * np.pi, len(expressions)) + seed
         points, seen = np.zeros((len(expressions), 478, 3)), np.zeros(len(expressions))
+        strips: dict[int, np.ndarray] = {}
         with FaceEstimator() as estimator:
             for k, row in enumerate(expressions):
                 view = View(
@@ -108,6 +110,7 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
                 face = estimator.estimate(rgb)
                 if face is not None:
                     points[k], seen[k] = face, 1.0
+                    strips[k] = brow_strip(rgb, points[k])
                 emit(
                     Progress(
                         stage="faces",
@@ -117,7 +120,9 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
                     )
                 )
         times = np.arange(len(expressions)) * _STEP_S
-        found.append(track_points(points, seen, times, (_SIZE_PX, _SIZE_PX)).actions)
+        every = np.zeros((len(expressions), *next(iter(strips.values())).shape), np.float32)
+        every[list(strips)] = list(strips.values())
+        found.append(track_points(points, seen, times, (_SIZE_PX, _SIZE_PX), every).actions)
         truth.append(expressions)
         heads.append(np.full(len(expressions), float(seed)))
     return FaceScores(found=np.concatenate(found), truth=np.concatenate(truth), heads=np.concatenate(heads))

@@ -6,13 +6,16 @@ read the same way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel
 from bodydouble.capture.values import Observations
+from bodydouble.capture.video import Frame
+from bodydouble.fit.brows import brow_strip, read_brows
 from bodydouble.fit.face_model import NUM_POINTS, FaceReading, read_faces
 
 SMOOTH_S, BLINK_SMOOTH_S = 0.045, 0.02
@@ -39,14 +42,17 @@ class FaceTrack:
     """Turn of the head since it looks into the camera, camera axes; the identity where no face is seen."""
 
 
-def fit_expression(observations: Observations, body: BodyModel) -> Float[np.ndarray, "frames actions"]:
+def fit_expression(
+    observations: Observations, body: BodyModel, pictures: Callable[[list[int]], Iterator[Frame]] | None = None
+) -> Float[np.ndarray, "frames actions"]:
     """Values of the body's facial actions in every frame, in [0, 1]; 0 where no face is seen.
 
     Args:
         observations: With or without face points.
         body: Whose actions are asked for, by name; those that nobody reads stay 0.
+        pictures: Gives the video's frames by source index, for the brows; by the points alone without.
     """
-    track = track_face(observations)
+    track = track_face(observations, pictures)
     out = np.zeros((len(observations.times_s), len(body.action_names)))
     for column, name in enumerate(body.action_names):
         if name in ARKIT_ACTIONS:
@@ -54,11 +60,12 @@ def fit_expression(observations: Observations, body: BodyModel) -> Float[np.ndar
     return out
 
 
-def track_face(observations: Observations) -> FaceTrack:
+def track_face(observations: Observations, pictures: Callable[[list[int]], Iterator[Frame]] | None = None) -> FaceTrack:
     """Read the face of the observed person.
 
     Args:
         observations: Of one person; frames in ascending order.
+        pictures: Gives the video's pictures by source index.
     """
     frames = len(observations.times_s)
     place = {name: i for i, name in enumerate(observations.landmark_names)}
@@ -70,12 +77,31 @@ def track_face(observations: Observations) -> FaceTrack:
     confidence = observations.confidence[:, columns].double().numpy()
     whole = confidence.min(1) > 0
     believed = _ramp(np.median(confidence, axis=1), _SEEN, _WELL_SEEN) * whole * observations.present.numpy()
+    points = _in_pixels(xy, xyz)
     return track_points(
-        _in_pixels(xy, xyz),
+        points,
         believed,
         observations.times_s.double().numpy(),
         (observations.width_px, observations.height_px),
+        None if pictures is None else _strips(points, believed, observations, pictures),
     )
+
+
+def _strips(
+    points: np.ndarray,
+    believed: np.ndarray,
+    observations: Observations,
+    pictures: Callable[[list[int]], Iterator[Frame]],
+) -> Float[np.ndarray, "frames rows columns"] | None:
+    """The brows' strips of the frames with a face; none where there are no such frames."""
+    row_of = {int(observations.frame_indices[row]): int(row) for row in np.nonzero(believed > 0)[0]}
+    strips = None
+    for frame in pictures(sorted(row_of)) if row_of else ():
+        row = row_of[frame.index]
+        strip = brow_strip(frame.rgb, points[row])
+        strips = np.zeros((len(points), *strip.shape), np.float32) if strips is None else strips
+        strips[row] = strip
+    return strips
 
 
 def track_points(
@@ -83,6 +109,7 @@ def track_points(
     believed: Float[np.ndarray, " frames"],
     times_s: Float[np.ndarray, " frames"],
     size_px: tuple[int, int],
+    strips: Float[np.ndarray, "frames rows columns"] | None = None,
 ) -> FaceTrack:
     """Read a face from its points.
 
@@ -91,10 +118,13 @@ def track_points(
         believed: In [0, 1], 0 where there is no face.
         times_s: Ascending.
         size_px: Width and height of the picture: what lies beyond is the network's guess.
+        strips: The pictures' `brows.brow_strip`, from which brows are read; by the points alone without.
     """
     inside = ((points_px[..., :2] >= 0) & (points_px[..., :2] <= np.array(size_px))).all(-1).mean(1)
     trust = believed * _ramp(inside, 0.6, 0.95)
     reading = read_faces(points_px, trust)
+    if strips is not None:
+        reading = replace(reading, actions=read_brows(strips, trust, reading))
     sight = trust * _ramp(reading.size_px, _SMALL_PX, _LARGE_PX)
     return FaceTrack(
         actions=_smoothed(reading, sight, times_s),

@@ -7,7 +7,7 @@ over the video; then all frames are posed at once with these kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
+from bodydouble.capture.video import Frame
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
 from bodydouble.fit.contact import with_balls
@@ -108,6 +109,7 @@ def fit_track(
         focal_metadata_px=capture.info.focal_px,
         mask=capture.mask,
         start=start,
+        pictures=capture.frames,
     )
 
 
@@ -122,6 +124,7 @@ def fit_observations(
     offsets_m: Float[Tensor, "landmarks 3"] | None = None,
     initial: BodyTrack | None = None,
     start: BodyTrack | None = None,
+    pictures: Callable[[list[int]], Iterator[Frame]] | None = None,
 ) -> BodyTrack:
     """Fit the body to observations of any origin.
 
@@ -136,6 +139,7 @@ def fit_observations(
             (`fit.offsets.calibrate_offsets` makes them).
         initial: A track to start from: then shape and focal length stay and only poses move.
         start: A track of the same frames to begin from in place of closed forms; everything is fitted as without it.
+        pictures: Gives the video's frames by source index; for brows.
     """
     started = time.monotonic()
     if not bool(observations.present.any()):
@@ -170,7 +174,7 @@ def fit_observations(
     if outlines and mask is not None:
         state = _between_outlines(problem, body, state, targets, observations, mask, meter.tick)
     if config.expressions:
-        expression = fit_expression(observations, body)
+        expression = fit_expression(observations, body, pictures)
     else:
         expression = np.zeros((len(state.theta), len(body.action_names)))
     track = _to_track(problem, body, state, expression, observations, sources)
