@@ -108,7 +108,7 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
     from bodydouble.synth.heads import Head
 
     body = load_anny()
-    rows: list[tuple[int, np.ndarray, ...]] = []
+    rows: list[tuple] = []
     missed, started = 0, time.monotonic()
     with FaceEstimator(tracking=False) as estimator:
         for number in range(first, first + heads):
@@ -136,7 +136,7 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
     save(out, rows)
 
 
-def save(out: Path, rows: list[tuple[int, np.ndarray, ...]]) -> None:
+def save(out: Path, rows: list[tuple]) -> None:
     heads, *rest = zip(*rows, strict=True)
     names = ("points", "actions", "views", "strips")
     np.savez(out, heads=np.array(heads), **{n: np.stack(part) for n, part in zip(names, rest, strict=True)})

@@ -100,7 +100,7 @@ def read_brows(
     mean, scale, weights, bias = _model()
     found = np.clip((inputs - mean) / scale, -_WIDEST, _WIDEST) @ weights + bias
     out = reading.actions.copy()
-    out[np.ix_(there, COLUMNS)] = np.clip(found, 0.0, 1.0)
+    out[there[:, None], list(COLUMNS)] = np.clip(found, 0.0, 1.0)
     return out
 
 

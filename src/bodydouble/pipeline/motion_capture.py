@@ -104,10 +104,10 @@ def _face_to_csv(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
     seen = look_at_faces(info, emit)
     there = np.flatnonzero(seen.present)
     strips = None
-    for row, frame in zip(there, read_frames(info.path, there.tolist(), info) if len(there) else (), strict=True):
-        strip = brow_strip(frame.rgb, seen.points_px[row])
+    for frame in read_frames(info.path, there.tolist(), info) if len(there) else ():
+        strip = brow_strip(frame.rgb, seen.points_px[frame.index])
         strips = np.zeros((len(seen.present), *strip.shape), np.float32) if strips is None else strips
-        strips[row] = strip
+        strips[frame.index] = strip
     size_px = (info.width_px, info.height_px)
     track = track_points(seen.points_px, seen.present.astype(float), seen.times_s, size_px, strips)
     times_s = seen.times_s
