@@ -97,19 +97,10 @@ def face_motion(track: FaceTrack, times_s: np.ndarray, name: str) -> FaceMotion:
 
 def _face_to_csv(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
     from bodydouble.avatar.arkit_csv import write_arkit_csv
-    from bodydouble.capture.video import read_frames
-    from bodydouble.fit.brows import brow_strip
     from bodydouble.perceive.faces import look_at_faces
 
     seen = look_at_faces(info, emit)
-    there = np.flatnonzero(seen.present)
-    strips = None
-    for frame in read_frames(info.path, there.tolist(), info) if len(there) else ():
-        strip = brow_strip(frame.rgb, seen.points_px[frame.index])
-        strips = np.zeros((len(seen.present), *strip.shape), np.float32) if strips is None else strips
-        strips[frame.index] = strip
-    size_px = (info.width_px, info.height_px)
-    track = track_points(seen.points_px, seen.present.astype(float), seen.times_s, size_px, strips)
+    track = track_points(seen.points_px, seen.present.astype(float), seen.times_s, (info.width_px, info.height_px))
     times_s = seen.times_s
     if (track.sight > 0).mean() < _FEW:  # a small face: find the person first
         observations = _observed(info, emit)
