@@ -7,16 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fit_truth import FOCAL_PX, SIZE_PX, Truth, joints_of, observe, perform, track_joints
+from fit_truth import FOCAL_PX, SIZE_PX, Truth, joints_of, observe, perform
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
-from bodydouble.core.errors import ShapeError
 from bodydouble.fit.evidence import gather
 from bodydouble.fit.landmarks import build_landmarks, load_learnt
-from bodydouble.fit.offsets import calibrate_offsets, refit_between
 from bodydouble.fit.quality import LIMBS, limb_of, measure
 from bodydouble.fit.silhouette import refine_girth
 from bodydouble.fit.track import FitConfig, fit_observations
@@ -78,81 +76,6 @@ def test_loose_clothes_pull_less_than_tight_limits(anny: AnnyBody, truth: Truth)
 
 def test_without_masks_the_shape_stays(truth: Truth) -> None:
     assert np.array_equal(_refined(truth, {}), truth.state.shape)
-
-
-def _random_offsets(truth: Truth, size_m: float) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    offsets = rng.normal(size=truth.landmarks.offsets.shape) * size_m
-    return offsets * [[n.startswith("body/")] * 3 for n in truth.landmarks.names]
-
-
-def test_offsets_are_calibrated_from_a_better_track(anny: AnnyBody) -> None:
-    truth = perform(anny, frames=16, seed=7, turn_rad=2.0)
-    offsets = _random_offsets(truth, 0.02)
-    observations = observe(truth, offsets_m=offsets)
-    fitted = fit_observations(observe(truth), anny, GIVEN, lambda event: None)
-    true_track = fitted.replace(
-        rotvecs=torch.as_tensor(truth.rotvecs, dtype=torch.float32),
-        translation_world_m=torch.as_tensor(truth.state.translation, dtype=torch.float32),
-        shape=torch.as_tensor(truth.state.shape, dtype=torch.float32),
-    )
-    found = calibrate_offsets(true_track, observations, anny, range(0, 16, 2)).numpy()
-    body = [i for i, n in enumerate(truth.landmarks.names) if n.startswith("body/")]
-    assert np.abs(found - offsets)[body].mean() < 0.25 * np.abs(offsets[body]).mean()
-    # A fit that knows them is better than one that does not and may not find out.
-    blind = FitConfig(focal_px=FOCAL_PX, silhouettes=False, expressions=False, self_calibrate=False)
-    error = []
-    for known in (None, torch.as_tensor(found)):
-        track = fit_observations(observations, anny, blind, lambda event: None, offsets_m=known, initial=true_track)
-        gap = track_joints(anny, track) - truth.joints_world()
-        error.append(np.linalg.norm(gap[:, :, :2], axis=-1).mean())
-    assert error[1] < 0.7 * error[0]
-    assert torch.equal(track.shape, true_track.shape)
-
-
-def test_frames_between_trusted_ones_follow_them_and_the_landmarks(anny: AnnyBody) -> None:
-    """Landmarks with systematic errors: the left out frames end nearer to the truth than the landmarks alone put them."""
-    truth = perform(anny, frames=24, seed=9, amplitude=0.8)
-    observations = observe(truth, offsets_m=_random_offsets(truth, 0.02), noise_px=1.0)
-    landmark_only = fit_observations(observations, anny, GIVEN, lambda event: None)
-    trusted = torch.arange(24) % 8 != 7
-    rotvecs, translation = landmark_only.rotvecs.clone(), landmark_only.translation_world_m.clone()
-    rotvecs[trusted] = torch.as_tensor(truth.rotvecs, dtype=torch.float32)[trusted]
-    translation[trusted] = torch.as_tensor(truth.state.translation, dtype=torch.float32)[trusted]
-    shape = torch.as_tensor(truth.state.shape, dtype=torch.float32)
-    mixed = landmark_only.replace(rotvecs=rotvecs, translation_world_m=translation, shape=shape)
-    better = refit_between(mixed, trusted, observations, anny)
-    assert torch.equal(better.rotvecs[trusted], rotvecs[trusted])
-    assert torch.equal(better.translation_world_m[trusted], translation[trusted])
-    left = (~trusted).numpy()
-    true = truth.joints_world()[left]
-    before = np.linalg.norm(track_joints(anny, landmark_only)[left] - true, axis=-1).mean()
-    after = np.linalg.norm(track_joints(anny, better)[left] - true, axis=-1).mean()
-    assert after < 0.3 * before
-    assert after < 0.008
-
-
-def test_refined_twists_of_other_bones_are_carried_over(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
-    track = fitted
-    bone = anny.bone_names.index("metacarpal2.L")
-    trusted = torch.arange(16) % 8 != 7
-    rotvecs = track.rotvecs.clone()
-    rotvecs[trusted, bone] = torch.tensor([0.1, 0.0, 0.05])
-    better = refit_between(track.replace(rotvecs=rotvecs), trusted, observe(truth), anny)
-    assert torch.allclose(better.rotvecs[:, bone], torch.tensor([0.1, 0.0, 0.05]).expand(16, 3), atol=1e-5)
-
-
-def test_all_or_no_trust_changes_nothing(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
-    track = fitted
-    for trusted in (torch.ones(16, dtype=torch.bool), torch.zeros(16, dtype=torch.bool)):
-        assert torch.equal(refit_between(track, trusted, observe(truth), anny).rotvecs, track.rotvecs)
-
-
-def test_a_track_of_another_run_is_refused(anny: AnnyBody, truth: Truth, fitted: BodyTrack) -> None:
-    track = fitted
-    other = observe(perform(anny, frames=5))
-    with pytest.raises(ShapeError, match="The track has 16 frames and the observations 5"):
-        calibrate_offsets(track, other, anny)
 
 
 def test_quality_measures_distance_to_what_was_seen(anny: AnnyBody, truth: Truth) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.fit.banded import Stencil, solve_bordered
@@ -46,9 +45,6 @@ _OTHER_SHAPE_SIGMA = 0.2
 _OFFSET_SIGMA_M = 0.012
 _FOCAL_SIGMA = 0.15
 
-_ANCHOR_SIGMA = 3e-3
-"""How far known poses may give way, radians and metres."""
-
 _ROOT_AGILITY = 5.0
 _PLACE_AGILITY = (1.5, 1.5, 0.75)
 _SLOW = (2.0, 1.0)
@@ -78,14 +74,6 @@ class Targets:
     focal_px: float
 
 
-@dataclass(frozen=True)
-class Anchor:
-    """Frames whose poses are known, and those poses."""
-
-    state: State
-    known: Bool[np.ndarray, " frames"]
-
-
 def smoothness(problem: Problem, active: np.ndarray) -> Stencil:
     """Smoothness of root rotation, root translation and the active controls."""
     agility = np.concatenate([np.full(3, _ROOT_AGILITY), _PLACE_AGILITY, problem.controls.array("agility")[active]])
@@ -107,7 +95,6 @@ def run_stage(
     stage: Stage,
     targets: Targets,
     on_iteration: Callable[[], None] | None = None,
-    anchor: Anchor | None = None,
 ) -> tuple[State, np.ndarray]:
     """Run a stage's iterations.
 
@@ -122,7 +109,7 @@ def run_stage(
     for iteration in range(stage.iterations):
         if stage.shape and iteration:
             rest = rest_geometry(body, problem.landmarks, problem.controls, state.shape)
-        state, precision = _iterate(problem, body, state, rest, stage, targets, active, shared, stencil, anchor)
+        state, precision = _iterate(problem, body, state, rest, stage, targets, active, shared, stencil)
         if on_iteration is not None:
             on_iteration()
     return state, precision
@@ -144,7 +131,6 @@ def _iterate(
     active: np.ndarray,
     shared: Shared,
     stencil: Stencil,
-    anchor: Anchor | None,
 ) -> tuple[State, np.ndarray]:
     frames = len(state.theta)
     normal = Normal.zeros(frames, 6 + len(active), shared.size)
@@ -158,8 +144,6 @@ def _iterate(
     if problem.balls is not None:
         add_contacts(normal, problem, problem.balls, posed, active)
     add_priors(normal, problem, state, stage.weights, active)
-    if anchor is not None:
-        _add_anchor(normal, state, anchor, active)
     _add_shared_priors(normal, problem, body, state, shared, targets)
     diagonal = np.arange(6 + len(active))
     normal.blocks[:, diagonal, diagonal] += 1e-6 + 1e-4 * normal.blocks[:, diagonal, diagonal]
@@ -169,19 +153,6 @@ def _iterate(
         normal.blocks, normal.gradient, stencil, normal.border, normal.shared_block, normal.shared_gradient
     )
     return _moved(state, step, shared_step, active, shared), precision
-
-
-def _add_anchor(normal: Normal, state: State, anchor: Anchor, active: np.ndarray) -> None:
-    """Hold known frames where they are, in place of their own evidence."""
-    known = anchor.known
-    turn = log_so3(anchor.state.R_root @ np.swapaxes(state.R_root, -1, -2))
-    away = np.concatenate(
-        [turn, anchor.state.translation - state.translation, (anchor.state.theta - state.theta)[:, active]], axis=1
-    )
-    index = np.arange(away.shape[1])
-    normal.blocks[known] = 0.0
-    normal.blocks[np.ix_(known, index, index)] = np.diag(np.full(len(index), _ANCHOR_SIGMA**-2))
-    normal.gradient[known] = away[known] * _ANCHOR_SIGMA**-2
 
 
 def _add_shared_priors(

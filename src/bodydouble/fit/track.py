@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
@@ -121,7 +120,6 @@ def fit_observations(
     *,
     focal_metadata_px: float | None = None,
     mask: Callable[[int], np.ndarray | None] | None = None,
-    offsets_m: Float[Tensor, "landmarks 3"] | None = None,
     initial: BodyTrack | None = None,
     start: BodyTrack | None = None,
     pictures: Callable[[list[int]], Iterator[Frame]] | None = None,
@@ -135,8 +133,6 @@ def fit_observations(
         emit: Receives progress and warnings.
         focal_metadata_px: Focal length that the file states.
         mask: Gives the subject's soft 8-bit mask of a source frame, or None; for girth.
-        offsets_m: Landmark offsets in place of the video's own calibration, one row for each fitted landmark
-            (`fit.offsets.calibrate_offsets` makes them).
         initial: A track to start from: then shape and focal length stay and only poses move.
         start: A track of the same frames to begin from in place of closed forms; everything is fitted as without it.
         pictures: Gives the video's frames by source index; for brows.
@@ -165,8 +161,6 @@ def fit_observations(
             state = corrected_between(begun, state, keys, evidence.times_s)
     else:
         state = state_of_track(initial, controls, landmarks)
-    if offsets_m is not None:
-        state = replace(state, offsets=offsets_m.double().numpy())
     for stage in FINE:
         if stage is FINE[-1]:  # before that, hands are too far from their places for contact to mean anything
             problem = with_balls(problem, body, state.shape)

@@ -118,16 +118,6 @@ def mesh_facts(mesh: ClosedMesh) -> MeshFacts:
     )
 
 
-def vertex_normals_of(points: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "verts 3"]:
-    """Unit normals, weighted by area; zero where a vertex has no triangle with area."""
-    corners = points[faces.long()]
-    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(points)
-    for corner in range(3):
-        normals.index_add_(0, faces[:, corner].long(), area)
-    return torch.nn.functional.normalize(normals, dim=1)
-
-
 def _as_mesh(points: np.ndarray, triangles: np.ndarray) -> ClosedMesh:
     return ClosedMesh(
         vertices_m=torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)),

@@ -11,8 +11,9 @@ import torch
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.cameras import video_camera
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.skinning import bone_transforms
-from bodydouble.reconstruct.surface.extract import extract_mesh, vertex_normals_of
+from bodydouble.reconstruct.surface.extract import extract_mesh
 from bodydouble.reconstruct.surface.field import canonical_vertices
 from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
 from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
@@ -56,7 +57,7 @@ def visible_level_m(result: SurfaceResult, body: BodyModel, frames: list[int]) -
             body.bone_parents,
         )  # fmt: skip
         vertices = posed_mesh(mesh, R, t)
-        normals = vertex_normals_of(vertices, mesh.faces)
+        normals = vertex_normals(vertices, mesh.faces)
         for place, level in enumerate(_LEVELS):
             grown = vertices + level * float(field.beta_m) * normals
             covered = rasterize_mesh(grown, mesh.faces, camera).mask

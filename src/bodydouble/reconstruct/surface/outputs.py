@@ -19,8 +19,8 @@ from bodydouble.capture.video import VideoWriter
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path
+from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.surface.bake import frame_vertices, spread
-from bodydouble.reconstruct.surface.extract import vertex_normals_of
 from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
@@ -197,7 +197,7 @@ def seen_pictures(
     width_px = int(height_px * float(size[0] / size[1]) * 1.04) // 2 * 2
     distance = 6.0
     colors = _UNSEEN + seen[:, None] * (torch.tensor([0.80, 0.80, 0.79]) - _UNSEEN)
-    normals = vertex_normals_of(mesh.vertices_rest_m, mesh.faces)
+    normals = vertex_normals(mesh.vertices_rest_m, mesh.faces)
     pictures = []
     for side in (1.0, -1.0):
         # Looking along -Z or +Z, +Y up: rows of the rotation are the camera's axes.
@@ -230,7 +230,7 @@ def _clay(
         0.0, 0.0, (float(camera.width_px), float(camera.height_px)), (2 * camera.width_px, 2 * camera.height_px)
     )
     image: MeshImage = rasterize_mesh(places, faces, double)
-    normals = torch.nn.functional.normalize(interpolate(image, faces, vertex_normals_of(places, faces)), dim=-1)
+    normals = torch.nn.functional.normalize(interpolate(image, faces, vertex_normals(places, faces)), dim=-1)
     light = torch.nn.functional.normalize(torch.tensor([-0.4, 0.5, 0.8]), dim=0)
     shade = 0.28 + 0.62 * (normals @ light).clamp(0.0, 1.0)
     clay = torch.where(image.mask[..., None], shade[..., None] * torch.tensor([0.98, 0.95, 0.92]), _GREY)

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from bodydouble.avatar.values import Mesh, Morph
 from bodydouble.body.protocol import BodyModel
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.skinning import skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
 from bodydouble.reconstruct.onto import barycentric as barycentric_of
-from bodydouble.reconstruct.surface.extract import ClosedMesh, vertex_normals_of
+from bodydouble.reconstruct.surface.extract import ClosedMesh
 
 _HIDDEN_PARTS = ("eyes", "mouth")
 """Lie behind the skin: no clothed surface belongs to them."""
@@ -53,9 +54,9 @@ def on_body(mesh: ClosedMesh, body: BodyModel, body_vertices_m: Float[Tensor, "v
     distance, face = nearest_on_surface(tree, mesh.vertices_m.double().numpy())
     corners = faces[torch.from_numpy(face).long()]
     barycentric = barycentric_of(mesh.vertices_m, places[corners])
-    normals = vertex_normals_of(places, faces)
+    normals = vertex_normals(places, faces)
     here = torch.nn.functional.normalize((normals[corners] * barycentric[..., None]).sum(1), dim=1)
-    own = vertex_normals_of(mesh.vertices_m, mesh.faces)
+    own = vertex_normals(mesh.vertices_m, mesh.faces)
     return OnBody(
         corners=corners,
         barycentric=barycentric,

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from bodydouble.core.cameras import Camera
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.reconstruct.surface.extract import vertex_normals_of
 from bodydouble.render.mesh import rasterize_mesh
 from bodydouble.render.threads import kernel_threads, run_kernel
 
@@ -103,7 +103,7 @@ def gather_colors(texels: Texels, faces: Int[Tensor, "faces 3"], frames: Iterabl
     for frame in frames:
         T = frame.camera.T_camera_world
         points = frame.vertices_world @ T[:3, :3].T + T[:3, 3]
-        normals = vertex_normals_of(points, faces)
+        normals = vertex_normals(points, faces)
         depth = rasterize_mesh(frame.vertices_world, faces, frame.camera).depth.numpy()
         covered = np.isfinite(depth)
         if frame.mask is not None:
