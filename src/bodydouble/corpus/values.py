@@ -17,7 +17,6 @@ NAMESPACE = uuid.UUID("6f0f0b1e-6d0c-5a53-9a0b-5f6e0a9d7c41")
 State = Literal["pending", "done", "rejected", "failed", "quarantined"]
 """`rejected`: a rule said no. `failed`: the input cannot be used, and trying again would not help. `quarantined`: it broke
 the work so often that it is left alone."""
-STATES: tuple[State, ...] = ("pending", "done", "rejected", "failed", "quarantined")
 
 Consent = Literal["given", "unknown", "refused", "synthetic"]
 CONSENTS: tuple[Consent, ...] = ("given", "unknown", "refused", "synthetic")

@@ -241,16 +241,6 @@ def _filled(
     return out
 
 
-def world_poses(motion: CameraMotion, points_fit: Float[ndarray, "frames n 3"]) -> Float[ndarray, "frames n 3"]:
-    """Points of the person from each frame's own world of the fit (its camera at the origin) into the common world.
-
-    With a longer lens than the fit's the same picture comes from farther away; the caller answers for that.
-    """
-    T_fit_camera = np.diag([1.0, -1.0, -1.0, 1.0])
-    T = np.linalg.inv(motion.T_camera_world.double().numpy()) @ T_fit_camera
-    return np.einsum("fij,fnj->fni", T[:, :3, :3], points_fit) + T[:, None, :3, 3]
-
-
 def _tell_focal(focal_px: float, track: BodyTrack, emit: Emit) -> None:
     known = float(track.focal_px)
     if abs(focal_px / known - 1.0) > _FOCAL_DIFFERS:

@@ -30,13 +30,6 @@ _LEAST_TURN_DEG = 1.0
 _LEAST_POINTS = 12
 
 
-def sfm_available() -> bool:
-    """Whether pycolmap can be imported."""
-    import importlib.util
-
-    return importlib.util.find_spec("pycolmap") is not None
-
-
 def structure_from_tracks(
     tracks: BackgroundTracks, focal_px: float, *, refine_focal: bool, seed: int
 ) -> Structure | None:

@@ -66,13 +66,6 @@ class LandmarkModel:
         """Position of a landmark, by name."""
         return self.names.index(name)
 
-    def with_offsets_m(self, offsets_m: Float[np.ndarray, "points 3"], height_m: float) -> LandmarkModel:
-        """The same landmarks, moved by further offsets in metres for a body of this height."""
-        return LandmarkModel(
-            self.names, self.bones, self.joint_weights, self.vertex_ids, self.vertex_weights,
-            self.offsets + offsets_m / height_m,
-        )  # fmt: skip
-
 
 def load_learnt(body_name: str) -> dict:
     """The learnt table of a body: `offsets` by landmark (body heights) and `face` points as weighted vertices.

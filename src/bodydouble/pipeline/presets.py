@@ -20,7 +20,6 @@ from bodydouble.reconstruct.surface.world_config import WorldConfig
 Method = Literal["splats", "surface", "both"]
 """Splats on the body; the clothed surface of person and world explained together; splats on that surface."""
 Device = Literal["auto", "cpu", "cuda"]
-PresetName = Literal["draft", "standard", "fine"]
 
 
 @dataclass(frozen=True, kw_only=True)

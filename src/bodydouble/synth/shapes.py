@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 
 from bodydouble.synth.noise import noise_at
@@ -183,8 +183,3 @@ def lump(
     seam = normals[:, 0] + normals[:, -1]
     normals[:, 0] = normals[:, -1] = seam / np.linalg.norm(seam, axis=1, keepdims=True)
     return Surface(points=points, normals=normals.reshape(-1, 3), faces=faces, uv_m=uv.reshape(-1, 2), paint=paint)
-
-
-def distance_to_edges(p: Float[ndarray, "n 2"], size_m: tuple[float, float]) -> Float[ndarray, " n"]:
-    """How far places on a rectangle are inside its edges, metres."""
-    return np.minimum(np.minimum(p[:, 0], size_m[0] - p[:, 0]), np.minimum(p[:, 1], size_m[1] - p[:, 1]))

@@ -14,7 +14,6 @@ from bodydouble.core.errors import InputError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_TEXT_BYTES = 256 << 20
 MAX_FRAMES = 100_000
-DEFAULT_FPS_HZ = 30.0
 
 
 def inside(folder: Path, name: str | Path) -> Path:

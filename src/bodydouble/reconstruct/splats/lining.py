@@ -16,10 +16,12 @@ from torch import Tensor
 from bodydouble.avatar.values import Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.geometry import matrix_to_quat_wxyz
+from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.inner import mouth_opening
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+from bodydouble.render.sh import rgb_to_sh
 
 _COUNT = 1100
 _MOUTH_M, _EYE_M = 0.036, 0.022
@@ -60,7 +62,7 @@ def skin_lining(
     area = _most_stretched(body, vertices, faces[chosen])
     pick, barycentric = _spread(area)
     corners = faces[chosen[pick]]
-    normal = _normals(vertices, faces)
+    normal = vertex_normals(vertices, faces)
     away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
     depth = torch.where(at_eye[chosen[pick]], _BELOW_EYE_M, _BELOW_MOUTH_M)[:, None]
     born = (vertices[corners] * barycentric[..., None]).sum(1)
@@ -71,7 +73,7 @@ def skin_lining(
     x = torch.nn.functional.normalize(x - (x * away).sum(1, keepdim=True) * away, dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
     sh = torch.zeros(_COUNT, 1 + state.sh_rest.shape[1], 3)
-    sh[:, 0] = (colors[own][near].mean(1) - 0.5) / 0.28209479177387814
+    sh[:, :1] = rgb_to_sh(colors[own][near].mean(1))
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
     lining = Splats(
         means_rest_m=born + shift - depth * away,
@@ -114,12 +116,6 @@ def _spread(area: Float[Tensor, " faces"]) -> tuple[Tensor, Float[Tensor, "m 3"]
     u, v = np.sqrt(rng.random(_COUNT)), rng.random(_COUNT)
     barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
     return torch.from_numpy(pick.clip(max=len(area) - 1)), barycentric
-
-
-def _normals(vertices: Tensor, faces: Tensor) -> Float[Tensor, "verts 3"]:
-    a, b, c = vertices[faces].unbind(1)
-    normal = torch.linalg.cross(b - a, c - a)
-    return torch.zeros_like(vertices).index_add(0, faces.flatten(), normal.repeat_interleave(3, 0))
 
 
 def _nearest(places: Tensor, wanted: Tensor) -> Tensor:

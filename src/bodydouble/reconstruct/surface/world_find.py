@@ -13,9 +13,8 @@ from bodydouble.core.events import Event
 from bodydouble.core.files import write_json
 from bodydouble.fit.camera_find import CameraConfig, camera_facts, find_camera_motion
 from bodydouble.reconstruct.surface.world_config import WorldConfig
-from bodydouble.reconstruct.surface.world_splats import MovingWorld, load_world, save_world
+from bodydouble.reconstruct.surface.world_splats import MovingWorld, save_world
 from bodydouble.reconstruct.surface.world_train import learn_world
-from bodydouble.render.select import make_rasterizer
 
 CAMERA_FACTS, WORLD_FILE = "camera.json", "world.safetensors"
 
@@ -52,15 +51,3 @@ def world_of(
     world = learn_world(capture, track, body, motion, emit, config, device=device)
     save_world(keep / WORLD_FILE, world)
     return motion, world
-
-
-def kept_world(keep: Path, *, device: str = "auto") -> MovingWorld | None:
-    """The world that `world_of` kept in a folder; None for a camera that stands still.
-
-    Raises:
-        InputError: When a file is damaged.
-    """
-    motion = load_camera(keep)
-    if motion is None or not motion.moves:
-        return None
-    return load_world(keep / WORLD_FILE, motion, make_rasterizer(device))
