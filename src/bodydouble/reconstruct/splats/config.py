@@ -40,7 +40,7 @@ class LossWeights:
     """Squared distance to the seed, per square metre: clothes may leave the body, floaters may not."""
     scale: float = 0.02
     """Hinge on splats larger than `max_scale_m`, in log units."""
-    smooth: float = 500.0
+    smooth: float = 1000.0
     """Squared difference of neighbours' heights above the body, per square metre: one view cannot tell depth, and what
     is free in depth turns into spikes from the side."""
     thin: float = 0.1

@@ -62,6 +62,8 @@ from bodydouble.render.select import make_rasterizer
 from bodydouble.render.sh import rgb_to_sh
 
 __all__ = ["Trainer", "load_result", "reconstruct"]
+_HOLD_EVERY = 4
+"""Steps from one look at heights and thickness to the next: they cost half as much as a picture and change slowly."""
 _OUTSIDE = 0.1
 """Where the mask is below this, the person is not."""
 
@@ -182,8 +184,9 @@ class Trainer:
         if self.lpips is not None:
             loss = loss + config.loss.lpips * self.lpips.loss(image.rgb, target.rgb, expects_signed=True)
         loss = loss + splat_loss(
-            fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours
-        )
+            fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours,
+            hold=0.0 if step % _HOLD_EVERY else float(_HOLD_EVERY),
+        )  # fmt: skip
         (loss + self.appearance.penalty()).backward()
         self._note_gradient(cloud, target)
         decay = config.rates.final_share ** (step / config.num_steps)
