@@ -138,8 +138,9 @@ def test_heights_that_jump_cost_and_those_that_rise_together_do_not() -> None:
 
     heights = torch.randn(40, generator=torch.Generator().manual_seed(1)) * 0.01
     assert cost(torch.full((40,), 0.03)) == pytest.approx(0.0, abs=1e-6)
-    expected = only.smooth * float(((heights[:, None] - heights[neighbours.others]) ** 2).mean())
-    assert cost(heights) == pytest.approx(expected, rel=1e-4)
+    apart = (heights[:, None] - heights[neighbours.others]).abs()
+    huber = torch.nn.functional.huber_loss(apart, torch.zeros_like(apart), delta=only.step_m)
+    assert cost(heights) == pytest.approx(only.smooth * 2.0 * float(huber), rel=1e-4)
 
 
 def test_the_extent_along_a_direction_is_that_of_the_covariance() -> None:

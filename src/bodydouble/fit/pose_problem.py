@@ -18,6 +18,7 @@ from bodydouble.capture.crops import PersonCrop
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.fit.gauss_newton import gauss_newton_step
+from bodydouble.fit.held import HeldJoints
 from bodydouble.render.protocol import RenderedSplats, SplatCloud
 from bodydouble.render.threads import kernel_threads, run_kernel
 
@@ -42,6 +43,9 @@ class RegisterConfig:
     translation_sigma_m: float = 0.08
     neighbour_sigma_rad: float = 0.08
     """How far the correction may differ between frames 1/30 s apart."""
+    held_sigma_m: float = 0.001
+    """Believed error of a joint that is held. Pictures count every pixel as if it knew nothing of the next one, so that
+    it must be smaller than it is."""
     target_sigma_px: float = 3.0
     """Believed error of a flow target, neighbouring targets being far from independent."""
     robust_px: float = 8.0
@@ -100,7 +104,15 @@ class PoseProblem:
         prior_rotvecs: Float[Tensor, "frames bones 3"] | None = None,
         prior_translation_m: Float[Tensor, "frames 3"] | None = None,
         dress: Dress | None = None,
+        held: Float[Tensor, "frames bones"] | None = None,
     ) -> None:
+        """Poses start at `rotvecs` and `translation_world_m`; the prior, if it is not them, is the landmark fit.
+
+        Args:
+            rig, crops, times_s: The skeleton, and the frames with when they were taken.
+            dress: What the splats look like in a frame; by default with the correctives of its pose.
+            held: Joints that stay where the prior has them in the picture, and how much (`held.landmark_trust`).
+        """
         self.dress = pose_correctives(rig) if dress is None else dress
         self.rig = rig
         self.crops = crops
@@ -122,6 +134,10 @@ class PoseProblem:
         ]).repeat(3)  # fmt: skip
         self.prior_precision = np.concatenate([sigma**-2, np.full(3, config.translation_sigma_m**-2)])
         self.smooth_precision = np.full(len(sigma) + 3, config.neighbour_sigma_rad**-2)
+        self._held = None
+        if held is not None and bool(held.any()):
+            prior = matrix_to_rotvec(self._R_prior)
+            self._held = HeldJoints.of_fit(rig, prior, self._t_prior, held, config.held_sigma_m)
 
     def posed(self, splats: Splats, frame: int) -> tuple[Splats, SplatCloud]:
         """The splats as a frame shows them, in the rest pose and in the frame's present pose."""
@@ -198,6 +214,10 @@ class PoseProblem:
         deviation = self.deviation()
         neighbour, weight = self._neighbours(deviation)
         step, residual = np.zeros_like(deviation), np.zeros(len(self.crops))
+        if self._held is not None:
+            points, joints, weights, targets, information = self._held.joined(
+                points, joints, weights, targets, information, self.cameras
+            )
         run_kernel(
             gauss_newton_step, kernel_threads(), points, joints, weights, targets, information,
             np.full(len(self.crops), rho_px), R.numpy(), t.numpy(), joints_world.numpy(), self.parents, self.slots,

@@ -102,8 +102,9 @@ def splat_loss(
     if weights.smooth * hold > 0.0:
         # Each is drawn to where its neighbours are: with a gradient for them, too, a step takes a quarter longer.
         height = (moved * neighbours.normals).sum(1)
-        around = height.detach()[neighbours.others]
-        loss = loss + hold * weights.smooth * ((height[:, None] - around) ** 2).mean()
+        apart = (height[:, None] - height.detach()[neighbours.others]).abs()
+        near = apart.clamp_max(weights.step_m)
+        loss = loss + hold * weights.smooth * (near * (2.0 * apart - near)).mean()
     if weights.thin * hold > 0.0:
         extent = extent_along(neighbours.normals, fields["quats"], fields["log_scales"])
         loss = loss + hold * weights.thin * torch.relu((extent / weights.thickness_m).log()).mean()

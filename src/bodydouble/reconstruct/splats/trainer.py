@@ -29,6 +29,7 @@ from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import torch_rng
 from bodydouble.evaluate.lpips import find_lpips
 from bodydouble.fit.features import rest_person
+from bodydouble.fit.held import landmark_trust
 from bodydouble.fit.pose_problem import PoseProblem, active_bones
 from bodydouble.fit.register import register_poses
 from bodydouble.reconstruct.onto import RestSurface, laid_onto
@@ -256,6 +257,7 @@ class Trainer:
         problem = PoseProblem(
             self.rig, self.frames.half, self.frames.times_s, self.rotvecs, self.translation,
             config, prior_rotvecs=self.prior_rotvecs, prior_translation_m=self.prior_translation, dress=self._dress,
+            held=landmark_trust(self.rig, self.track, self.frames.rows),
         )  # fmt: skip
         register_poses(problem, as_splats(self.state), self.rasterizer)
         if not self.appearance.correctives.active:  # they know poses by where these are now
