@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodydouble.body.anny import load_anny, truncated_skin
+from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel, Pose
 from bodydouble.core.errors import ShapeError
 
@@ -219,30 +219,6 @@ def test_rigid_motion_moves_the_body_rigidly(body):
     local = rest.vertices_rest - root
     expected = torch.stack([local[:, 2], local[:, 1], -local[:, 0]], -1) + root + torch.tensor([1.0, 2.0, 3.0])
     torch.testing.assert_close(posed.vertices(), expected, atol=1e-5, rtol=0)
-
-
-def test_truncated_skin(body):
-    joints, weights = truncated_skin(body.skin_joints, body.skin_weights)
-    assert joints.shape == weights.shape == (13718, 4)
-    torch.testing.assert_close(weights.sum(1), torch.ones(13718))
-    assert (weights.diff(dim=1) <= 0).all()
-    rows = (body.skin_weights > 0).sum(1) <= 4
-    dense = torch.zeros(2, 13718, 104)
-    dense[0].scatter_add_(1, body.skin_joints, body.skin_weights)
-    dense[1].scatter_add_(1, joints, weights)
-    torch.testing.assert_close(dense[0][rows], dense[1][rows])
-    pose = Pose(rotvecs=0.5 * _random_pose(1, body).rotvecs[0], translation_world_m=torch.zeros(3))
-    full = body.with_shape(body.shape_default).with_pose(pose)
-    from bodydouble.core.skinning import skin_points
-
-    four = skin_points(full.shaped.vertices_rest, full.R_world_rest, full.t_world_rest, joints, weights)
-    assert (four - full.vertices()).norm(dim=-1).max() < 0.03
-
-
-def test_truncated_skin_pads():
-    joints, weights = truncated_skin(torch.tensor([[5, 2]]), torch.tensor([[0.25, 0.75]]), count=4)
-    assert joints.tolist() == [[2, 5, 0, 0]]
-    assert weights.tolist() == [[0.75, 0.25, 0.0, 0.0]]
 
 
 def test_skin_and_texture_tables_are_sound(body):

@@ -156,7 +156,7 @@ def test_object_files_of_numpy(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", np.arange(3))
     np.testing.assert_array_equal(pickles.read_object_npy(tmp_path / "plain.npy"), [0, 1, 2])
     (tmp_path / "text.npy").write_text("hello")
-    with pytest.raises(InputError, match="not a readable NumPy file"):
+    with pytest.raises(InputError, match="not a readable NumPy array"):
         pickles.read_object_npy(tmp_path / "text.npy")
     with pytest.raises(InputError, match="is missing"):
         pickles.read_pickle(tmp_path / "nothing.pkl")
@@ -199,6 +199,9 @@ def test_arrays_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(_npy_bytes("(4,)", b"\0" * 24))
     with pytest.raises(InputError, match="ends too early"):
         read_npy(path)
+    path.write_bytes(_npy_bytes("(-1, -2)", b"\0" * 16))
+    with pytest.raises(InputError, match="damaged or hostile"):
+        read_npy(path)
     path.write_bytes(b"no array")
     with pytest.raises(InputError, match="not a readable NumPy array"):
         read_npy(path)
@@ -207,6 +210,12 @@ def test_arrays_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_npy(path)
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("big.npy", _npy_bytes("(262144,)", b"\0" * (262144 * 8)))
+    bomb = bytearray((tmp_path / "bomb.npz").read_bytes())
+    bomb[60:90] = bytes(range(30))
+    (tmp_path / "garbled.npz").write_bytes(bomb)
+    for look in (Npz(tmp_path / "garbled.npz").__getitem__, Npz(tmp_path / "garbled.npz").shape):
+        with pytest.raises(InputError, match=r"garbled.npz \(big\) is (damaged|not a readable)"):
+            look("big")
     monkeypatch.setattr(arrays, "MAX_ARRAY_BYTES", 1 << 20)
     with pytest.raises(InputError, match="too large"):
         Npz(tmp_path / "bomb.npz")["big"]

@@ -193,6 +193,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("xhumans", lambda f: _edit_npz(f / "train/Take3/render/cameras.npz", extrinsic=np.tile(np.eye(4), (4, 1, 1))), "one 3x4 or 4x4 for each of 6"),
     ("zju", lambda f: np.save(f / "new_params/2.npy", np.array({"poses": np.full((1, 72), 0.5), "Rh": np.zeros((1, 3)), "Th": np.zeros((1, 3)), "shapes": np.zeros((1, 10))}, dtype=object), allow_pickle=True), "first three values of poses must be 0"),
     ("zju", lambda f: np.save(f / "annots.npy", np.array({"cams": {}, "ims": []}, dtype=object), allow_pickle=True), "must hold a dict with cams"),
+    ("zju", lambda f: np.save(f / "annots.npy", np.array({"cams": {"K": [np.eye(3)]}, "ims": [{"ims": ["a.jpg"]}]}, dtype=object), allow_pickle=True), "looks like ZJU-MoCap .* damaged or of another version"),
     ("zju", lambda f: shutil.rmtree(f / "new_params"), "no body: expected one of the folders new_params"),
     ("zju_yaml", lambda f: _replace(f / "extri.yml", "T_Camera_B2", "Q_Camera_B2"), "no Rot_Camera_B2 and T_Camera_B2"),
     ("wildavatar", lambda f: shutil.rmtree(f / "images"), "ships none. Download the clip"),

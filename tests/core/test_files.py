@@ -63,6 +63,13 @@ def test_a_full_or_closed_disk_is_an_error_with_advice(tmp_path: Path, number: i
     assert leftovers(tmp_path) == []
 
 
+def test_a_place_that_takes_no_files(tmp_path: Path):
+    """Such as /proc, where even root can make none: the system says that there is no such file."""
+    target = tmp_path / "file.bin"
+    with pytest.raises(OutputError, match=r"file\.bin cannot be written: No such file"), files.atomic_path(target):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
 def test_a_really_full_disk(tmp_path: Path):
     """/dev/full refuses every write with 'no space left'."""
     if not Path("/dev/full").exists():
@@ -104,9 +111,10 @@ def test_json_round_trip_and_refusals(tmp_path: Path):
     assert not (tmp_path / "nan.json").exists()
     with pytest.raises(InputError, match="is missing"):
         files.read_json(tmp_path / "absent.json")
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(InputError, match="not readable as JSON"):
-        files.read_json(tmp_path / "bad.json")
+    for text in ("{", "[" * 200_000, '{"a": ' + "9" * 5000 + "}"):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match="not readable as JSON"):
+            files.read_json(tmp_path / "bad.json")
     (tmp_path / "list.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="must hold a JSON object"):
         files.read_json(tmp_path / "list.json")

@@ -128,21 +128,6 @@ def _blend(template: Tensor, coefficients: Tensor, basis: Tensor) -> Tensor:
     return template + (coefficients @ basis.flatten(1)).reshape(*coefficients.shape[:-1], *template.shape)
 
 
-def truncated_skin(
-    skin_joints: Int[Tensor, "verts k"], skin_weights: Float[Tensor, "verts k"], count: int = 4
-) -> tuple[Int[Tensor, "verts count"], Float[Tensor, "verts count"]]:
-    """The `count` largest influences of each vertex, largest first, summing to 1 again (what glTF holds).
-
-    Unused places have joint 0 and weight 0.
-    """
-    weights, place = skin_weights.topk(min(count, skin_weights.shape[1]), dim=1)
-    joints = skin_joints.gather(1, place)
-    missing = count - weights.shape[1]
-    weights = torch.nn.functional.pad(weights / weights.sum(1, keepdim=True), (0, missing))
-    joints = torch.nn.functional.pad(joints, (0, missing))
-    return torch.where(weights > 0, joints, torch.zeros_like(joints)), weights
-
-
 def load_anny(cache_dir: Path | None = None) -> AnnyBody:
     """Anny on the CPU in float32. Loaded once per process; the very first time the cache is built (about 10 s).
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from jaxtyping import Float
 
-from bodydouble.body.humanoid import FINGERS
+from bodydouble.body.humanoid import FINGERS, finger_segments
 from bodydouble.body.protocol import BodyModel
 
 _TRUNK = ("hips", "spine", "chest", "upperChest", "neck")
@@ -25,7 +25,6 @@ def segment_maps(source: BodyModel, target: BodyModel) -> Float[np.ndarray, "bon
         A[bone] = _trunk(sj, tj)
     A["head"] = np.eye(3) * _head_scale(source, target, sj, tj)
     for side in ("left", "right"):
-        R = np.eye(3)
         for chain in (("Shoulder", "UpperArm", "LowerArm", "Hand"), ("UpperLeg", "LowerLeg", "Foot", "Toes")):
             R = np.eye(3)
             for bone, end in itertools.pairwise(chain):
@@ -91,8 +90,7 @@ def _hand(A: dict[str, np.ndarray], side: str, sj: dict, tj: dict) -> None:
     R = second @ first.T
     A[root] = scale * R
     for finger in FINGERS:
-        segments = ("Metacarpal", "Proximal", "Distal") if finger == "Thumb" else ("Proximal", "Intermediate", "Distal")
-        bones, turn = [f"{side}{finger}{s}" for s in segments], R
+        bones, turn = [f"{side}{finger}{segment}" for segment in finger_segments(finger)], R
         if bones[0] not in tj:
             continue
         for bone, end in itertools.pairwise(bones):
@@ -128,5 +126,10 @@ def _anchor(name: str, source: BodyModel, target: BodyModel, sj: dict, tj: dict)
         return sj[name], tj[name]
     if "leftEye" in sj and "leftEye" in tj:
         return (sj["leftEye"] + sj["rightEye"]) / 2, (tj["leftEye"] + tj["rightEye"]) / 2
-    high = [(_crown(b), j["head"]) for b, j in ((source, sj), (target, tj))]
-    return tuple(np.array([joint[0], crown, joint[2]]) for crown, joint in high)  # type: ignore[return-value]
+    return _above_head(source, sj), _above_head(target, tj)
+
+
+def _above_head(body: BodyModel, joints: dict) -> np.ndarray:
+    """At the height of the crown, above the head's joint."""
+    x, _, z = joints["head"]
+    return np.array([x, _crown(body), z])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,12 +91,9 @@ def half_size(crop: PersonCrop) -> PersonCrop:
     import cv2
 
     size = crop.rgb.shape[0] // 2
-    return PersonCrop(
-        frame_index=crop.frame_index,
+    return replace(
+        crop,
         rgb=cv2.resize(crop.rgb, (size, size), interpolation=cv2.INTER_AREA),
         mask=cv2.resize(crop.mask, (size, size), interpolation=cv2.INTER_AREA),
         camera=crop.camera.cropped(0, 0, (crop.camera.width_px, crop.camera.height_px), (size, size)),
-        x0_px=crop.x0_px,
-        y0_px=crop.y0_px,
-        side_px=crop.side_px,
     )

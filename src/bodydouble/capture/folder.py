@@ -107,8 +107,9 @@ class Capture:
             )
         try:
             info = info_from_json(document["source"])
+            _check_document(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{folder / _INDEX} is damaged (source: {error}). Make the capture again.") from error
+            raise InputError(f"{folder / _INDEX} is damaged ({error}). Make the capture again.") from error
         return cls(folder, info, document)
 
     # --- facts ---
@@ -135,11 +136,6 @@ class Capture:
         if entry not in self._document["warnings"]:
             self._document["warnings"].append(entry)
             self._save_document()
-
-    def clear_warnings(self) -> None:
-        """Forget all warnings (a stage that starts anew does)."""
-        self._document["warnings"] = []
-        self._save_document()
 
     def record_stage(self, name: str, record: Mapping[str, Any]) -> None:
         """Store what a stage wants to remember about itself (JSON values)."""
@@ -313,14 +309,17 @@ def decode_png(data: bytes) -> np.ndarray | None:
     """An 8-bit grey image, or None when the data are damaged."""
     import cv2
 
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:  # nothing at all, or more pixels announced than any picture has
+        return None
 
 
 def save_struct(path: Path, struct: TensorStruct) -> None:
     """Write a flat struct: tensors as tensors, everything else as JSON in the file's metadata."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
-    for field in dataclasses.fields(struct):  # type: ignore[arg-type]
+    for field in dataclasses.fields(struct):
         value = getattr(struct, field.name)
         if isinstance(value, torch.Tensor):
             tensors[field.name] = value
@@ -350,6 +349,17 @@ def load_struct(kind: type[_S], path: Path) -> _S:
         return kind(**tensors, **plain)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}). Make the capture again.") from error
+
+
+def _check_document(document: Mapping[str, Any]) -> None:
+    """Raises TypeError or ValueError when the parts of capture.json beside the source are not what `Capture` writes."""
+    span, warnings, stages = document.get("span"), document.get("warnings"), document.get("stages")
+    if span is not None and not (isinstance(span, list) and len(span) == 2 and all(isinstance(n, int) for n in span)):
+        raise ValueError(f"the span must be two frame numbers, found {span!r}")
+    if not isinstance(warnings, list) or not all(isinstance(w, dict) for w in warnings):
+        raise TypeError("the warnings must be a list of objects")
+    if not isinstance(stages, dict):
+        raise TypeError("the stages must be an object")
 
 
 def info_to_json(info: VideoInfo) -> dict[str, Any]:

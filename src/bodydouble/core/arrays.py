@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from bodydouble.core.errors import InputError
 
 MAX_ARRAY_BYTES = 1 << 30
+_File = IO[bytes] | BufferedIOBase
+"""The same to a reader; the standard library gives now the one, now the other."""
 _MAX_MEMBERS = 400_000
+_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+"""What a zip that is damaged, encrypted or packed in an unknown way raises on reading."""
 
 
 def npy_shape(path: Path) -> tuple[int, ...]:
@@ -61,8 +67,8 @@ class Npz:
             raise InputError(f"{self.path}: array {name!r} has {info.file_size >> 20} MiB; too large.")
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
-                return _array(file, f"{self.path} ({name})", info.file_size)  # type: ignore[arg-type]
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+                return _array(file, f"{self.path} ({name})", info.file_size)
+        except _DAMAGE as error:
             raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
     def __contains__(self, name: str) -> bool:
@@ -78,8 +84,8 @@ class Npz:
         info = self._members[name]
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
-                return _header(file, f"{self.path} ({name})", info.file_size)[0]  # type: ignore[arg-type]
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+                return _header(file, f"{self.path} ({name})", info.file_size)[0]
+        except _DAMAGE as error:
             raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
     def first_of(self, *names: str) -> np.ndarray:
@@ -134,7 +140,21 @@ def rows(values: object, width: int, what: str) -> np.ndarray:
     return numbers(array, (None, width), what)
 
 
-def _opened(path: Path) -> BufferedIOBase:
+def read_npy_header(file: _File, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and type that a .npy announces; the file stands at the data then. `name` is for messages.
+
+    Raises:
+        InputError: When there is no such header.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
+        raise InputError(f"{name} is not a readable NumPy array ({error}). Copy it again from the source.") from error
+
+
+def _opened(path: Path) -> _File:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
@@ -143,26 +163,21 @@ def _opened(path: Path) -> BufferedIOBase:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _header(file: BufferedIOBase, name: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
-        raise InputError(f"{name} is not a readable NumPy array ({error}). Copy it again from the source.") from error
+def _header(file: _File, name: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    shape, fortran, dtype = read_npy_header(file, name)
     if dtype.hasobject:
         raise InputError(
             f"{name} holds Python objects (a pickle), not numbers: it is not opened. Save it as plain arrays."
         )
     bytes_wanted = math.prod(shape) * dtype.itemsize
-    if bytes_wanted > MAX_ARRAY_BYTES or bytes_wanted > size:
+    if bytes_wanted > MAX_ARRAY_BYTES or bytes_wanted > size or min(shape, default=0) < 0:
         raise InputError(
             f"{name} announces {shape} values of {dtype} ({bytes_wanted} bytes) but the file has {size}: damaged or hostile."
         )
     return shape, fortran, dtype
 
 
-def _array(file: BufferedIOBase, name: str, size: int) -> np.ndarray:
+def _array(file: _File, name: str, size: int) -> np.ndarray:
     shape, fortran, dtype = _header(file, name, size)
     data = file.read(math.prod(shape) * dtype.itemsize)
     if len(data) != math.prod(shape) * dtype.itemsize:

@@ -41,18 +41,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         with contextlib.suppress(OSError):  # what stopped us may stop this, too
             remove_tree(partial)
-        raise _output_error(path, error) from error
+        raise _output_error(path, partial, error) from error
     except BaseException:
         remove_tree(partial)
         raise
 
 
-def _output_error(path: Path, error: OSError) -> OutputError | OSError:
+def _output_error(path: Path, partial: Path, error: OSError) -> OutputError | OSError:
     if error.errno == errno.ENOSPC:
         return OutputError(
             f"The disk is full: {path} could not be written. Free some space and run the same command again (a run goes on with --resume)."
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    missing = error.errno == errno.ENOENT and error.filename in (None, str(partial)) and not partial.exists()
+    if missing or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{path} cannot be written: {error.strerror}. Choose a folder you may write to with -o.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return OutputError(
@@ -105,7 +106,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; expected a JSON file. Is this a folder that bodydouble wrote?") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable as JSON ({error}). It may be damaged: create it again.") from error
     if not isinstance(value, dict):
         raise InputError(

@@ -1,8 +1,8 @@
 """Compiling kernels: one decorator, and one place on disk where compiled kernels are kept.
 
 Numba's own cache compares only the file of the kernel itself, so a kernel that inlines helpers from another module may
-be taken from the cache although a helper has changed. Here the stamp covers all sources
-in the kernel's folder (inlined helpers live beside the kernels that use them).
+be taken from the cache although a helper has changed. Here the stamp covers all sources in the kernel's folder
+(inlined helpers live beside the kernels that use them).
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ def kernel(
     """
 
     def decorate(py_func: Callable) -> Any:
-        py_func = inspect.unwrap(
-            py_func
-        )  # a run-time type checker may have wrapped it; numba wants the function itself
+        # A run-time type checker may have wrapped it; numba wants the function itself.
+        py_func = inspect.unwrap(py_func)
         dispatcher = numba.njit(
             nogil=True, fastmath=fastmath, error_model="numpy", boundscheck=False, forceinline=inline
         )(py_func)

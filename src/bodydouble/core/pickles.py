@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bodydouble.core.arrays import read_npy, read_npy_header
 from bodydouble.core.errors import InputError
 
 MAX_PICKLE_BYTES = 512 << 20
@@ -51,15 +52,8 @@ def read_object_npy(path: Path, machine: type[_Numbers] | None = None) -> Any:
     """
     data = _bytes(path)
     file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path} is not a readable NumPy file ({error}). Copy it again from the source.") from error
+    shape, _, dtype = read_npy_header(file, str(path))
     if not dtype.hasobject:
-        from bodydouble.core.arrays import read_npy
-
         return read_npy(path)
     value = loads(data[file.tell() :], str(path), machine)
     if isinstance(value, list) and shape == () and len(value) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from typing_extensions import dataclass_transform
@@ -13,7 +13,9 @@ _T = TypeVar("_T", bound="TensorStruct")
 
 
 class TensorStruct:
-    """Base of the value types. Subclasses are frozen, keyword-only dataclasses (applied automatically)."""
+    """Base of the value types; `tensor_struct` makes its subclasses frozen, keyword-only dataclasses."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def map(self: _T, fn: Callable[[torch.Tensor], torch.Tensor]) -> _T:
         """A copy with `fn` applied to every tensor, also inside nested structs."""
@@ -25,7 +27,7 @@ class TensorStruct:
                 return value.map(fn)
             return value
 
-        changes = {f.name: visit(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        changes = {f.name: visit(getattr(self, f.name)) for f in dataclasses.fields(self)}
         return type(self)(**changes)
 
     def to(self: _T, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> _T:
@@ -38,7 +40,7 @@ class TensorStruct:
 
     def replace(self: _T, **changes: object) -> _T:
         """A copy with some fields exchanged."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,11 +174,11 @@ def _found(path: Path) -> str:
         )
     try:
         if path.suffix == ".npz":
-            with_names = ", ".join(sorted(Npz(path)._members)[:12])
+            with_names = ", ".join(sorted(Npz(path).names)[:12])
             return f"a .npz with {with_names or 'nothing'}"
         if path.suffix == ".json":
             value = read_json_value(path)
             return f"a .json with {', '.join(list(value)[:8]) if isinstance(value, dict) else type(value).__name__}"
-    except (InputError, json.JSONDecodeError):
+    except InputError:
         return f"a damaged {path.suffix} file"
     return f"a {path.suffix or 'nameless'} file of {path.stat().st_size} bytes"

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy import ndarray
 
 from bodydouble.capture.foreign.files import read_text
 from bodydouble.core.errors import InputError
+from bodydouble.core.geometry import quat_wxyz_to_matrix
 
 _MODELS = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),
@@ -91,18 +93,13 @@ def _cameras(path: Path) -> dict[str, tuple[int, int, ndarray, ndarray]]:
 
 
 def _pose(values: list[float], path: Path, number: int) -> ndarray:
-    q = np.array(values[:4])
-    if not 0.9 < np.linalg.norm(q) < 1.1:
+    quat_wxyz = np.array(values[:4])
+    if not 0.9 < np.linalg.norm(quat_wxyz) < 1.1:
         raise InputError(
-            f"{path}, line {number}: {q.tolist()} is no unit quaternion (QW QX QY QZ). Export the model again."
+            f"{path}, line {number}: {values[:4]} is no unit quaternion (QW QX QY QZ). Export the model again."
         )
-    w, x, y, z = q / np.linalg.norm(q)
     T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
+    T[:3, :3] = quat_wxyz_to_matrix(torch.from_numpy(quat_wxyz)).numpy()
     T[:3, 3] = values[4:]
     return T
 

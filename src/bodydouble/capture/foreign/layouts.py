@@ -14,7 +14,7 @@ from bodydouble.capture.foreign.values import ForeignCapture
 from bodydouble.capture.foreign.wildavatar import read_wildavatar
 from bodydouble.capture.foreign.xhumans import read_xhumans
 from bodydouble.capture.foreign.zju import read_zju
-from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.core.errors import BodydoubleError, ConfigError, InputError
 
 
 @runtime_checkable
@@ -104,7 +104,7 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
             raise ConfigError(f"There is no layout {name!r}; known are auto, {names}.")
         missing = named.missing(folder)
         if missing:
-            raise InputError(f"{folder} is no {named.title}: it lacks {'; '.join(missing)}.")
+            raise InputError(f"{folder} does not have the layout of {named.title}: it lacks {'; '.join(missing)}.")
         return named
     fitting = [layout for layout in LAYOUTS if not layout.missing(folder) and not layout.general]
     fitting = fitting or [layout for layout in LAYOUTS if not layout.missing(folder)]
@@ -142,4 +142,12 @@ def read_foreign(
     found = find_layout(folder, layout)
     if sequence and not found.has_sequences:
         raise ConfigError(f"{found.title} has one sequence in a folder; --sequence {sequence} has no meaning there.")
-    return found.read(folder, sequence=sequence, fps_hz=fps_hz)
+    try:
+        return found.read(folder, sequence=sequence, fps_hz=fps_hz)
+    except BodydoubleError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{folder} looks like {found.title}, but is damaged or of another version ({type(error).__name__}: {error}). "
+            "Copy it again from its source."
+        ) from error

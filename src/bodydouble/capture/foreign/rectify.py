@@ -74,6 +74,6 @@ class Rectifier:
             f, mx, my = self.focal_px, self.width_px / 2 - 0.5, self.height_px / 2 - 0.5
             K_ideal = np.array([[f, 0, mx], [0, f, my], [0, 0, 1.0]])
             size = (self.width_px, self.height_px)
-            x, y = cv2.initUndistortRectifyMap(K, self._distortion[index], None, K_ideal, size, cv2.CV_32FC1)  # type: ignore[call-overload]
+            x, y = cv2.initUndistortRectifyMap(K, self._distortion[index], np.eye(3), K_ideal, size, cv2.CV_32FC1)
             self._maps = (key, x, y)
         return self._maps[1], self._maps[2]
