@@ -6,7 +6,6 @@ import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from PIL import Image
 from tiny import TinyCapture, film
 
 from bodydouble.avatar.values import Mesh
-from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress
@@ -36,11 +34,6 @@ def reference(splats: SplatCloud, camera, background=None) -> RenderedSplats:
     return rasterize_reference(splats, camera, torch.zeros(3) if background is None else background)
 
 
-def some_body() -> BodyModel:
-    """A body that is only handed on."""
-    return SimpleNamespace(**dict.fromkeys([n for n in dir(BodyModel) if not n.startswith("_")], print))  # type: ignore[return-value]
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCapture:
     return film(tmp_path_factory.mktemp("tiny"), FRAMES, absent=(31,))
@@ -49,9 +42,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCapture:
 def score(
     tiny: TinyCapture, fit: BodyTrack, refined: BodyTrack, emit: Callable[[Event], None] = lambda _: None, **options
 ) -> HeldoutResult:
-    return evaluate_heldout(
-        tiny.capture, some_body(), tiny.avatar, fit, refined, reference, emit, protocol=SMALL, **options
-    )
+    return evaluate_heldout(tiny.capture, tiny.avatar, fit, refined, reference, emit, protocol=SMALL, **options)
 
 
 def shifted(track: BodyTrack) -> BodyTrack:
@@ -107,7 +98,7 @@ def test_each_column_uses_its_own_pose(
 ) -> None:
     asked: list[tuple[list[int], torch.Tensor]] = []
 
-    def register(capture, body, avatar, track, frame_indices, rasterizer, config, emit) -> BodyTrack:
+    def register(capture, avatar, track, frame_indices, rasterizer, config, emit) -> BodyTrack:
         asked.append((list(frame_indices), track.translation_world_m[7].clone()))
         assert config is DEFAULT_REGISTER
         return tiny.truth

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_heldout import reference, refined_but_not_heldout, shifted, some_body
+from test_heldout import reference, refined_but_not_heldout, shifted
 from tiny import HEIGHT, WIDTH, TinyCapture, film
 
 from bodydouble.core.errors import ConfigError, InputError
@@ -45,7 +45,6 @@ def source(tiny: TinyCapture) -> AvatarPictures:
         patch.setattr(picture_run, "register_frames", lambda *args: tiny.truth)
         return avatar_pictures(
             tiny.capture,
-            some_body(),
             tiny.avatar,
             refined_but_not_heldout(tiny),
             reference,
@@ -147,7 +146,7 @@ def test_an_imported_data_set_names_its_test_frames_and_its_subject(tiny: TinyCa
 
 def test_frames_open_to_training_are_refused_for_our_own_avatar(tiny: TinyCapture) -> None:
     with pytest.raises(InputError, match=r"Frame 3 was open to the training .* \(1 of 2 test frames of neuman were\)"):
-        avatar_pictures(tiny.capture, some_body(), tiny.avatar, tiny.truth, reference, [3, 7], NEUMAN, lambda _: None)
+        avatar_pictures(tiny.capture, tiny.avatar, tiny.truth, reference, [3, 7], NEUMAN, lambda _: None)
 
 
 def test_json_has_the_first_column_plainly_and_no_nan(direct: PictureScores) -> None:

@@ -223,7 +223,7 @@ def _score(
     assert avatar.splats is not None
     register = replace(DEFAULT_REGISTER, sweeps=preset.register_sweeps)
     result = evaluate_heldout(
-        subject.judged, body, avatar, driven_track(checkpoints, subject.trained_on), refined, make_rasterizer("auto"),
+        subject.judged, avatar, driven_track(checkpoints, subject.trained_on), refined, make_rasterizer("auto"),
         emit, register=register,
     )  # fmt: skip
     figures = {name: null_for_nan(value) for name, value in asdict(result.mean().figures).items()}

@@ -14,7 +14,6 @@ import torch
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import crop_square, cut_square
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
@@ -70,7 +69,6 @@ class _Prediction:
 
 def evaluate_heldout(
     capture: Capture,
-    body: BodyModel,
     avatar: Avatar,
     fit_track: BodyTrack,
     refined_track: BodyTrack,
@@ -85,7 +83,6 @@ def evaluate_heldout(
 
     Args:
         capture: Frames, masks and observations.
-        body: The body that the tracks and the avatar share.
         avatar: The finished avatar; its splats are rendered, or its mesh where it has none.
         fit_track: Poses from landmarks and silhouettes alone, for all frames.
         refined_track: Poses as training left them; only those of training frames are read.
@@ -105,7 +102,7 @@ def evaluate_heldout(
     between = interpolated_track(fit_track, refined_track, train, asked)
     registered = None
     if register is not None and asked:
-        registered = register_frames(capture, body, avatar, between, asked, rasterizer, register, emit)
+        registered = register_frames(capture, avatar, between, asked, rasterizer, register, emit)
 
     observations = capture.observations()
     speeds = frame_speeds(observations, asked, protocol)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.values import Avatar
-from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.errors import InputError
@@ -134,7 +133,6 @@ def score_pictures(
 
 def avatar_pictures(
     capture: Capture,
-    body: BodyModel,
     avatar: Avatar,
     refined_track: BodyTrack,
     rasterizer: Rasterizer,
@@ -168,7 +166,7 @@ def avatar_pictures(
     between = with_poses(interpolated_track(fit_track, refined_track, train, frames), refined_track, train)
     tracks = {"fit": fit_track, "interpolated": between}
     if "registered" in protocol.poses:
-        tracks["registered"] = register_frames(capture, body, avatar, between, list(frames), rasterizer, register, emit)
+        tracks["registered"] = register_frames(capture, avatar, between, list(frames), rasterizer, register, emit)
     return AvatarPictures(
         avatar=avatar,
         columns=protocol.poses,

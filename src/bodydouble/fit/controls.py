@@ -184,7 +184,7 @@ def arm_frames(joints: np.ndarray, shoulder: int, elbow: int, wrist: int) -> np.
     return hinge_frame(first, second, np.cross(first, np.array([0.0, 0.0, 1.0])))
 
 
-def leg_frames(joints: np.ndarray, hip: int, knee: int, ankle: int) -> np.ndarray:
+def leg_frames(joints: np.ndarray, hip: int, knee: int) -> np.ndarray:
     """`hinge_frame` of a leg at rest: knees bend backwards, about +X."""
     first = joints[knee] - joints[hip]
     return hinge_frame(first, first, np.array([1.0, 0.0, 0.0]))
@@ -240,7 +240,7 @@ def _across_palm(rest: _Rest, side: str, fore: np.ndarray) -> np.ndarray:
 def _leg(rest: _Rest, side: str) -> list[Dof]:
     upper, lower = rest.chain(f"{side}UpperLeg", f"{side}LowerLeg"), rest.chain(f"{side}LowerLeg", f"{side}Foot")
     foot = rest.bone(f"{side}Foot")
-    frame = leg_frames(rest.joints, upper[0], lower[0], foot)
+    frame = leg_frames(rest.joints, upper[0], lower[0])
 
     def dof(name, bone, axis, sigma, lower_limit=-2.6, upper_limit=2.6, agility=9.0):
         return Dof(

@@ -156,7 +156,7 @@ def invert_surface(
         rounds: Of matching and solving.
         on_round: Called after each.
     """
-    from scipy.spatial import cKDTree  # type: ignore[attr-defined]
+    from scipy.spatial import cKDTree
 
     marks = surface_marks(body, spread_vertices(body, points)[:, None])
     trees = [cKDTree(frame) for frame in vertices_m]

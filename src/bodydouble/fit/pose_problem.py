@@ -79,7 +79,7 @@ Dress = Callable[[Splats, Tensor, int], Splats]
 def pose_correctives(rig: Rig) -> Dress:
     """Splats with the correctives that their pose asks for, without facial actions."""
 
-    def dress(splats: Splats, R_world_rest: Tensor, frame: int) -> Splats:
+    def dress(splats: Splats, R_world_rest: Tensor, _frame: int) -> Splats:
         if splats.correctives is None:
             return splats
         return corrected_splats(

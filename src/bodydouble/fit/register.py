@@ -15,7 +15,6 @@ import torch
 
 from bodydouble.avatar.surfels import with_splats
 from bodydouble.avatar.values import Avatar, Splats
-from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.crops import person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
@@ -76,7 +75,6 @@ def register_poses(
 
 def register_frames(
     capture: Capture,
-    body: BodyModel,
     avatar: Avatar,
     track: BodyTrack,
     frame_indices: Sequence[int],
@@ -88,9 +86,8 @@ def register_frames(
 
     Args:
         capture: Frames and masks.
-        body: The body the track was fitted with (its bones are the avatar's).
         avatar: The avatar, which stays as it is; its splats are used, or those of its mesh (`avatar.surfels`).
-        track: Poses to start from.
+        track: Poses to start from; its bones are the avatar's.
         frame_indices: Source frames to register; frames without a mask keep their pose.
         rasterizer: Renders the splats.
     Returns:

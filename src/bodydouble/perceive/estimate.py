@@ -17,6 +17,9 @@ from bodydouble.perceive.mediapipe_holistic import HolisticEstimator, HolisticRe
 from bodydouble.perceive.parts import BODY, FACE, LEFT_HAND, NUM_LANDMARKS, RIGHT_HAND, RawLandmarks
 from bodydouble.perceive.subject import Gate, landmarks_box
 
+_METRES_PER_PX = 1e-3
+"""Hands and face have no known scale; this only brings their numbers near metres."""
+
 
 def estimate_run(
     info: VideoInfo,
@@ -80,7 +83,3 @@ def _fill(result: HolisticResult, xy: np.ndarray, xyz: np.ndarray, confidence: n
         xy[rows], xyz[rows], confidence[rows] = points[:, :2], (points - origin) * _METRES_PER_PX, weight
     found = confidence > 1e-3
     xy[~found], xyz[~found], confidence[~found] = 0.0, 0.0, 0.0
-
-
-_METRES_PER_PX = 1e-3
-"""Hands and face have no known scale; this only brings their numbers near metres."""

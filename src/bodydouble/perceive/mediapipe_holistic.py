@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -36,6 +36,7 @@ HAND_NAMES: tuple[str, ...] = (
 NUM_FACE = 478
 """Face mesh points with the irises."""
 BODY_INDEX: dict[str, int] = {name: i for i, name in enumerate(BODY_NAMES)}
+_G = TypeVar("_G", bound="_Graph")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,25 @@ class HolisticResult:
     """Raw probability of the subject."""
 
 
-class HolisticEstimator:
+class _Graph:
+    """Networks that are loaded, and let go at the end of a `with`."""
+
+    _graph: Any
+
+    def close(self) -> None:
+        """Let the networks go."""
+        self._graph.close()
+
+    def __enter__(self: _G) -> _G:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class HolisticEstimator(_Graph):
     """Follows one person through consecutive frames. Use as a context manager."""
 
     def __init__(self, *, tracking: bool = True) -> None:
@@ -90,19 +109,8 @@ class HolisticEstimator:
             mask=np.zeros((height_px, width_px), np.float32) if mask is None else np.asarray(mask, np.float32),
         )
 
-    def close(self) -> None:
-        self._graph.close()
 
-    def __enter__(self) -> HolisticEstimator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class PersonFinder:
+class PersonFinder(_Graph):
     """Finds the most prominent person of a single image: landmarks only. Stateless."""
 
     def __init__(self) -> None:
@@ -120,19 +128,8 @@ class PersonFinder:
         points = _points(found.pose_landmarks)[:, :2] * np.array([rgb.shape[1], rgb.shape[0]], np.float32)
         return points, np.array([p.visibility for p in found.pose_landmarks.landmark], np.float32)
 
-    def close(self) -> None:
-        self._graph.close()
 
-    def __enter__(self) -> PersonFinder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class FaceEstimator:
+class FaceEstimator(_Graph):
     """Follows one face, with or without a body below it. Use as a context manager."""
 
     def __init__(self, *, tracking: bool = True) -> None:
@@ -149,17 +146,6 @@ class FaceEstimator:
             return None
         height_px, width_px = rgb.shape[:2]
         return _points(found.multi_face_landmarks[0]) * np.array([width_px, height_px, width_px], np.float32)
-
-    def close(self) -> None:
-        self._graph.close()
-
-    def __enter__(self) -> FaceEstimator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _points(landmarks: Any) -> np.ndarray:

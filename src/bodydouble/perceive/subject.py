@@ -182,9 +182,9 @@ class Gate:
 
     def box(self, frame_index: int) -> Box:
         """Where the subject may be in a frame."""
-        guess = tuple(float(np.interp(frame_index, self._frames, self._boxes[:, k])) for k in range(4))
+        x0, y0, x1, y1 = (float(np.interp(frame_index, self._frames, self._boxes[:, k])) for k in range(4))
         nearest = float(np.abs(self._frames - frame_index).min())
-        wide: Box = expanded(guess, 0.2 + min(0.25, 0.01 * nearest))  # type: ignore[arg-type]
+        wide = expanded((x0, y0, x1, y1), 0.2 + min(0.25, 0.01 * nearest))
         if self._last is None or frame_index - self._last[0] > 15:
             return wide
         here = expanded(self._last[1], 0.18 + 0.02 * (frame_index - self._last[0]))

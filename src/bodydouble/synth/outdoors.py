@@ -21,13 +21,13 @@ _HOUSES = ([0.72, 0.66, 0.56], [0.64, 0.42, 0.34], [0.74, 0.74, 0.72], [0.70, 0.
 _LEAVES = ([0.36, 0.50, 0.22], [0.28, 0.42, 0.20], [0.46, 0.52, 0.22], [0.55, 0.45, 0.20])
 
 
-def outdoor_surfaces(rng: np.random.Generator, plan: Plan, lights: Lights) -> list[Surface]:
+def outdoor_surfaces(rng: np.random.Generator, plan: Plan, _lights: Lights) -> list[Surface]:
     """Everything outside.
 
     Args:
         rng: Chooses what stands where.
         plan: What must stay free.
-        lights: Not needed here; all places are built from the same arguments.
+        _lights: Not needed here; all places are built from the same arguments.
     """
     free = plan.performer.around(plan.camera)
     square = free.grown(2.4, 2.4, 2.2, 1.6)

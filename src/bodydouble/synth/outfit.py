@@ -205,12 +205,12 @@ def _piece(
     points, weights = fitting.points(shape_m), fitting.skin_weights(bones)
     part = _connected(fitting.faces, len(points))
     if slot == Slot.HAIR:
-        coordinates = _hair_coordinates(points, fitting.uv, mannequin)
+        coordinates = _hair_coordinates(points, fitting.uv)
         material, rows = np.full(len(fitting.faces), int(Material.HAIR)), None
     else:
         on_arm = weights[:, mannequin.arm_bones].sum(1)
         hem = hem_distance(points, fitting.faces, _HEM_M)
-        kinds, rows = _fabrics(slot, points, part, mannequin, look, rng)
+        kinds, rows = _fabrics(slot, points, part, mannequin, rng)
         leg = (kinds == _Cut.BOTTOM) & (points[:, 1] < mannequin.crotch_m)
         coordinates = cloth_coordinates(
             mannequin, points, on_arm=np.where(kinds == _Cut.TOP, on_arm, 0.0), on_leg=leg.astype(float), hem_m=hem
@@ -239,7 +239,7 @@ class _Cut(IntEnum):
 
 
 def _fabrics(
-    slot: Slot, points: ndarray, part: ndarray, body: Mannequin, look: Look, rng: np.random.Generator
+    slot: Slot, points: ndarray, part: ndarray, body: Mannequin, rng: np.random.Generator
 ) -> tuple[Int[ndarray, " n"], Float[ndarray, "parts columns"]]:
     """What each vertex belongs to, and a palette row for each connected part, mirrored parts alike."""
     chest, knee = body.joints["chest"][1], body.joints["leftLowerLeg"][1]
@@ -258,12 +258,12 @@ def _fabrics(
         # Left and right shoes are two parts of one size; they must match.
         key = (cut, int(size))
         if key not in seen:
-            seen[key] = _fabric_row(cut, look, eye_m, rng)
+            seen[key] = _fabric_row(cut, eye_m, rng)
         rows.append(seen[key])
     return kinds, np.stack(rows)
 
 
-def _fabric_row(cut: _Cut, look: Look, eye_m: float, rng: np.random.Generator) -> Float[ndarray, " columns"]:
+def _fabric_row(cut: _Cut, eye_m: float, rng: np.random.Generator) -> Float[ndarray, " columns"]:
     weaves, patterns = {
         _Cut.TOP: ((Weave.JERSEY, Weave.KNIT, Weave.TWEED), ()),
         _Cut.BOTTOM: ((Weave.DENIM, Weave.TWEED, Weave.FELT), ()),
@@ -274,7 +274,7 @@ def _fabric_row(cut: _Cut, look: Look, eye_m: float, rng: np.random.Generator) -
     return fabric_row(draw_fabric(rng, weaves=weaves, patterns=patterns), eye_m - 0.40)
 
 
-def _hair_coordinates(points: ndarray, uv: ndarray, body: Mannequin) -> Float[ndarray, "n 7"]:
+def _hair_coordinates(points: ndarray, uv: ndarray) -> Float[ndarray, "n 7"]:
     """Strands run along v of the mesh's texture: columns as `_hair` of the procedural hair has them."""
     out = np.zeros((len(points), NUM_COORDINATES))
     out[:, :3] = points
