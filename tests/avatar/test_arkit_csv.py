@@ -117,6 +117,7 @@ def test_midnight_degrees_order_and_case_do_not_matter(tmp_path: Path) -> None:
         ([_row("00:00:00:01.000").replace("0.25", "nan", 1)], "", "line 2: finite numbers were expected, found 'nan'"),
         ([_row("00:00:00:01.000").replace("0.25", "a", 1)], "", "line 2: finite numbers were expected, found 'a'"),
         ([_row("00:00:00:02.000"), _row("00:00:00:01.000")], "", "line 3: the timecode does not grow"),
+        ([_row("00:00:00:01.000"), _row("00:00:00:02.000"), _row("9e9:00:00:03.000")], "", "at most 1000000 frames"),
         (["1,2"], "frame,value", "no recording of facial actions: it has no column Timecode, EyeBlinkLeft"),
         ([",".join(["00:00:00:01.000", "0", *[""] * 61])], "", "holds no row with a face"),
     ],

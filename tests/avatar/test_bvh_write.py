@@ -42,3 +42,19 @@ def test_a_motion_with_fingers_comes_back(tmp_path: Path) -> None:
     R, t = bone_transforms(motion.rotvecs, joints, motion.translation_world_m, rig.bone_parents)
     world = (R @ joints[:, :, None])[..., 0] + t
     assert (performer.joints_world[:, place] / 100.0 - world).abs().max() < 1e-4
+
+
+def test_a_long_chain_of_joints_is_written(tmp_path: Path) -> None:
+    count = 3000
+    rig = Rig(
+        bone_names=tuple(f"j{i}" for i in range(count)),
+        bone_parents=tuple(range(-1, count - 1)),
+        joints_rest_m=torch.arange(count)[:, None] * torch.tensor([0.0, 0.01, 0.0]),
+        humanoid={},
+    )
+    still = torch.zeros(1, count, 3)
+    motion = Motion(
+        name="m", fps_hz=30.0, rotvecs=still, translation_world_m=still[:, 0], expression=torch.zeros(1, 52)
+    )
+    write_bvh(tmp_path / "m.bvh", motion, rig)
+    assert read_bvh(tmp_path / "m.bvh").joint_parents == rig.bone_parents

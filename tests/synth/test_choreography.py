@@ -100,12 +100,15 @@ def test_layouts_of_the_smpl_family(tmp_path, columns, joints):
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ({"positions": np.zeros((4, 72))}, "no array of numbers called `poses`"),
+        ({"positions": np.zeros((4, 72))}, "no array called `poses`"),
+        ({"poses": np.array(["dance"] * 4)}, "`poses` holds <U5, no numbers"),
+        ({"poses": np.full((4, 72), 1e30)}, "beyond all bounds"),
+        ({"poses": np.zeros((4, 72)), "trans": np.full((4, 3), 1e30)}, "beyond all bounds"),
         ({"poses": np.zeros((4, 70))}, r"must be \(frames, 66, 72, 156 or 165\), found \(4, 70\)"),
         ({"poses": np.full((4, 72), np.nan)}, "values that are not finite"),
         ({"poses": np.zeros((4, 72)), "trans": np.zeros((3, 3))}, r"`trans` must be \(4, 3\)"),
         ({"poses": np.zeros((4, 72)), "mocap_framerate": np.array(0.0)}, "between 1 and 1000"),
-        ({"poses": np.array([{"a": 1}], dtype=object)}, "not a readable .npz of numbers"),
+        ({"poses": np.array([{"a": 1}], dtype=object)}, "holds Python objects"),
         ({"poses": np.zeros((0, 72))}, "0 frames"),
     ],
 )

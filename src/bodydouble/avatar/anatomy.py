@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bodydouble.avatar.humanoid import path_between
 from bodydouble.avatar.values import Rig
-from bodydouble.body.humanoid import FINGERS
+from bodydouble.body.humanoid import FINGERS, finger_segments
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import (
     matrix_to_quat_wxyz,
@@ -20,10 +20,7 @@ from bodydouble.core.geometry import (
     rotvec_to_matrix,
 )
 
-FINGER_BONES: dict[str, tuple[str, str, str]] = {
-    finger: ("Metacarpal", "Proximal", "Distal") if finger == "Thumb" else ("Proximal", "Intermediate", "Distal")
-    for finger in FINGERS
-}
+FINGER_BONES: dict[str, tuple[str, str, str]] = {finger: finger_segments(finger) for finger in FINGERS}
 """Segments of each finger from the palm outward, as VRM names them."""
 
 _CURL_RAD = {"Index": 0.14, "Middle": 0.18, "Ring": 0.21, "Little": 0.23}
@@ -43,14 +40,21 @@ def humanoid_bones(rig: Rig) -> dict[str, int]:
     return bones
 
 
-def rest_anatomy(rig: Rig, bones: dict[str, int], joints: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Directions of the rig's bones and axes of its knees and elbows in the rest pose, by VRM name."""
+def rest_anatomy(
+    bones: dict[str, int], joints_rest_m: Float[Tensor, "bones 3"]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Unit directions of a rig's bones, and axes of its knees and elbows, in the rest pose, by VRM name.
+
+    Args:
+        bones: The rig's bones by VRM name (`humanoid_bones`).
+        joints_rest_m: Its joints, float64.
+    """
     directions: dict[str, Tensor] = {}
 
     def point(bone: str, targets: list[str]) -> None:
         found = [bones[t] for t in targets if t in bones]
         if bone in bones and found:
-            line = joints[found].mean(0) - joints[bones[bone]]
+            line = joints_rest_m[found].mean(0) - joints_rest_m[bones[bone]]
             if float(line.norm()) > 1e-6:
                 directions[bone] = torch.nn.functional.normalize(line, dim=0)
 
@@ -67,7 +71,9 @@ def rest_anatomy(rig: Rig, bones: dict[str, int], joints: Tensor) -> tuple[dict[
                 point(f"{side}{finger}{name}", [f"{side}{finger}{following}"])
         present = [bones[k] for k in knuckles if k in bones]
         if len(present) >= 2:
-            directions[f"{side}across"] = torch.nn.functional.normalize(joints[present[-1]] - joints[present[0]], dim=0)
+            directions[f"{side}across"] = torch.nn.functional.normalize(
+                joints_rest_m[present[-1]] - joints_rest_m[present[0]], dim=0
+            )
         # A knee bends about the axis to the left; an elbow brings the hand forward.
         hinges[f"{side}UpperLeg"] = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
         hinges[f"{side}UpperArm"] = torch.tensor([0.0, -sign, 0.0], dtype=torch.float64)
@@ -83,7 +89,7 @@ def relaxed_hands(rig: Rig) -> Float[Tensor, "bones 3"]:
     """Local rotations of the rest pose with fingers curled a little, as hands that do nothing have them."""
     bones = humanoid_bones(rig)
     joints = rig.joints_rest_m.double()
-    directions, _ = rest_anatomy(rig, bones, joints)
+    directions, _ = rest_anatomy(bones, joints)
     rotvecs = torch.zeros(len(rig.bone_names), 3, dtype=torch.float64)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         if f"{side}Hand" not in directions or f"{side}across" not in directions:
@@ -132,17 +138,15 @@ def spread_twists(rotvecs: Tensor, rig: Rig, bones: dict[str, int], directions: 
             between = path_between(bones[forearm], bones[hand], rig.bone_parents)
             if between:
                 share = len(between) / (len(between) + 1)
-                twist = _twist(R[:, bones[hand]], directions[forearm], share, first=True)
+                twist = _twist(R[:, bones[hand]], directions[forearm], share)
                 R[:, bones[hand]] = twist.transpose(1, 2) @ R[:, bones[hand]]
                 R[:, between[-1]] = R[:, between[-1]] @ twist
     return matrix_to_rotvec(R)
 
 
-def _twist(R: Tensor, axis: Tensor, share: float, *, first: bool = False) -> Float[Tensor, "frames 3 3"]:
-    """A share of the turn about an axis within local rotations R.
-
-    With `first`, R = twist swing (the twist belongs to the bone above); else R = swing twist (to the bone itself). Both
-    splits have the same angle.
+def _twist(R: Tensor, axis: Tensor, share: float) -> Float[Tensor, "frames 3 3"]:
+    """A share of the turn about an axis within local rotations R: of the twist in R = swing twist, which has the same angle
+    as that in R = twist swing.
     """
     quat = matrix_to_quat_wxyz(R)
     along = (quat[:, 1:] * axis).sum(-1)

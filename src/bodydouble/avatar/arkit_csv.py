@@ -20,6 +20,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.files import write_text
 
 MAX_FILE_BYTES = 256 << 20
+MAX_FRAMES = 1_000_000
 APP_RATE_HZ = 60.0
 """The app's usual frame rate; short clips do not tell theirs."""
 _RATES_HZ = (24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
@@ -83,17 +84,21 @@ def read_arkit_csv(path: Path, *, rate_hz: float | None = None) -> FaceMotion:
         )
     values = torch.zeros(len(rows), len(found))
     place = list(found.values())
-    lost = [row for row, (_, words) in enumerate(rows) if all(not words[i].strip() for i in place)]
+    lost = {row for row, (_, words) in enumerate(rows) if all(not words[i].strip() for i in place)}
     if len(lost) == len(rows):
         raise InputError(f"{path} holds no row with a face. Record it again.")
     for row, (number, words) in enumerate(rows):
-        if row in set(lost):
-            continue
-        values[row] = _numbers(path, number, [words[i] for i in place])
-    seen = torch.tensor([row for row in range(len(rows)) if row not in set(lost)])
+        if row not in lost:
+            values[row] = _numbers(path, number, [words[i] for i in place])
+    seen = torch.tensor([row for row in range(len(rows)) if row not in lost])
     held = torch.searchsorted(seen, torch.arange(len(rows)), right=True).sub(1).clamp(min=0)
     values = values[seen[held]]
     times, fps_hz = _clock(path, [(number, words[columns["timecode"]]) for number, words in rows], rate_hz)
+    if not float(times[-1]) * fps_hz < MAX_FRAMES:
+        raise InputError(
+            f"{path} lasts {float(times[-1]):.6g} s at {fps_hz:.6g} frames per second; at most {MAX_FRAMES} frames can be "
+            "read. Is a timecode damaged? Else cut the recording."
+        )
     return _evenly(path.stem, times, fps_hz, {name: values[:, k] for k, name in enumerate(found)})
 
 
@@ -124,7 +129,9 @@ def _read_table(path: Path) -> tuple[dict[str, int], list[tuple[int, list[str]]]
             else:
                 rows.append((table.line_num, words))
     except csv.Error as error:
-        raise InputError(f"{path}, line {table.line_num}: this is no table ({error}).") from error
+        raise InputError(
+            f"{path}, line {table.line_num}: this is no table of values separated by commas. Record or export it again."
+        ) from error
     if columns is None or not rows:
         raise InputError(f"{path} holds no rows; expected a header and one row for each frame.")
     return columns, rows

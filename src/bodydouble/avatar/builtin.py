@@ -78,7 +78,7 @@ class Puppet:
         self.phase = torch.arange(frames, dtype=torch.float64) / frames
         self.bones = humanoid_bones(rig)
         self.joints = rig.joints_rest_m.double()
-        self.directions, self.hinges = rest_anatomy(rig, self.bones, self.joints)
+        self.directions, self.hinges = rest_anatomy(self.bones, self.joints)
         feet = [self.bones["leftFoot"], self.bones["rightFoot"]]
         below = [b for b, parent in enumerate(rig.bone_parents) if parent in feet]
         floor = min(float(self.joints[b, 1]) for b in (*feet, *below)) - 0.02 if floor_rest_m is None else floor_rest_m

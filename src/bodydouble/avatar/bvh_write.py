@@ -35,6 +35,7 @@ def write_bvh(path: Path, motion: Motion, rig: Rig) -> None:
     lines, order = ["HIERARCHY"], []
 
     def describe(bone: int, depth: int) -> None:
+        """The bone's lines but its last brace."""
         order.append(bone)
         parent, pad = rig.bone_parents[bone], "  " * depth
         offset = joints_cm[bone] - (joints_cm[parent] if parent >= 0 else 0.0)
@@ -43,14 +44,19 @@ def write_bvh(path: Path, motion: Motion, rig: Rig) -> None:
         )  # fmt: skip
         lines.append(f"{pad}{'ROOT' if parent < 0 else 'JOINT'} {names[bone]}")
         lines.extend([f"{pad}{{", f"{pad}  OFFSET {_numbers(offset)}", f"{pad}  CHANNELS {channels}"])
-        for child in children[bone]:
-            describe(child, depth + 1)
         if not children[bone]:
             way = offset / max(float(np.linalg.norm(offset)), 1e-9) * _TIP_CM
             lines.extend([f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {_numbers(way)}", f"{pad}  }}"])
-        lines.append(f"{pad}}}")
 
-    describe(children[-1][0], 0)
+    waiting: list[tuple[int, int]] = [(children[-1][0], 0)]  # bones and depths; -1 closes a bone
+    while waiting:
+        bone, depth = waiting.pop()
+        if bone < 0:
+            lines.append("  " * depth + "}")
+            continue
+        describe(bone, depth)
+        waiting.append((-1, depth))
+        waiting.extend((child, depth + 1) for child in reversed(children[bone]))
     angles = np.degrees(_zxy(rotvec_to_matrix(motion.rotvecs.double()).numpy()))
     root_cm = joints_cm[order[0]] + _CM * motion.translation_world_m.double().numpy()
     lines += ["MOTION", f"Frames: {motion.num_frames}", f"Frame Time: {1.0 / motion.fps_hz:.8f}"]

@@ -14,6 +14,7 @@ from torch import Tensor
 from bodydouble.avatar.anatomy import rest_anatomy
 from bodydouble.avatar.limb_ik import joint_places, move_limb_end
 from bodydouble.avatar.performer import Performer
+from bodydouble.avatar.timing import smoothed
 from bodydouble.avatar.values import Rig
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
@@ -122,7 +123,7 @@ def plant_feet(
         shifts[side] = _least_shift(heel, ball, on_heel & ~on_ball, on_ball, fps_hz)
     translation = translation_world_m + _lowered_hips(p, bones, shifts, fps_hz)
     moved = translation - translation_world_m
-    _, hinges = rest_anatomy(rig, bones, joints)
+    _, hinges = rest_anatomy(bones, joints)
     for side, shift in shifts.items():
         limb = (bones[f"{side}UpperLeg"], bones[f"{side}LowerLeg"], bones[f"{side}Foot"])
         rotvecs = move_limb_end(rotvecs, translation, rig, limb, shift - moved, hinges[f"{side}UpperLeg"])
@@ -205,8 +206,6 @@ def _lowered_hips(
         level = line[:, [0, 2]].norm(dim=-1)
         allowed = (length**2 - level**2).clamp_min(0.0).sqrt()
         need = torch.maximum(need, (-line[:, 1] - allowed).clamp(0.0, 0.2))
-    from bodydouble.avatar.timing import smoothed
-
     span = max(1, round(0.1 * fps_hz))
     widest = torch.nn.functional.max_pool1d(need[None, None], 2 * span + 1, 1, span)[0, 0]
     down = torch.zeros(len(p), 3, dtype=p.dtype)
@@ -242,7 +241,7 @@ def meet_hands(
     source = performer.joints_world @ R_heading.T * scale_m
     _, p = joint_places(rotvecs, translation_world_m, rig)
     partners = [b for b in ("head", "hips", "leftLowerLeg", "rightLowerLeg") if b in human and b in bones]
-    _, hinges = rest_anatomy(rig, bones, rig.joints_rest_m.to(rotvecs))
+    _, hinges = rest_anatomy(bones, rig.joints_rest_m.to(rotvecs))
     shifts = []
     for own, other in (hands, hands[::-1]):
         total = torch.zeros(len(p), 3, dtype=p.dtype)
@@ -257,8 +256,6 @@ def meet_hands(
             total += weight * share * missing
             weights += weight
         shifts.append(total / weights.clamp_min(1.0))
-    from bodydouble.avatar.timing import smoothed
-
     for side, shift in zip(("left", "right"), shifts, strict=True):
         if float(shift.abs().max()) < 1e-4:
             continue

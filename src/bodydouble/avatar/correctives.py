@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bodydouble.avatar.values import CorrectiveBasis, Correctives, Mesh, Rig, Splats
+from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Mesh, Rig, Splats
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.render.sh import C0
@@ -121,6 +121,12 @@ def corrected_mesh(mesh: Mesh, coefficients: Float[Tensor, " coeffs"]) -> Mesh:
     offset, shade = corrections(mesh.correctives, coefficients)
     colors = (mesh.colors * (1.0 + shade[:, None])).clamp(0.0, 1.0)
     return mesh.replace(vertices_rest_m=mesh.vertices_rest_m + offset, colors=colors)
+
+
+def correctives_of(avatar: Avatar) -> Correctives | None:
+    """Those of its splats, else of its mesh; both hang on one basis."""
+    parts = (avatar.splats, avatar.mesh)
+    return next((part.correctives for part in parts if part is not None and part.correctives is not None), None)
 
 
 def num_coefficients(splats: Splats) -> int:

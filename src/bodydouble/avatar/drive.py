@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.avatar.correctives import corrected_mesh, corrected_splats, pose_coefficients
-from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Splats
+from bodydouble.avatar.correctives import corrected_mesh, corrected_splats, correctives_of, pose_coefficients
+from bodydouble.avatar.values import Avatar, Mesh, Morph, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
@@ -68,7 +68,7 @@ def pose_avatar(
         )
     R, t = bone_transforms(pose.rotvecs, rig.joints_rest_m, pose.translation_world_m, rig.bone_parents)
     mesh, splats_rest = avatar.mesh, avatar.splats
-    correctives = _correctives(avatar)
+    correctives = correctives_of(avatar)
     if correctives is not None:
         if coefficients is None:
             coefficients = pose_coefficients(correctives.basis, R, rig.bone_parents)
@@ -82,13 +82,6 @@ def pose_avatar(
     splats = None if splats_rest is None else pose_splats(splats_rest, R, t, expression)
     joints = (R @ rig.joints_rest_m[:, :, None])[:, :, 0] + t
     return PosedAvatar(splats=splats, vertices_world_m=vertices, joints_world_m=joints)
-
-
-def _correctives(avatar: Avatar) -> Correctives | None:
-    for part in (avatar.splats, avatar.mesh):
-        if part is not None and part.correctives is not None:
-            return part.correctives
-    return None
 
 
 def _skin_vertices(vertices_rest: Tensor, R: Tensor, t: Tensor, mesh: Mesh) -> Float[Tensor, "verts 3"]:

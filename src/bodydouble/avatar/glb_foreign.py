@@ -16,6 +16,7 @@ from bodydouble.avatar.glb_write import linear_to_srgb, srgb_to_linear
 from bodydouble.avatar.gltf_reader import MAX_NODES, GlbFile
 from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.avatar.values import Mesh, Morph, Rig, Texture
+from bodydouble.core.geometry import quat_wxyz_to_matrix, quat_xyzw_to_wxyz
 from bodydouble.render.texture import sample_texture
 
 
@@ -227,16 +228,10 @@ def local_transform(file: GlbFile, node: dict[str, Any], index: int) -> np.ndarr
         return file.numbers(node["matrix"], 16, f"the matrix of node {index}").reshape(4, 4).T
     local = np.eye(4)
     if "rotation" in node:
-        x, y, z, w = file.numbers(node["rotation"], 4, f"the rotation of node {index}")
-        length = np.sqrt(x * x + y * y + z * z + w * w)
-        if not 0.5 < length < 2.0:
+        quat_xyzw = file.numbers(node["rotation"], 4, f"the rotation of node {index}")
+        if not 0.5 < np.linalg.norm(quat_xyzw) < 2.0:
             file.fail(f"the rotation of node {index} is not a unit quaternion")
-        x, y, z, w = np.array([x, y, z, w]) / length
-        local[:3, :3] = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
+        local[:3, :3] = quat_wxyz_to_matrix(quat_xyzw_to_wxyz(torch.from_numpy(quat_xyzw))).numpy()
     if "scale" in node:
         local[:3, :3] *= file.numbers(node["scale"], 3, f"the scale of node {index}")
     if "translation" in node:

@@ -176,7 +176,8 @@ class GlbFile:
         self, view_index: object, offset: int, count: int, dtype: np.dtype, components: int, where: str
     ) -> np.ndarray:
         data = self.view_bytes(view_index, where)
-        view = self.objects("bufferViews")[view_index]  # type: ignore[index]  # checked by view_bytes
+        views = self.objects("bufferViews")
+        view = views[self.number(view_index, 0, len(views) - 1, f"the buffer view of {where}")]
         size = dtype.itemsize * components
         stride = self.number(view.get("byteStride", size), size, 252 if "byteStride" in view else size, "a byte stride")
         if offset + stride * (count - 1) + size > len(data):

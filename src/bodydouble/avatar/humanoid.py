@@ -65,7 +65,7 @@ def guess_humanoid(names: Sequence[str], parents: Sequence[int]) -> dict[str, st
                 found[side + part] = bone
                 taken.add(bone)
         _settle_shoulder(found, side)
-        found.update(_find_fingers(names, bases, sides, side))
+        found.update(_find_fingers(bases, sides, side))
     _find_spine(found, parents)
     return {human: names[bone] for human, bone in found.items()}
 
@@ -131,7 +131,7 @@ def _settle_shoulder(found: dict[str, int], side: str) -> None:
         found[f"{side}UpperArm"] = found.pop(f"{side}Shoulder")
 
 
-def _find_fingers(names: Sequence[str], bases: Sequence[str], sides: Sequence[str], side: str) -> dict[str, int]:
+def _find_fingers(bases: Sequence[str], sides: Sequence[str], side: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for bone, (base, own_side) in enumerate(zip(bases, sides, strict=True)):
         if own_side != side or "metacarpal" in base.replace("thumbmetacarpal", "") or "inhand" in base:

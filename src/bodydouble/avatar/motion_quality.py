@@ -99,7 +99,7 @@ def _worst_wander(soles: Float[Tensor, "frames parts sides 3"], stands: Bool[Ten
 
 
 def _past_limits(R: Tensor, p: Tensor, rig: Rig, bones: dict[str, int]) -> float:
-    _, hinges = rest_anatomy(rig, bones, rig.joints_rest_m.double())
+    _, hinges = rest_anatomy(bones, rig.joints_rest_m.double())
     outside, total = 0, 0
     for side in ("left", "right"):
         for upper, lower, end in (("UpperLeg", "LowerLeg", "Foot"), ("UpperArm", "LowerArm", "Hand")):

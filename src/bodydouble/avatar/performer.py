@@ -17,6 +17,7 @@ from torch import Tensor
 from bodydouble.avatar.anatomy import FINGER_BONES, frame_of, shortest_turn
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.humanoid import common_ancestor, guess_humanoid, path_between
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 from bodydouble.core.struct import TensorStruct, tensor_struct
@@ -278,7 +279,7 @@ def _calibrate_hand(C: dict[str, Tensor], performer: Performer, side: str, rest_
     hand = f"{side}Hand"
     if hand not in joints:
         return
-    knuckles = [f"{side}{finger}Proximal" for finger in ("Index", "Middle", "Ring", "Little")]
+    knuckles = [f"{side}{finger}Proximal" for finger in FINGERS[1:]]
     found = [k for k in knuckles if k in joints and k in rest_directions]
     across = f"{side}across"
     if len(found) >= 2 and across in rest_directions:

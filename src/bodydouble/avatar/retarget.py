@@ -76,7 +76,7 @@ def retarget(
     bones = humanoid_bones(rig)
     performer = read_performer(source, up_axis)
     joints = rig.joints_rest_m.double()
-    C = calibrate(performer, *rest_anatomy(rig, bones, joints))
+    C = calibrate(performer, *rest_anatomy(bones, joints))
     frames = len(performer.R_world_joint)
     R_heading = _start_heading(performer, C)
     rotvecs = _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs)
@@ -113,7 +113,7 @@ def retarget_in_place(
     """
     bones = humanoid_bones(rig)
     performer = read_performer(source, "y")
-    C = calibrate(performer, *rest_anatomy(rig, bones, rig.joints_rest_m.double()))
+    C = calibrate(performer, *rest_anatomy(bones, rig.joints_rest_m.double()))
     R_heading = torch.eye(3, dtype=torch.float64)
     return _posed_like(performer, C, R_heading, rig, bones, relaxed_rotvecs), performer.joints_world
 
@@ -141,7 +141,7 @@ def _posed_like(
     relaxed_rotvecs: Tensor | None,
 ) -> Float[Tensor, "frames bones 3"]:
     """Local rotations of a rig whose bones turn as the performer's do, after `R_heading`."""
-    directions, _ = rest_anatomy(rig, bones, rig.joints_rest_m.double())
+    directions, _ = rest_anatomy(bones, rig.joints_rest_m.double())
     wanted: dict[int, Tensor] = {}
     for human, joint in performer.humanoid.items():
         if human in bones and human not in ("spine", "chest", "upperChest", "neck"):

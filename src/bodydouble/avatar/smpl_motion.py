@@ -6,7 +6,6 @@ retarget from. Proportions only matter for the height of the path, so the skelet
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,14 @@ from numpy import ndarray
 from bodydouble.avatar.bvh import SourceMotion
 from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.avatar.values import Rig
+from bodydouble.core.arrays import Npz
 from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 
 MAX_FRAMES = 100_000
-MAX_FILE_BYTES = 512 << 20
 _DEFAULT_FPS_HZ = 30.0
+_MOST_RAD, _MOST_M = 1e4, 1e6
+"""Nobody turns so often or walks so far: what is beyond comes from a damaged file."""
 _RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps")
 
 # Name, parent, and offset from the parent in metres (left side; the right side is its mirror image).
@@ -62,8 +63,8 @@ def read_smpl_motion(path: Path) -> SourceMotion:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a motion (.npz). Check the path.")
-    arrays = _arrays(path)
-    poses = _numbers(path, arrays, "poses")
+    archive = Npz(path)
+    poses = _numbers(archive, "poses", _MOST_RAD)
     joints = poses.shape[1] // 3 if poses.ndim == 2 and poses.shape[1] % 3 == 0 else 0
     if joints not in _COUNTS:
         raise InputError(
@@ -72,10 +73,10 @@ def read_smpl_motion(path: Path) -> SourceMotion:
         )
     if not 1 <= len(poses) <= MAX_FRAMES:
         raise InputError(f"{path}: {len(poses)} frames; between 1 and {MAX_FRAMES} can be read. Cut the motion.")
-    trans = _numbers(path, arrays, "trans") if "trans" in arrays else np.zeros((len(poses), 3))
+    trans = _numbers(archive, "trans", _MOST_M) if "trans" in archive else np.zeros((len(poses), 3))
     if trans.shape != (len(poses), 3):
         raise InputError(f"{path}: `trans` must be ({len(poses)}, 3) like `poses`, found {trans.shape}.")
-    return _source(path.stem, poses.reshape(len(poses), -1, 3), trans, _rate(path, arrays))
+    return _source(path.stem, poses.reshape(len(poses), -1, 3), trans, _rate(archive))
 
 
 def smplx_rig() -> tuple[Rig, list[int]]:
@@ -96,41 +97,31 @@ def smplx_rig() -> tuple[Rig, list[int]]:
     return rig, columns
 
 
-def _arrays(path: Path) -> dict[str, ndarray]:
-    try:
-        # The sizes that the archive announces are checked before anything is unpacked.
-        with zipfile.ZipFile(path) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-        if total > MAX_FILE_BYTES:
-            raise InputError(
-                f"{path} unpacks to {total} bytes, more than {MAX_FILE_BYTES}; cut the motion into pieces."
-            )
-        with np.load(path, allow_pickle=False) as archive:
-            wanted = [k for k in archive.files if k in ("poses", "trans", *_RATE_KEYS)]
-            return {k: archive[k] for k in wanted}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+def _numbers(archive: Npz, key: str, most: float) -> Float[ndarray, "..."]:
+    if key not in archive:
+        raise InputError(f"{archive.path} holds no array called `{key}`; expected a motion in the manner of AMASS.")
+    found = archive[key]
+    if found.dtype.kind not in "fiu":
         raise InputError(
-            f"{path} is not a readable .npz of numbers ({error}). Expected `poses` in the manner of AMASS."
-        ) from error
-
-
-def _numbers(path: Path, arrays: dict[str, ndarray], key: str) -> Float[ndarray, "..."]:
-    if key not in arrays or arrays[key].dtype.kind not in "fiu":
-        raise InputError(f"{path} holds no array of numbers called `{key}`; expected a motion in the manner of AMASS.")
-    values = arrays[key].astype(np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: `{key}` holds values that are not finite. The file may be damaged.")
+            f"{archive.path}: `{key}` holds {found.dtype}, no numbers; expected a motion in AMASS's manner."
+        )
+    values = found.astype(np.float64)
+    if not np.isfinite(values).all() or np.abs(values).max(initial=0.0) > most:
+        raise InputError(
+            f"{archive.path}: `{key}` holds values that are not finite or beyond all bounds. The file may be damaged."
+        )
     return values
 
 
-def _rate(path: Path, arrays: dict[str, ndarray]) -> float:
-    for key in _RATE_KEYS:
-        if key in arrays:
-            value = float(np.asarray(arrays[key], np.float64).reshape(-1)[0]) if arrays[key].size else 0.0
-            if not 1.0 <= value <= 1000.0:
-                raise InputError(f"{path}: `{key}` is {value}; a rate between 1 and 1000 frames per second is needed.")
-            return value
-    return _DEFAULT_FPS_HZ
+def _rate(archive: Npz) -> float:
+    key = next((key for key in _RATE_KEYS if key in archive), None)
+    if key is None:
+        return _DEFAULT_FPS_HZ
+    values = _numbers(archive, key, np.inf).reshape(-1)
+    value = float(values[0]) if len(values) else 0.0
+    if not 1.0 <= value <= 1000.0:
+        raise InputError(f"{archive.path}: `{key}` is {value}; a rate between 1 and 1000 frames per second is needed.")
+    return value
 
 
 def _skeleton(first_finger: int | None) -> tuple[list[str], list[int], list[tuple[float, float, float]], list[int]]:

@@ -139,7 +139,7 @@ class Poser:
         """
         bones = humanoid_bones(rig)
         joints = rig.joints_rest_m.double()
-        directions, hinges = rest_anatomy(rig, bones, joints)
+        directions, hinges = rest_anatomy(bones, joints)
         self._parts: dict[str, list[tuple[int, Tensor, bool]]] = {}
         for control in POSE_CONTROLS:
             parts = []

@@ -64,7 +64,7 @@ class Scene:
             self.poser: Poser | None = Poser(avatar.rig)
         except InputError:  # a rig without a human's bones can still play and turn
             self.poser = None
-        self._layers: dict[str, Avatar] = {}
+        self._layers: dict[Layer, Avatar] = {}
         splats = avatar.splats
         if splats is not None:
             self._layers["splats"] = dataclasses.replace(avatar, mesh=None)
@@ -76,7 +76,7 @@ class Scene:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """What can be drawn of this avatar."""
-        return tuple(self._layers)  # type: ignore[arg-type]
+        return tuple(self._layers)
 
     def posed(self, shown: Shown, motion: Motion, shot: Shot | None = None) -> tuple[Pose, Float[Tensor, " actions"]]:
         """Pose and facial actions that are shown, the viewer's own added.

@@ -30,6 +30,8 @@ HOST = "127.0.0.1"
 _FOV_RAD = 0.62
 _MOVING_QUALITY, _STILL_QUALITY = 84, 94
 _PANEL_EVERY_S = 0.15
+_LOOK_UP_S = 1.0
+"""Windows lets Ctrl-C through only between waits; elsewhere it ends one."""
 _BRAND = (32, 150, 138)
 
 
@@ -126,6 +128,11 @@ class Studio:
             self._server.stop()
         if self._show is not None:
             self._show.close()
+
+    def wait(self) -> None:
+        """Return when it has been closed."""
+        while not self._stop.wait(_LOOK_UP_S):
+            pass
 
     # --- inside ---
 
@@ -271,7 +278,7 @@ class _Window:
 
     # --- inside ---
 
-    def _moved(self, camera: Any) -> None:
+    def _moved(self, _camera: Any) -> None:
         self._empty_drawn = False
         if self.viewer is not None:
             self.viewer.touch()
@@ -376,11 +383,10 @@ _HEADERS = (
 )
 
 
-def until_interrupted(studio: Studio, also: Callable[[], bool] = lambda: False) -> None:
-    """Wait until Ctrl-C, or until `also` says that it is over; then close."""
+def until_interrupted(studio: Studio) -> None:
+    """Wait until Ctrl-C or until somebody closes the studio; then it is closed."""
     with closing(studio), contextlib.suppress(KeyboardInterrupt):
-        while not also():
-            time.sleep(0.2)
+        studio.wait()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import BodydoubleError, InputError
+from bodydouble.pipeline.layout import CAPTURE, SPLATS_CHECKPOINT, avatar_file
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.footage import Footage, refined_track, stage_motion
 from bodydouble.studio.motions import FROM_VIDEO, REST, Repertoire
@@ -55,7 +56,7 @@ def open_show(path: Path, rasterizer: Rasterizer) -> Show:
     """
     from bodydouble.avatar.glb import load_avatar
 
-    file = path / "avatar.glb" if path.is_dir() else path
+    file = avatar_file(path)
     if path.is_dir() and not file.exists():
         raise InputError(
             f"{path} holds no avatar.glb. Name an avatar, or the folder of a finished run: bodydouble create VIDEO -o {path}."
@@ -80,7 +81,6 @@ def open_show(path: Path, rasterizer: Rasterizer) -> Show:
 
 def doubt_maps(folder: Path) -> tuple[DoubtMap, ...]:
     """The frames with learnt noise that the training of a run left; none where it left none."""
-    from bodydouble.pipeline.layout import SPLATS_CHECKPOINT
     from bodydouble.reconstruct.splats.log import read_log
 
     try:
@@ -107,7 +107,6 @@ def _painted(rendered: np.ndarray, noise: np.ndarray) -> UInt8[np.ndarray, "heig
 def _footage_of(folder: Path, avatar: Avatar) -> tuple[Footage | None, list[str]]:
     """The video of the run that an avatar lies in, if there is one and it can be compared."""
     from bodydouble.capture.folder import Capture
-    from bodydouble.pipeline.layout import CAPTURE
 
     if not (folder / CAPTURE).is_dir():
         return None, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from bodydouble.avatar.clips.rigs import guess_unit
 from bodydouble.avatar.contacts import Planted, planted_feet
 from bodydouble.avatar.motion_quality import jitter
 from bodydouble.avatar.performer import Performer, read_performer
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.core.files import atomic_path
 
 
@@ -62,7 +64,6 @@ def motion_facts(source: SourceMotion) -> MotionFacts:
     hips = p[:, performer.humanoid["hips"]][:, [0, 2]]
     used = 0 if source.expression is None else int((source.expression > 0.01).any(0).sum())
     known = list(performer.humanoid)
-    segments = ("Thumb", "Index", "Middle", "Ring", "Little")
     frames = len(p)
     return MotionFacts(
         name=source.name,
@@ -71,7 +72,7 @@ def motion_facts(source: SourceMotion) -> MotionFacts:
         fps_hz=source.fps_hz,
         joints=len(source.joint_names),
         recognised=len(known),
-        fingers=sum(any(s in name for s in segments) for name in known),
+        fingers=sum(any(finger in name for finger in FINGERS) for name in known),
         face_actions=used,
         unit=unit,
         path_m=float((hips[1:] - hips[:-1]).norm(dim=-1).sum()),
@@ -167,9 +168,9 @@ def _draw(path: Path, title: str, rows: list[tuple[str, list[np.ndarray], list[n
 
 
 def _bars(
-    draw: object, flag: Bool[np.ndarray, " frames"], color: tuple[int, int, int], left: int, span: int, y: int
+    draw: Any, flag: Bool[np.ndarray, " frames"], color: tuple[int, int, int], left: int, span: int, y: int
 ) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flag.astype(np.int8), [0]])))
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         x0, x1 = (left + span * e / len(flag) for e in (begin, end))
-        draw.rectangle((x0, y, x1, y + 4), fill=color)  # type: ignore[attr-defined]
+        draw.rectangle((x0, y, x1, y + 4), fill=color)

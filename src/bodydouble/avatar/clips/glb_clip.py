@@ -13,11 +13,12 @@ from bodydouble.avatar.glb_foreign import global_transforms, local_transform, no
 from bodydouble.avatar.gltf_reader import GlbFile
 from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.body.protocol import ARKIT_ACTIONS
+from bodydouble.core.geometry import quat_wxyz_to_matrix, quat_xyzw_to_wxyz
 
 MAX_FRAMES = 100_000
 MAX_NODES = 4096
-_MAX_CELLS = 40_000_000
-"""Frames times nodes that may be sampled."""
+_MAX_CELLS = 8_000_000
+"""Frames times nodes that may be sampled: each takes 128 bytes, and some copies are made."""
 
 
 def read_glb_motion(path: Path, clip: str = "") -> SourceMotion:
@@ -47,7 +48,8 @@ def read_glb_motion(path: Path, clip: str = "") -> SourceMotion:
     rest = global_transforms(file, nodes, parents)
     moving = _animated(file, nodes, parents, channels, times)
     joints = _joints(file, nodes, parents)
-    above = [next((j for j in _line(parents, node) if j in set(joints)), -1) for node in joints]
+    known = set(joints)
+    above = [next((j for j in _line(parents, node) if j in known), -1) for node in joints]
     order, above = _one_tree(file, joints, above)
     order, above = _from_the_hips(nodes, order, above)
     names = _names(nodes, order)
@@ -189,7 +191,8 @@ def _animated(
             if any(c is not None for c in moved.values()):
                 scale = np.linalg.norm(local[:, :3, :3], axis=1)
                 if moved["rotation"] is not None:
-                    turn = _matrices(_sampled(moved["rotation"], times, turning=True))
+                    quats_xyzw = torch.from_numpy(_sampled(moved["rotation"], times, turning=True))
+                    turn = quat_wxyz_to_matrix(quat_xyzw_to_wxyz(quats_xyzw)).numpy()
                 else:
                     turn = local[:, :3, :3] / np.maximum(scale[:, None], 1e-12)
                 if moved["scale"] is not None:
@@ -202,16 +205,6 @@ def _animated(
     if not np.isfinite(world).all() or np.abs(world).max() > 1e9:
         file.fail("its animation moves nodes beyond all bounds")
     return world
-
-
-def _matrices(quats_xyzw: np.ndarray) -> np.ndarray:
-    x, y, z, w = quats_xyzw.T
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return np.stack(rows, -1).reshape(-1, 3, 3)
 
 
 def _rotation(T: np.ndarray) -> np.ndarray:

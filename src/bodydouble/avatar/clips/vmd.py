@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.bvh import SourceMotion
-from bodydouble.avatar.limb_ik import move_limb_end
+from bodydouble.avatar.limb_ik import joint_places, move_limb_end
 from bodydouble.avatar.values import Rig
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import InputError
@@ -212,8 +212,6 @@ def _legs_by_goal(
     rotvecs: torch.Tensor, shift: torch.Tensor, rig: Rig, bones: dict[str, np.ndarray], frames: np.ndarray
 ) -> torch.Tensor:
     """Legs bent so that ankles are where the goals of the inverse kinematics want them, and feet turned as the goals."""
-    from bodydouble.avatar.limb_ik import joint_places
-
     everything = _sampled(bones["全ての親"], frames)[0] if "全ての親" in bones else np.zeros((len(frames), 3))
     for side, kanji in (("Left", "左"), ("Right", "右")):
         keys = bones.get(f"{kanji}足ＩＫ", bones.get(f"{kanji}足IK"))

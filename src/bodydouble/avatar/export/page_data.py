@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bodydouble.avatar.correctives import correctives_of
 from bodydouble.avatar.export.page_schema import (
     SCHEMA_VERSION,
     Block,
@@ -81,7 +82,7 @@ def page_data(avatar: Avatar, motions: Sequence[Motion], notice: PageNotice) -> 
     """
     pack = _Packer()
     rig = avatar.rig
-    basis = _basis(avatar)
+    correctives = correctives_of(avatar)
     data = PageData(
         schema_version=SCHEMA_VERSION,
         unpacked_bytes=0,
@@ -96,18 +97,11 @@ def page_data(avatar: Avatar, motions: Sequence[Motion], notice: PageNotice) -> 
         groups=_groups(),
         splats=None if avatar.splats is None else _splats(pack, avatar.splats),
         mesh=None if avatar.mesh is None else _mesh(pack, avatar.mesh),
-        correctives=None if basis is None else _page_correctives(pack, basis),
+        correctives=None if correctives is None else _page_correctives(pack, correctives.basis),
         motions=tuple(_motion(pack, motion) for motion in motions),
     )
     packed = pack.bytes()
     return PageData(**{**vars(data), "unpacked_bytes": len(packed)}), packed
-
-
-def _basis(avatar: Avatar) -> CorrectiveBasis | None:
-    for part in (avatar.splats, avatar.mesh):
-        if part is not None and part.correctives is not None:
-            return part.correctives.basis
-    return None
 
 
 def _floor_m(avatar: Avatar) -> float:

@@ -33,7 +33,7 @@ def t_pose(rig: Rig) -> Pose:
         InputError: When hips, head or a leg is not in the humanoid map.
     """
     bones = humanoid_bones(rig)
-    directions, _ = rest_anatomy(rig, bones, rig.joints_rest_m.double())
+    directions, _ = rest_anatomy(bones, rig.joints_rest_m.double())
     wanted: dict[int, Tensor] = {}
     down = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
     for side, sign in (("left", 1.0), ("right", -1.0)):

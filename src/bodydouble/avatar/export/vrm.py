@@ -12,6 +12,7 @@ from bodydouble.avatar.expressions import EXPRESSIONS
 from bodydouble.avatar.glb_write import avatar_document
 from bodydouble.avatar.gltf_buffers import pack_glb
 from bodydouble.avatar.values import Avatar, Mesh
+from bodydouble.body.humanoid import FINGERS, SIDES, finger_segments
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import ConfigError, InputError
 
@@ -61,15 +62,7 @@ _VRM_BONES = frozenset(
         "rightToes",
         "leftShoulder",
         "rightShoulder",
-        *tuple(
-            f"{side}{finger}{segment}"
-            for side in ("left", "right")
-            for finger in ("Index", "Middle", "Ring", "Little")
-            for segment in ("Proximal", "Intermediate", "Distal")
-        ),
-        *tuple(
-            f"{side}Thumb{segment}" for side in ("left", "right") for segment in ("Metacarpal", "Proximal", "Distal")
-        ),
+        *(f"{side}{finger}{segment}" for side in SIDES for finger in FINGERS for segment in finger_segments(finger)),
     )
 )
 
