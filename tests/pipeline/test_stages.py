@@ -167,7 +167,9 @@ def test_a_read_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("ledger", "words"),
     [("{", "not readable as JSON"), ('{"kind": "test", "schema_version": 99}', "schema version 99"),
-     ('{"kind": "test", "schema_version": 1, "stages": {"one": {}}}', "is damaged")],
+     ('{"kind": "test", "schema_version": 1, "stages": {"one": {}}}', "is damaged"),
+     ('{"kind": "test", "schema_version": 1, "stages": {}, "started": {"one": {}}, "about": {}, "created": ""}', "is damaged"),
+     ('{"kind": "test", "schema_version": 1, "stages": {}, "started": {}, "about": {}}', "is damaged")],
 )  # fmt: skip
 def test_a_damaged_ledger(tmp_path: Path, ledger: str, words: str):
     (tmp_path / "run.json").write_text(ledger)

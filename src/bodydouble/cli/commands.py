@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bodydouble.cli import options
+from bodydouble.cli.answers import print_json
 from bodydouble.cli.progress import ProgressPrinter
 from bodydouble.cli.studio import watched
 from bodydouble.cli.voice import quoted
 from bodydouble.core.errors import ConfigError
+from bodydouble.pipeline.layout import avatar_file
 
 if TYPE_CHECKING:
     from bodydouble.pipeline.create import RunResult
@@ -55,7 +56,7 @@ def capture(command: options.Capture) -> int:
         )
     folder = out / "capture"
     if command.json:
-        _print_json({"folder": str(out), "capture": str(folder), **_cost(result)})
+        print_json({"folder": str(out), "capture": str(folder), **_cost(result)})
     else:
         words = ["bodydouble", "create", str(command.video), "-o", str(out)]
         words += [] if command.estimate is None else ["--estimate", str(command.estimate)]
@@ -82,7 +83,7 @@ def import_(command: options.Import) -> int:
         facts = {"layout": result.layout, "sequence": result.sequence, "frames": result.frames}
         measured = {"coverage": figures, "outline_support": result.outline_support, "focal_px": result.focal_px}
         warnings = [dataclasses.asdict(warning) for warning in result.warnings]
-        _print_json({"folder": str(out), "capture": str(folder), **facts, **measured, "warnings": warnings})
+        print_json({"folder": str(out), "capture": str(folder), **facts, **measured, "warnings": warnings})
         return 0
     print(f"{result.frames} frames of layout {result.layout} are in {folder}.")
     if result.coverage is not None and figures is not None:
@@ -104,7 +105,7 @@ def demo(command: options.Demo) -> int:
     with ProgressPrinter(DEMO_STAGES) as emit:
         result = perform_demo(command.out, config, performance, emit, resume=command.resume)
     if command.json:
-        _print_json({**_run_json(result.run), "truth": dict(result.truth)})
+        print_json({**_run_json(result.run), "truth": dict(result.truth)})
         return 0
     print("Against the truth:")
     for name, value in result.truth.items():
@@ -142,7 +143,7 @@ def evaluate(command: options.Evaluate) -> int:
         else:
             result = evaluate_run(command.folder, protocol, command.device, emit, **chosen)
     if command.json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     elif isinstance(result, PictureScores):
         print(format_picture_scores(result))
     else:
@@ -191,7 +192,7 @@ def bench(command: options.Bench) -> int:
         write_text(command.page, page(told, result.remarks, result.about, " ".join(words)))
     if command.json:
         rows = rows_json(result.rows)
-        _print_json({"about": result.about, "rows": rows, "remarks": result.remarks, "problems": result.problems})
+        print_json({"about": result.about, "rows": rows, "remarks": result.remarks, "problems": result.problems})
     else:
         print("\n".join([table(result.rows), "", *result.remarks]))
         if command.gate:
@@ -226,7 +227,7 @@ def synth(command: options.Synth) -> int:
         index = read_truth(synthesise(command.out, config, emit)).index
     facts = {"frames": index.num_frames, "scene": index.scene, "camera": index.camera, "bitrate_bps": index.bitrate_bps}
     if command.json:
-        _print_json({"folder": str(command.out), "video": str(command.out / "video.mp4"), **facts})
+        print_json({"folder": str(command.out), "video": str(command.out / "video.mp4"), **facts})
     else:
         print(f"{index.num_frames} frames ({index.scene}, {index.camera} camera) and their truth are in {command.out}.")
     return 0
@@ -242,7 +243,7 @@ def doctor(command: options.Doctor) -> int:
 
     findings = examine()
     if command.json:
-        _print_json({"healthy": healthy(findings), "findings": [dataclasses.asdict(f) for f in findings]})
+        print_json({"healthy": healthy(findings), "findings": [dataclasses.asdict(f) for f in findings]})
         return 0 if healthy(findings) else 1
     width = min(max(shutil.get_terminal_size().columns, 60), 120)
     for finding in findings:
@@ -273,7 +274,7 @@ def _render_video(command: options.Render) -> int:
         background=_parse_color(command.background),
     )
     expression = named_expression(command.expression) if command.expression else None
-    avatar = load_avatar(_avatar_path(command.avatar))
+    avatar = load_avatar(avatar_file(command.avatar))
     motion = find_motion(command.motion, avatar, command.fps)
     if command.face is not None:
         motion = with_face(motion, read_arkit_csv(command.face), avatar.rig)
@@ -281,7 +282,7 @@ def _render_video(command: options.Render) -> int:
     with ProgressPrinter(()) as emit:
         count = render_video(avatar, motion, command.out, playback, rasterizer, emit, expression=expression)
     if command.json:
-        _print_json({"video": str(command.out), "frames": count, "fps_hz": command.fps, "motion": motion.name})
+        print_json({"video": str(command.out), "frames": count, "fps_hz": command.fps, "motion": motion.name})
     else:
         print(f"{count} frames written to {command.out}.")
     return 0
@@ -293,7 +294,7 @@ def _render_like(command: options.Render) -> int:
     assert command.like is not None
     with ProgressPrinter(()) as emit:
         files = render_run_like(
-            _avatar_path(command.avatar),
+            avatar_file(command.avatar),
             command.like,
             command.out,
             frames=command.frames,
@@ -302,7 +303,7 @@ def _render_like(command: options.Render) -> int:
             emit=emit,
         )
     if command.json:
-        _print_json({"folder": str(command.out), "files": [file.name for file in files], "poses": command.poses})
+        print_json({"folder": str(command.out), "files": [file.name for file in files], "poses": command.poses})
     else:
         print(f"{len(files)} pictures written to {command.out}.")
     return 0
@@ -340,10 +341,6 @@ def _folder_of(command: options.FromVideo) -> Path:
     return command.out if command.out is not None else Path(f"{name or 'video'}-double")
 
 
-def _avatar_path(given: Path) -> Path:
-    return given / "avatar.glb" if given.is_dir() else given
-
-
 def _parse_size(text: str) -> tuple[int, int]:
     width, cross, height = text.lower().partition("x")
     if not (cross and width.strip().isdigit() and height.strip().isdigit()):
@@ -368,7 +365,9 @@ def _cost(result: RunResult) -> dict[str, Any]:
 
 
 def _run_json(result: RunResult) -> dict[str, Any]:
-    report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    from bodydouble.core.files import read_json
+
+    report = read_json(result.folder / "report.json")
     files = {name: str(result.folder / file) for name, file in _FILES.items()}
     return {"folder": str(result.folder), **files, "report": report}
 
@@ -377,10 +376,12 @@ _FILES = {"avatar": "avatar.glb", "report_html": "report.html", "turntable": "tu
 
 
 def _tell_run(result: RunResult, *, as_json: bool) -> None:
+    from bodydouble.core.files import read_json
+
     if as_json:
-        _print_json(_run_json(result))
+        print_json(_run_json(result))
         return
-    report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    report = read_json(result.folder / "report.json")
     heldout = report["heldout"]
     print(report["verdict"]["text"])
     print(
@@ -401,7 +402,3 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
 
 def _number(value: float | None, digits: int = 1) -> str:
     return "unknown" if value is None else f"{value:.{digits}f}"
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from bodydouble.cli import options
+from bodydouble.cli.answers import print_json
+from bodydouble.pipeline.layout import avatar_file
 
 
 def export(command: options.Export) -> int:
@@ -17,7 +16,7 @@ def export(command: options.Export) -> int:
     from bodydouble.pipeline.export import ExportChoices, default_path, export_avatar
     from bodydouble.pipeline.motions import find_motion, page_motions
 
-    source: Path = command.avatar / "avatar.glb" if command.avatar.is_dir() else command.avatar
+    source = avatar_file(command.avatar)
     avatar = load_avatar(source)
     motion, motions = None, ()
     if command.to == "html":
@@ -49,8 +48,6 @@ def export(command: options.Export) -> int:
     out = command.out if command.out is not None else default_path(source, command.to)
     done = export_avatar(avatar, command.to, out, choices)
     if command.json:
-        facts = {"file": str(done.path), "format": done.format, "bytes": done.bytes, "lost": done.lost}
-        print(json.dumps(facts, indent=2))
-    else:
-        print(f"{done.path} ({done.bytes / 1e6:.2f} MB) written. Left out: {done.lost}.")
+        return print_json({"file": str(done.path), "format": done.format, "bytes": done.bytes, "lost": done.lost})
+    print(f"{done.path} ({done.bytes / 1e6:.2f} MB) written. Left out: {done.lost}.")
     return 0

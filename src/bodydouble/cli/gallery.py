@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bodydouble.cli.answers import print_json
 from bodydouble.cli.options import Compute
 
 
@@ -32,8 +33,6 @@ Command = Annotated[Gallery, tyro.conf.subcommand("gallery")]
 
 def run(command: Gallery) -> int:
     """`bodydouble gallery`."""
-    import json
-
     from bodydouble.cli.progress import ProgressPrinter
     from bodydouble.core.errors import ConfigError
     from bodydouble.pipeline.create import use_threads
@@ -56,8 +55,7 @@ def run(command: Gallery) -> int:
         exhibits = make_gallery(runs, command.out, emit, device=command.device)
     page = command.out / "index.html"
     if command.json:
-        print(json.dumps({"page": str(page), "doubles": [exhibit.name for exhibit in exhibits]}, indent=2))
-    else:
-        count = "One double is" if len(exhibits) == 1 else f"{len(exhibits)} doubles are"
-        print(f"{count} shown in {page}.")
+        return print_json({"page": str(page), "doubles": [exhibit.name for exhibit in exhibits]})
+    count = "One double is" if len(exhibits) == 1 else f"{len(exhibits)} doubles are"
+    print(f"{count} shown in {page}.")
     return 0

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from bodydouble.cli.answers import print_json
 from bodydouble.cli.options import Common
 
 
@@ -84,7 +85,6 @@ def run(command: Motion) -> int:
 
 def _capture(command: Capture) -> int:
     import dataclasses
-    import json
 
     from bodydouble.cli.progress import ProgressPrinter
     from bodydouble.pipeline.motion_capture import capture_motion
@@ -92,29 +92,25 @@ def _capture(command: Capture) -> int:
     with ProgressPrinter(()) as emit:
         result = capture_motion(command.video, command.out, emit)
     if command.json:
-        print(json.dumps({"motion": str(command.out), **dataclasses.asdict(result)}, indent=2))
-    else:
-        print(f"{result.frames} frames written to {command.out}; the face was seen in {result.face_seen:.0%} of them.")
+        return print_json({"motion": str(command.out), **dataclasses.asdict(result)})
+    print(f"{result.frames} frames written to {command.out}; the face was seen in {result.face_seen:.0%} of them.")
     return 0
 
 
 def _convert(command: Convert) -> int:
     import dataclasses
-    import json
 
     from bodydouble.pipeline.motion_files import convert_motion
 
     result = convert_motion(command.source, command.out, avatar=command.avatar, fps_hz=command.fps, clip=command.clip)
     if command.json:
-        print(json.dumps({"motion": str(command.out), **dataclasses.asdict(result)}, indent=2))
-    else:
-        print(f"{result.frames} frames at {result.fps_hz:g} Hz written to {command.out}.")
+        return print_json({"motion": str(command.out), **dataclasses.asdict(result)})
+    print(f"{result.frames} frames at {result.fps_hz:g} Hz written to {command.out}.")
     return 0
 
 
 def _info(command: Info) -> int:
     import dataclasses
-    import json
 
     from bodydouble.avatar.clips.facts import motion_facts, plot_motion
     from bodydouble.pipeline.motion_files import load_motion
@@ -124,8 +120,7 @@ def _info(command: Info) -> int:
     if command.plot is not None:
         plot_motion(source, command.plot)
     if command.json:
-        print(json.dumps({"file": str(command.file), **dataclasses.asdict(facts)}, indent=2))
-        return 0
+        return print_json({"file": str(command.file), **dataclasses.asdict(facts)})
     print(f"{facts.name}: {facts.seconds:.2f} s, {facts.frames} frames at {facts.fps_hz:g} Hz")
     print(
         f"  skeleton   {facts.joints} joints, {facts.recognised} recognised, {facts.fingers} of fingers; "

@@ -26,7 +26,7 @@ class View(Compute):
     port: int = 0
     """Port to listen on, on loopback; any free one if not said."""
     open: bool = True
-    """Whether to open the browser."""
+    """Open the browser; with --no-open only the address is printed."""
 
 
 Command = Annotated[View, tyro.conf.subcommand("view")]
@@ -47,9 +47,11 @@ def run(command: View) -> int:
     if not 0 <= command.port <= 65535:
         raise ConfigError(f"--port is {command.port}; expected 1 to 65535, or 0 for any free one.")
     use_threads(command.threads)
+    show = open_show(
+        command.avatar, make_rasterizer(command.device)
+    )  # before the kernels: what is wrong is said at once
     with ProgressPrinter(()) as emit:
         warm_up(emit)
-    show = open_show(command.avatar, make_rasterizer(command.device))
     studio = Studio(port=command.port, title=show.title)
     studio.open(show)
     if command.json:

@@ -71,8 +71,10 @@ def body_of_run(folder: Path, emit: Emit | None = None) -> BodyModel:
         InputError: When the model file is no longer where it was.
     """
     ledger = folder / LEDGER_NAME
-    about = read_json(ledger).get("about", {}) if ledger.is_file() else {}
-    config = about.get("config") or {}
+    about = read_json(ledger).get("about") if ledger.is_file() else {}
+    config = (about.get("config") or {}) if isinstance(about, dict) else None
+    if not isinstance(config, dict):
+        raise InputError(f"{ledger} is damaged: it does not tell the run's settings. Make the run anew.")
     name, file = str(config.get("body", "anny")), str(config.get("body_file") or "")
     if name == "anny":
         return load_body("anny", emit)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import VideoInfo
-from bodydouble.core.errors import OutputError
+from bodydouble.core.errors import ConfigError, OutputError
 from bodydouble.core.events import Warned
 from bodydouble.core.files import remove_tree
 from bodydouble.pipeline.bodies import body_key, load_body
@@ -100,6 +100,8 @@ def _run_stages(
     from bodydouble.capture.video import probe
 
     info = probe(video)  # first of all: an unusable file must not leave a folder behind
+    if config.body != "anny":
+        load_body(config.body, file=config.body_file)  # nor cost the minutes until it is needed
     if config.estimate is not None:
         from bodydouble.capture.estimates.kinds import read_estimate
 
@@ -150,7 +152,13 @@ def result_of(run: Run) -> RunResult:
 
 
 def use_threads(threads: int) -> None:
-    """Threads for torch and the kernels in this process; 0 for as many as there are cores."""
+    """Threads for torch and the kernels in this process; 0 for as many as there are cores.
+
+    Raises:
+        ConfigError: For a negative number.
+    """
+    if threads < 0:
+        raise ConfigError(f"--threads is {threads}; expected 0 (all cores) or a number of threads.")
     import torch
 
     from bodydouble.pipeline.versions import machine_facts

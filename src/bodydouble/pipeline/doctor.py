@@ -22,7 +22,7 @@ _GOOD_MEMORY_MB = 4000
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look at everything. Takes some seconds: it loads the packages and compiles one tiny kernel."""
+    """Look at everything. Takes some seconds: it loads the packages."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", _python),
         ("processor", _processor),

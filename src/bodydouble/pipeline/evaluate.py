@@ -23,7 +23,7 @@ from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.protocols import find_protocol
 from bodydouble.evaluate.results import HeldoutResult
 from bodydouble.pipeline.finish import fitted_track, score, trained_result
-from bodydouble.pipeline.layout import CAPTURE
+from bodydouble.pipeline.layout import CAPTURE, capture_folder
 from bodydouble.pipeline.stages import LEDGER_NAME, Emit
 
 if TYPE_CHECKING:
@@ -58,19 +58,17 @@ def evaluate_run(
         raise InputError(
             f"{folder} is not the folder of a run ({LEDGER_NAME} is missing). Name what `create` wrote with -o."
         )
-    from bodydouble.pipeline.bodies import body_of_run
     from bodydouble.render.select import make_rasterizer
 
     capture = Capture.open(folder / CAPTURE)
     avatar, refined_track = trained_result(folder, capture)
-    body = body_of_run(folder)
     if isinstance(chosen, HeldoutProtocol):
-        return score(capture, body, avatar, fitted_track(folder, capture), refined_track, device, emit, protocol=chosen)
+        return score(capture, avatar, fitted_track(folder, capture), refined_track, device, emit, protocol=chosen)
     lpips = _lpips(chosen, lpips_folder)
     indices = frames_to_score(capture, chosen, frames)
     rasterizer = make_rasterizer(device)
     source = avatar_pictures(
-        capture, body, avatar, refined_track, rasterizer, indices, chosen, emit, fit_track=fitted_track(folder, capture)
+        capture, avatar, refined_track, rasterizer, indices, chosen, emit, fit_track=fitted_track(folder, capture)
     )
     return score_pictures(capture, source, indices, chosen, lpips, emit, rule=frames_rule(capture, chosen, frames))
 
@@ -133,7 +131,7 @@ def evaluate_against_truth(folder: Path, performer: Path, protocol: str, device:
 
 def open_capture(folder: Path) -> Capture:
     """The capture of a run folder, or the folder itself if it is one."""
-    return Capture.open(folder / CAPTURE if (folder / CAPTURE).is_dir() else folder)
+    return Capture.open(capture_folder(folder))
 
 
 def _for_pictures(name: str) -> HeldoutProtocol | PictureProtocol:

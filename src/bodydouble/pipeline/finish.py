@@ -50,7 +50,7 @@ def finish(
     started = time.perf_counter()
     avatar, refined_track = trained_result(run.folder, capture)
     fit_track = fitted_track(run.folder, capture)
-    heldout = score(capture, body, avatar, fit_track, refined_track, config.device, emit, sweeps=config.register_sweeps)
+    heldout = score(capture, avatar, fit_track, refined_track, config.device, emit, sweeps=config.register_sweeps)
     save_heldout(heldout, run.folder / HELDOUT)
     evaluated = time.perf_counter()
     turntable = run.folder / TURNTABLE
@@ -92,7 +92,6 @@ def finish(
 
 def score(
     capture: Capture,
-    body: BodyModel,
     avatar: Avatar,
     fit_track: BodyTrack,
     refined_track: BodyTrack,
@@ -106,7 +105,7 @@ def score(
     rasterizer = make_rasterizer(device)
     register = replace(DEFAULT_REGISTER, sweeps=sweeps)
     return evaluate_heldout(
-        capture, body, avatar, fit_track, refined_track, rasterizer, emit, protocol=protocol, register=register
+        capture, avatar, fit_track, refined_track, rasterizer, emit, protocol=protocol, register=register
     )
 
 

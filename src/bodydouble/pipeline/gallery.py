@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import InputError, MissingDependencyError, OutputError
 from bodydouble.core.events import Progress
 from bodydouble.core.files import atomic_path, read_json, write_text
@@ -87,7 +88,7 @@ def _exhibit(name: str, run: Path, folder: Path, device: str) -> Exhibit:
     for file in (AVATAR, TURNTABLE, REPORT_HTML):
         if (run / file).is_file():
             shutil.copyfile(run / file, folder / file)
-    _write_picture(run / AVATAR, folder / "picture.png", device)
+    _write_picture(avatar, folder / "picture.png", device)
     try:
         from bodydouble.avatar.builtin import BUILTIN_MOTIONS
         from bodydouble.avatar.export.html import load_bundle
@@ -101,19 +102,23 @@ def _exhibit(name: str, run: Path, folder: Path, device: str) -> Exhibit:
         pass  # the page's program was not built here: the gallery is whole without it
     report = read_json(run / REPORT_JSON)
     files = tuple(sorted(path.name for path in folder.iterdir()))
-    return Exhibit(name=name, verdict=str(report["verdict"]["text"]), figures=_figures(report), files=files)
+    try:
+        return Exhibit(name=name, verdict=str(report["verdict"]["text"]), figures=_figures(report), files=files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run / REPORT_JSON} is damaged or of another version ({error!r}). Make the report again: "
+            "bodydouble create ... --resume."
+        ) from error
 
 
-def _write_picture(avatar_path: Path, out: Path, device: str) -> None:
+def _write_picture(avatar: Avatar, out: Path, device: str) -> None:
     import torch
     from PIL import Image
 
-    from bodydouble.avatar.glb import load_avatar
     from bodydouble.pipeline.motions import find_motion
     from bodydouble.pipeline.playback import Playback, rendered_frames
     from bodydouble.render.select import make_rasterizer
 
-    avatar = load_avatar(avatar_path)
     motion = find_motion("wave", avatar, 30.0)
     middle = motion.num_frames // 2
     moment = motion.replace(

@@ -1,5 +1,7 @@
 """Where things are in a run folder."""
 
+from pathlib import Path
+
 AVATAR = "avatar.glb"
 CAPTURE = "capture"
 REPORT_HTML = "report.html"
@@ -9,3 +11,13 @@ SURFACE_CHECKPOINT = "checkpoints/surface"
 SURFACE_FOLDER = "surface"
 SPLATS_CHECKPOINT = "checkpoints/splats"
 HELDOUT = "checkpoints/heldout"
+
+
+def avatar_file(given: Path) -> Path:
+    """The avatar of a run's folder, or the file that was named."""
+    return given / AVATAR if given.is_dir() else given
+
+
+def capture_folder(given: Path) -> Path:
+    """The capture in a run's folder, or the folder that was named."""
+    return given / CAPTURE if (given / CAPTURE).is_dir() else given

@@ -55,7 +55,6 @@ def registered_track(
         refined_track: Poses as training left them, if they are known: training frames keep them, and the others start
             from their neighbours' corrections, as in an evaluation.
     """
-    from bodydouble.body.anny import load_anny
     from bodydouble.evaluate.heldout import DEFAULT_REGISTER, refined_indices
     from bodydouble.evaluate.interpolate import interpolated_track
     from bodydouble.evaluate.picture_run import with_poses
@@ -69,7 +68,7 @@ def registered_track(
         start = with_poses(interpolated_track(start, refined_track, train, wanted), refined_track, train)
     if not wanted:
         return start
-    return register_frames(capture, load_anny(), avatar, start, wanted, rasterizer, DEFAULT_REGISTER, emit)
+    return register_frames(capture, avatar, start, wanted, rasterizer, DEFAULT_REGISTER, emit)
 
 
 def render_like(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from bodydouble.avatar.face_motion import FaceMotion, turn_angles
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.capture.values import Observations, VideoInfo
 from bodydouble.core.errors import ConfigError, NoSubjectError
-from bodydouble.core.events import Event, Warned
+from bodydouble.core.events import Warned
 from bodydouble.fit.face import FaceTrack, track_face, track_points
+from bodydouble.pipeline.stages import Emit
 
-Emit = Callable[[Event], None]
 FORMATS = (".csv", ".bvh", ".npz")
 _EYE_RAD = (0.45, 0.35)
 """How far an eye is turned, across and up or down, when its action has its full strength."""
@@ -135,7 +134,7 @@ def _body_to_file(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
     from bodydouble.fit.face import track_face
     from bodydouble.fit.track import FitConfig, fit_track
     from bodydouble.perceive.observe import PerceiveConfig, observe
-    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.bodies import load_body
     from bodydouble.pipeline.track_motion import motion_of_track
 
     body = load_body("anny", emit)

@@ -14,6 +14,7 @@ from bodydouble.avatar.clips.write import WRITABLE, write_motion
 from bodydouble.avatar.glb import load_avatar
 from bodydouble.avatar.retarget import rest_floor, retarget
 from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.pipeline.layout import avatar_file, capture_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,21 @@ def load_motion(path: Path, clip: str = "") -> SourceMotion:
         clip: Which animation of a .glb.
     Raises:
         InputError: When it is neither.
+        ConfigError: When a clip is named and the path is no .glb.
     """
+    if clip and path.suffix.lower() not in (".glb", ".vrm"):
+        raise ConfigError(f"--clip names an animation of a .glb; {path} has one motion only. Leave it out.")
     if not path.is_dir():
         return read_motion(path, clip=clip)
     from bodydouble.capture.folder import Capture
-    from bodydouble.pipeline.create import load_body
+    from bodydouble.pipeline.bodies import load_body
     from bodydouble.pipeline.track_motion import motion_of_track
 
-    folder = path / "capture" if (path / "capture").is_dir() else path
-    capture = Capture.open(folder)
+    capture = Capture.open(capture_folder(path))
     if not capture.has_track():
         raise InputError(f"{path} holds a capture to which no body was fitted yet; run `bodydouble create` first.")
     track = capture.track()
-    motion, rig = motion_of_track(track, load_body(track.body, lambda event: None), path.resolve().name)
+    motion, rig = motion_of_track(track, load_body(track.body), path.resolve().name)
     # In a fit the camera is the origin: the retargeting to the same rig sets the person on a floor, facing +Z.
     return as_source(retarget(as_source(motion, rig), rig, fps_hz=motion.fps_hz), rig)
 
@@ -81,7 +84,7 @@ def convert_motion(
         if avatar is not None:
             if suffix == ".npz":
                 raise ConfigError("An .npz is always written on SMPL-X's skeleton; leave --avatar out.")
-            loaded = load_avatar(avatar / "avatar.glb" if avatar.is_dir() else avatar)
+            loaded = load_avatar(avatar_file(avatar))
             rig, floor = loaded.rig, rest_floor(loaded)
         write_motion(out, source, target=rig, floor_rest_m=floor)
     frames = len(source.R_parent_joint)

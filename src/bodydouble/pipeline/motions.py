@@ -13,6 +13,7 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import rest_floor, retarget
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.pipeline.layout import CAPTURE
 
 PAGE_SECONDS = 60.0
 """A page holds this much of each motion."""
@@ -72,7 +73,7 @@ def own_motion(avatar: Avatar, run: Path, fps_hz: float) -> Motion | None:
     from bodydouble.capture.folder import Capture
     from bodydouble.pipeline.motion_files import load_motion
 
-    if not (run / "capture").is_dir() or not Capture.open(run / "capture").has_track():
+    if not (run / CAPTURE).is_dir() or not Capture.open(run / CAPTURE).has_track():
         return None
     motion = retarget(load_motion(run), avatar.rig, fps_hz=fps_hz, floor_rest_m=rest_floor(avatar))
     return motion.replace(name="as filmed")

@@ -14,12 +14,12 @@ from bodydouble.evaluate.results import HeldoutExample, HeldoutResult, MeanFigur
 from bodydouble.pipeline.coverage import UNSEEN_BELOW
 from bodydouble.pipeline.report_charts import Line, line_chart, moving_spans
 from bodydouble.pipeline.report_data import ReportData, StageSeconds
+from bodydouble.pipeline.report_training import density_json, density_rows
 
 REPORT_SCHEMA_VERSION = 1
 EMBED_VIDEO_BELOW_BYTES = 3_000_000
 """A larger turntable is linked beside the page instead of being put into it."""
 _TEMPLATE = Path(__file__).with_name("report_template.html")
-from bodydouble.pipeline.report_training import density_json, density_rows
 
 _STAGES = ("perceive", "fit", "reconstruct", "evaluate", "report")
 _STAGE_WORDS = {

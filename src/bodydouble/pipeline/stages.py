@@ -308,9 +308,10 @@ def _open_ledger(folder: Path, kind: str) -> dict[str, Any]:
     try:
         for name, entry in ledger["stages"].items():
             _record_from_json(name, entry)
-        for section in ("about", "started"):
-            ledger[section].items()
-    except (KeyError, TypeError, AttributeError) as error:
+        for name, entry in ledger["started"].items():
+            ledger["started"][name] = {"key": str(entry["key"]), "seconds": float(entry["seconds"])}
+        ledger["about"], ledger["created"] = dict(ledger["about"]), str(ledger["created"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}). Choose a new folder with -o.") from error
     ledger["versions"], ledger["machine"] = versions(), machine_facts()
     return ledger
