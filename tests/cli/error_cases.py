@@ -16,6 +16,8 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 TEXTS = Path(__file__).with_name("error_texts.txt")
 _WIDTH = "100"
 
@@ -40,6 +42,7 @@ CASES: tuple[str, ...] = (
     "create clip.mp4 --body smplx",
     "create clip.mp4 --body smplx --body-file absent.npz",
     "create clip.mp4 --estimate-person 2",
+    "create film.mp4 --body smplx --body-file letter.csv",
     "create letter.mp4 --device cuda",
     "capture absent.mp4",
     "import absent",
@@ -54,10 +57,12 @@ CASES: tuple[str, ...] = (
     "render person.glb -o out.mp4 --motion letter.mp4",
     "render person.glb -o out.mp4 --motion broken.bvh",
     "render person.glb -o out.mp4 --face letter.csv",
+    "render person.glb -o out.mp4 --face noise.csv",
     "render person.glb -o out.mp4 --expression grinn",
     "render person.glb -o out.mp4 --size large",
     "render person.glb -o out.mp4 --size 4x4",
     "render person.glb -o out.mp4 --fps 0",
+    "render person.glb -o out.mp4 --threads -1",
     "render person.glb -o out.mp4 --seconds 0",
     "render person.glb -o out.mp4 --background plaid",
     "render person.glb -o letter.mp4/out.mp4",
@@ -70,6 +75,10 @@ CASES: tuple[str, ...] = (
     "export person.glb --to glb --expression smile",
     "motion info absent.bvh",
     "motion info broken.bvh",
+    "motion info broken.bvh --clip run",
+    "motion info objects.npz",
+    "view folder --no-open",
+    "view letter.glb --no-open",
     "motion convert person.glb out.bvh",
     "motion convert broken.bvh out.fbx",
     "motion capture absent.mp4 -o face.txt",
@@ -92,6 +101,7 @@ def make_inputs(folder: Path) -> None:
     from PIL import Image
 
     from bodydouble.avatar.glb import save_avatar
+    from bodydouble.capture.video import VideoWriter
 
     (folder / "folder").mkdir()
     (folder / "folder" / "cat.jpg").write_bytes(b"x")
@@ -102,7 +112,11 @@ def make_inputs(folder: Path) -> None:
     (folder / "empty.mp4").touch()
     for name in ("letter.mp4", "letter.glb", "letter.csv"):
         (folder / name).write_text("Dear diary,\n" * 50, encoding="utf-8")
-    (folder / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    for name in ("noise.mp4", "noise.csv"):
+        (folder / name).write_bytes(bytes(range(256)) * 40)
+    np.savez(folder / "objects.npz", poses=np.array([{"a": 1}], dtype=object))
+    with VideoWriter(folder / "film.mp4", 10, 32, 32) as film:
+        film.write(np.zeros((32, 32, 3), np.uint8))
     (folder / "playlist.m3u8").write_text("#EXTM3U\nhttp://example.com/a.ts\n", encoding="utf-8")
     (folder / "broken.bvh").write_text("HIERARCHY\nROOT hips\n{\n  OFFSET 0 0\n", encoding="utf-8")
     with wave.open(str(folder / "sound.wav"), "wb") as sound:

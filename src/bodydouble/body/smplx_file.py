@@ -112,6 +112,8 @@ class _Source:
                 f"{path} does not exist; expected the model file of SMPL or SMPL-X that you were given on registering "
                 "with its owners (.npz or .pkl). Check the path."
             )
+        if path.suffix not in (".npz", ".pkl"):
+            raise self.wrong(f"its name ends in {path.suffix or 'nothing'}, expected .npz or .pkl")
         if path.suffix == ".npz":
             self._archive = Npz(path)
             return
