@@ -204,9 +204,14 @@ def draw_view(rng: np.random.Generator):
         roll_rad=float(rng.normal() * 0.12),
         distance_m=float(rng.uniform(0.45, 3.0)),
         head_share=float(rng.uniform(0.65, 0.95)),
-        offset=tuple(float(v) for v in rng.uniform(-0.06, 0.06, size=2)),  # type: ignore[arg-type]
+        offset=_pair(rng.uniform(-0.06, 0.06, size=2)),
         sharp_px=int(rng.uniform(60, 170)) if rng.random() < 0.3 else 0,
     )
+
+
+def _pair(values: np.ndarray) -> tuple[float, float]:
+    across, down = values.tolist()
+    return across, down
 
 
 def learn(seen: list[Path], heads: int, held: float, epochs: int, out: Path) -> None:

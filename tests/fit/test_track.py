@@ -10,7 +10,7 @@ from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform, track_joints
 from bodydouble.body.anny import AnnyBody
 from bodydouble.core.errors import ConfigError, InputError, NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
-from bodydouble.fit.track import DEFAULT_FOCAL, FitConfig, fit_observations, shape_of_height
+from bodydouble.fit.track import DEFAULT_FOCAL, FitConfig, fit_observations, likely_shape
 
 GIVEN = FitConfig(focal_px=FOCAL_PX, silhouettes=False)
 
@@ -223,7 +223,7 @@ def test_a_given_height_scales_the_body_and_its_distance(anny: AnnyBody, truth: 
 
 @pytest.mark.parametrize("height_m", [1.45, 1.70, 1.95])
 def test_shapes_of_any_height_keep_near_the_mean(anny: AnnyBody, height_m: float) -> None:
-    shape = shape_of_height(anny, height_m)
+    shape = likely_shape(anny, height_m)
     assert float(anny.height_m(torch.as_tensor(shape, dtype=torch.float32))) == pytest.approx(height_m, abs=2e-3)
     other = [i for i, n in enumerate(anny.shape_names) if n != "height"]
     assert np.abs(shape - anny.shape_default.numpy())[other].max() < 0.1

@@ -119,8 +119,8 @@ class Puppet:
             self.wanted[bone] = rotation_between([chest, head], place / len(set(line)))
         self.chest = chest
 
-    def arm(self, side: str, upper: Tensor, lower: Tensor, palm_deg: float = 0.0) -> None:
-        """Point upper arm and forearm, in the chest's frame; `palm_deg` turns the hand about the forearm."""
+    def arm(self, side: str, upper: Tensor, lower: Tensor) -> None:
+        """Point upper arm and forearm, in the chest's frame; the hand goes on straight."""
         names = [f"{side}{bone}" for bone in ("UpperArm", "LowerArm", "Hand")]
         if not all(name in self.bones for name in names) or names[1] not in self.directions:
             return
@@ -129,8 +129,7 @@ class Puppet:
         rest = self.directions[names[0]], self.hinges[names[0]]
         R_upper = frame_of(upper, hinge) @ frame_of(*rest).T
         R_lower = shortest_turn((R_upper @ self.directions[names[1]]), lower) @ R_upper
-        turn = rotvec_to_matrix(lower * math.radians(palm_deg))
-        for name, R in zip(names, (R_upper, R_lower, turn @ R_lower), strict=True):
+        for name, R in zip(names, (R_upper, R_lower, R_lower), strict=True):
             self.wanted[self.bones[name]] = self.chest @ R
 
     def hang_arms(self, swing: Tensor | float = 0.0) -> None:

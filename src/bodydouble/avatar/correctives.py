@@ -106,7 +106,7 @@ def corrected_splats(splats: Splats, coefficients: Float[Tensor, " coeffs"]) -> 
 
     Args:
         splats: Those without correctives are returned as they are.
-        coefficients: As many as `num_coefficients` says. Differentiable in them.
+        coefficients: As many as the basis has patterns. Differentiable in them.
     """
     if splats.correctives is None:
         return splats
@@ -127,11 +127,6 @@ def correctives_of(avatar: Avatar) -> Correctives | None:
     """Those of its splats, else of its mesh; both hang on one basis."""
     parts = (avatar.splats, avatar.mesh)
     return next((part.correctives for part in parts if part is not None and part.correctives is not None), None)
-
-
-def num_coefficients(splats: Splats) -> int:
-    """How many corrective coefficients these splats have; 0 without correctives."""
-    return 0 if splats.correctives is None else len(splats.correctives.basis.offsets_m)
 
 
 def brightened(sh: Float[Tensor, "n coeffs 3"], gain: Float[Tensor, "n channels"]) -> Float[Tensor, "n coeffs 3"]:

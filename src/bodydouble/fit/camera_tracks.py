@@ -12,6 +12,8 @@ from numpy import ndarray
 
 _LONGER_SIDE_PX = 960
 """Frames larger than this are shrunk before points are followed."""
+_LEAST_SHARED = 25
+"""Points that two frames must share to be compared."""
 _WINDOW_PX, _LEVELS = 17, 3
 _LOOP_PX = 0.5
 """A point that does not return to its start within this distance is lost."""
@@ -162,7 +164,7 @@ class _Follower:
 
 
 def motion_between(
-    tracks: BackgroundTracks, *, least_points: int = 25
+    tracks: BackgroundTracks,
 ) -> tuple[Float[ndarray, " pairs"], Int[ndarray, "pairs 2"]]:
     """How far the background moved between frames: the median over the points that two frames share.
 
@@ -173,7 +175,7 @@ def motion_between(
     for later in rows[1:]:
         for earlier in rows[rows < later]:
             _, xy_a, xy_b = tracks.shared(int(earlier), int(later))
-            if len(xy_a) >= least_points:
+            if len(xy_a) >= _LEAST_SHARED:
                 medians.append(float(np.median(np.linalg.norm(xy_b - xy_a, axis=1))))
                 pairs.append((earlier, later))
                 break

@@ -9,6 +9,7 @@ displacement takes the surface there, and with it lids, lips, eyeballs and what 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 
@@ -88,14 +89,29 @@ def rest_body(body: BodyModel, shape: Float[Tensor, " shape"]) -> RestPerson:
 
 
 def feature_offsets(
-    body: BodyModel, own: RestPerson, track: BodyTrack, observations: Observations, rows: Int[Tensor, " rows"]
+    body: BodyModel,
+    own: RestPerson,
+    track: BodyTrack,
+    observations: Observations,
+    rows: Int[Tensor, " rows"],
+    *,
+    beside_table: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points 3"]]:
     """Face points of the body at rest, and how far this person's lie beside them; none where no face was seen.
 
     Every frame tells of two directions, those across the line of sight; turned heads add the third. What is not seen
     keeps the body's.
+
+    Args:
+        body, own: The body, and the same at rest in this person's shape (`rest_body`).
+        track, observations: Poses and expressions, and the points that were seen.
+        rows: Of the track; those without observations are passed over.
+        beside_table: Where the points lie, as `load_point_offsets` gives it, which is the default.
+    Returns:
+        Points and offsets in the rest frame, metres.
     """
-    landmarks, beside_table = build_landmarks(body), load_point_offsets()
+    landmarks = build_landmarks(body)
+    beside_table = load_point_offsets() if beside_table is None else beside_table
     place = {name: i for i, name in enumerate(observations.landmark_names)}
     of_face = [i for i, name in enumerate(landmarks.names) if name in place and name in beside_table]
     base = _points(landmarks, of_face, own.vertices_rest.double().numpy())

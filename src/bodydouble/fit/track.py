@@ -120,7 +120,6 @@ def fit_observations(
     *,
     focal_metadata_px: float | None = None,
     mask: Callable[[int], np.ndarray | None] | None = None,
-    initial: BodyTrack | None = None,
     start: BodyTrack | None = None,
     pictures: Callable[[list[int]], Iterator[Frame]] | None = None,
 ) -> BodyTrack:
@@ -133,7 +132,6 @@ def fit_observations(
         emit: Receives progress and warnings.
         focal_metadata_px: Focal length that the file states.
         mask: Gives the subject's soft 8-bit mask of a source frame, or None; for girth.
-        initial: A track to start from: then shape and focal length stay and only poses move.
         start: A track of the same frames to begin from in place of closed forms; everything is fitted as without it.
         pictures: Gives the video's frames by source index; for brows.
     """
@@ -141,26 +139,23 @@ def fit_observations(
     if not bool(observations.present.any()):
         raise NoSubjectError("The observations hold no frame with a person; observe the video again.")
     outlines = (OUTLINE,) if config.silhouettes and mask is not None else ()
-    meter = _Meter(emit, (*(() if initial is not None else COARSE), *FINE, *outlines))
+    meter = _Meter(emit, (*COARSE, *FINE, *outlines))
     controls, landmarks = build_controls(body), build_landmarks(body)
-    targets, sources = _targets(observations, body, config, focal_metadata_px, initial, emit)
-    if start is not None and initial is None and sources[0] == "estimated":
+    targets, sources = _targets(observations, body, config, focal_metadata_px, emit)
+    if start is not None and sources[0] == "estimated":
         targets = replace(targets, focal_px=float(start.focal_px))
     evidence = gather(observations, landmarks, targets.focal_px)
     problem = Problem(controls, landmarks, evidence)
-    if initial is None:
-        keys = spread_frames(evidence.present, _KEYFRAMES)
-        begun = None if start is None else state_of_track(start, controls, landmarks)
-        free_focal = sources[0] == "estimated"
-        state, precision = _keyframe_state(problem, body, config, targets, free_focal, keys, meter, begun)
-        if config.silhouettes and mask is not None:
-            state = _with_girth(problem, body, state, keys, observations, mask, precision)
-        if begun is None:
-            state = between(state, evidence.times_s[keys], evidence.times_s)
-        else:
-            state = corrected_between(begun, state, keys, evidence.times_s)
+    keys = spread_frames(evidence.present, _KEYFRAMES)
+    begun = None if start is None else state_of_track(start, controls, landmarks)
+    free_focal = sources[0] == "estimated"
+    state, precision = _keyframe_state(problem, body, config, targets, free_focal, keys, meter, begun)
+    if config.silhouettes and mask is not None:
+        state = _with_girth(problem, body, state, keys, observations, mask, precision)
+    if begun is None:
+        state = between(state, evidence.times_s[keys], evidence.times_s)
     else:
-        state = state_of_track(initial, controls, landmarks)
+        state = corrected_between(begun, state, keys, evidence.times_s)
     for stage in FINE:
         if stage is FINE[-1]:  # before that, hands are too far from their places for contact to mean anything
             problem = with_balls(problem, body, state.shape)
@@ -195,7 +190,6 @@ def _targets(
     body: BodyModel,
     config: FitConfig,
     focal_metadata_px: float | None,
-    initial: BodyTrack | None,
     emit: Callable[[Event], None],
 ) -> tuple[Targets, tuple[str, str]]:
     """What shape and camera start from, and where focal length and height come from."""
@@ -206,11 +200,9 @@ def _targets(
         focal, focal_source = focal_metadata_px, "metadata"
     else:
         focal, focal_source = DEFAULT_FOCAL * longer, "estimated"
-    if initial is not None:
-        focal, focal_source = float(initial.focal_px), initial.focal_source
     height_source = "given" if config.height_cm is not None else "prior"
     height_m = PRIOR_HEIGHT_M if config.height_cm is None else config.height_cm / 100.0
-    if height_source == "prior" and initial is None:
+    if height_source == "prior":
         emit(
             Warned(
                 code="height_assumed",
@@ -218,10 +210,10 @@ def _targets(
                 advice="Give it with --height-cm if the avatar's size matters.",
             )
         )
-    return Targets(height_m, shape_of_height(body, height_m), focal), (focal_source, height_source)
+    return Targets(height_m, likely_shape(body, height_m), focal), (focal_source, height_source)
 
 
-def shape_of_height(body: BodyModel, height_m: float) -> np.ndarray:
+def likely_shape(body: BodyModel, height_m: float) -> np.ndarray:
     """The body's default shape, changed as little as its prior allows to stand this tall."""
     sigma = torch.tensor([SHAPE_SIGMA.get(name, 0.2) for name in body.shape_names], dtype=torch.float64)
     shape = body.shape_default.double()

@@ -24,24 +24,20 @@ class SeenFaces:
     times_s: Float[np.ndarray, " frames"]
 
 
-def look_at_faces(
-    video: VideoInfo, emit: Callable[[Event], None], *, frames: range | None = None, stage: str = "perceive"
-) -> SeenFaces:
+def look_at_faces(video: VideoInfo, emit: Callable[[Event], None]) -> SeenFaces:
     """Follow the most prominent face through a video, in this process.
 
     Args:
         video: From `capture.video.probe`.
         emit: Told about progress.
-        frames: Which frames, in order; all by default.
-        stage: Name that progress is reported under.
     """
-    wanted = range(video.num_frames) if frames is None else frames
-    points = np.zeros((len(wanted), NUM_FACE, 3))
-    present = np.zeros(len(wanted), dtype=bool)
+    count = video.num_frames
+    points = np.zeros((count, NUM_FACE, 3))
+    present = np.zeros(count, dtype=bool)
     with FaceEstimator() as estimator:
-        for k, frame in enumerate(read_frames(video.path, list(wanted), video)):
+        for k, frame in enumerate(read_frames(video.path, range(count), video)):
             found = estimator.estimate(frame.rgb)
             if found is not None:
                 points[k], present[k] = found, True
-            emit(Progress(stage=stage, done=k + 1, total=len(wanted), unit="frames"))
-    return SeenFaces(points_px=points, present=present, times_s=np.array([video.times_s[i] for i in wanted]))
+            emit(Progress(stage="perceive", done=k + 1, total=count, unit="frames"))
+    return SeenFaces(points_px=points, present=present, times_s=np.array(video.times_s))

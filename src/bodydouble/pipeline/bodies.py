@@ -61,12 +61,11 @@ def body_key(name: str, file: str) -> dict[str, str]:
     return {"body": name} if name == "anny" else {"body": name, "body_sha256": file_sha256(Path(file))}
 
 
-def body_of_run(folder: Path, emit: Emit | None = None) -> BodyModel:
+def body_of_run(folder: Path) -> BodyModel:
     """The body that a run was made with, as its ledger says.
 
     Args:
         folder: Of the run. Without a ledger there, as with an imported capture, it is our own body.
-        emit: As for `load_body`.
     Raises:
         InputError: When the model file is no longer where it was.
     """
@@ -77,7 +76,7 @@ def body_of_run(folder: Path, emit: Emit | None = None) -> BodyModel:
         raise InputError(f"{ledger} is damaged: it does not tell the run's settings. Make the run anew.")
     name, file = str(config.get("body", "anny")), str(config.get("body_file") or "")
     if name == "anny":
-        return load_body("anny", emit)
+        return load_body("anny")
     if not Path(file).is_file():
         file = os.environ.get(BODY_FILE_VARIABLE, "")
         if not Path(file).is_file():
@@ -85,4 +84,4 @@ def body_of_run(folder: Path, emit: Emit | None = None) -> BodyModel:
                 f"{folder} was made with the body file {config.get('body_file')}, which is not there any more. Put it "
                 f"back, or name it in {BODY_FILE_VARIABLE}."
             )
-    return load_body(name, emit, file=file)
+    return load_body(name, file=file)

@@ -18,7 +18,7 @@ from bodydouble.core.normals import vertex_normals
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.mesh import rasterize_mesh, visible_vertices
 
-MAX_FRAMES = 40
+_MAX_FRAMES = 40
 """Frames that are looked at, spread evenly over those with the subject in view."""
 _LONGEST_SIDE_PX = 640
 _GRAZING_COS = 0.2
@@ -69,7 +69,7 @@ class Coverage(TensorStruct):
         return tuple(n for n, s in pairs if UNSEEN_BELOW <= s < LITTLE_BELOW)
 
 
-def body_coverage(capture: Capture, body: BodyModel, track: BodyTrack, *, max_frames: int = MAX_FRAMES) -> Coverage:
+def body_coverage(capture: Capture, body: BodyModel, track: BodyTrack) -> Coverage:
     """Look at frames spread over the video and mark which vertices are in plain view.
 
     A vertex is in plain view when it projects into the image and into the subject's mask (> 0.5), nothing of the body
@@ -79,10 +79,9 @@ def body_coverage(capture: Capture, body: BodyModel, track: BodyTrack, *, max_fr
         capture: Masks.
         body: The body of the track.
         track: Poses; frames without the subject are not looked at.
-        max_frames: How many frames at most.
     """
     rows = torch.nonzero(track.valid)[:, 0].tolist()
-    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(max_frames, len(rows))).round().astype(int))]
+    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(_MAX_FRAMES, len(rows))).round().astype(int))]
     shaped = body.with_shape(track.shape)
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
     scale = min(1.0, _LONGEST_SIDE_PX / max(track.width_px, track.height_px))

@@ -137,7 +137,7 @@ def place_estimate(
     for other in readings if found.error > _POOR else ():
         found = other if other.error < found.error else found
     _check(estimate, found, evidence)
-    seen, quality = found.seen, _trust(found.errors) * _confidence(estimate, found.chosen)
+    seen, quality = found.seen, np.where(found.chosen >= 0, _trust(found.errors), 0.0)
     track = _track(seen, found.chosen, quality, observations, evidence, body)
     track = track.replace(
         focal_px=torch.tensor(lens.focal_px, dtype=torch.float32),
@@ -265,10 +265,6 @@ def _trust(errors: np.ndarray) -> np.ndarray:
     """From a frame's error; frames of which nothing is known are trusted a little."""
     trust = np.clip((_WORST - errors) / (_WORST - _BEST), 0.0, 1.0)
     return np.where(np.isfinite(errors), trust, 0.3)
-
-
-def _confidence(estimate: ForeignEstimate, chosen: np.ndarray) -> np.ndarray:
-    return np.where(chosen >= 0, estimate.confidence.numpy()[np.maximum(chosen, 0)], 0.0)
 
 
 def _track(

@@ -69,7 +69,6 @@ def render_video(
     emit: Emit,
     *,
     expression: Float[Tensor, " actions"] | None = None,
-    stage: str = "render",
 ) -> int:
     """Write an H.264 video of an avatar that performs a motion, over and over if it is shorter than the video.
 
@@ -81,7 +80,6 @@ def render_video(
         rasterizer: Renders the splats.
         emit: Told about progress.
         expression: Strength of the 52 ARKit actions, on top of the motion's own; none adds nothing.
-        stage: Name that progress is reported under.
     Returns:
         The number of frames.
     """
@@ -93,7 +91,7 @@ def render_video(
     with VideoWriter(out, playback.fps_hz, playback.width_px, playback.height_px) as video:
         for done, image in enumerate(rendered_frames(avatar, motion, playback, rasterizer, expression), start=1):
             video.write(image)
-            emit(Progress(stage=stage, done=done, total=count, unit="frames"))
+            emit(Progress(stage="render", done=done, total=count, unit="frames"))
     return count
 
 

@@ -56,6 +56,7 @@ class Pace:
 
 def picture_size(window_px: tuple[int, int], longest_px: int) -> tuple[int, int]:
     """Size of a picture with the window's shape whose longer side is at most `longest_px`; even, at least 16."""
-    width, height = max(window_px[0], 1), max(window_px[1], 1)
+    width, height = (max(side, 1) for side in window_px)
     scale = min(1.0, longest_px / max(width, height))
-    return tuple(max(16, 2 * math.ceil(side * scale / 2)) for side in (width, height))  # type: ignore[return-value]
+    width, height = (max(16, 2 * math.ceil(side * scale / 2)) for side in (width, height))
+    return width, height

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from bodydouble.avatar.motion import Motion
 from bodydouble.core.cameras import Camera
 from bodydouble.studio.motions import FROM_VIDEO, Repertoire
-from bodydouble.studio.pace import FPS_HZ, STILL_SIDE_PX, Pace, picture_size
+from bodydouble.studio.pace import FPS_HZ, STILL_SIDE_PX, Pace
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.state import Shown, advanced, with_motion
 
@@ -130,10 +130,6 @@ class Viewer:
         with self._lock:
             shown, motion, scene = self._shown, self._playing, self.scene
         return scene.picture(shown, motion, camera)
-
-    def size_px(self, window_px: tuple[int, int], longest_px: int) -> tuple[int, int]:
-        """Size of a picture for a window."""
-        return picture_size(window_px, longest_px)
 
     def _length_s(self) -> float:
         return self._playing.duration_s if self._playing.num_frames > 1 else 0.0

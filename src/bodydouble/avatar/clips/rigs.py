@@ -51,17 +51,16 @@ def guess_unit(source: SourceMotion) -> tuple[str, float]:
     return name, UNITS_M[name]
 
 
-def as_rig_motion(source: SourceMotion, unit_m: float, up_axis: str = "auto") -> tuple[Rig, Motion]:
+def as_rig_motion(source: SourceMotion, unit_m: float) -> tuple[Rig, Motion]:
     """A source's own skeleton as a rig of metres with +Y up, and its motion on it; nothing is retargeted.
 
     Args:
         source: A motion file's content.
         unit_m: Metres in one unit of its lengths.
-        up_axis: `y`, `z` or `auto`.
     Raises:
         InputError: When the source's bones are not those of a human (needed to find out what is up).
     """
-    performer = read_performer(source, up_axis)
+    performer = read_performer(source)
     R_first = performer.R_world_joint[0, 0]
     # The performer's world is the source's, turned: find by how much from the first joint.
     R_up = R_first @ source.R_parent_joint[0, 0].double().T

@@ -43,8 +43,6 @@ class ForeignEstimate(TensorStruct):
     """Of the camera in which the row was estimated; NaN where it is not known."""
     center_px: Float[Tensor, "rows 2"]
     """Its principal point in the full image; NaN where it is the middle of the image."""
-    confidence: Float[Tensor, " rows"]
-    """What the tracker thinks of the row, in [0, 1]; 1 where it does not say."""
     size_px: tuple[int, int]
     """Width and height of the images that were looked at; 0 where they are not known."""
     total_frames: int
@@ -85,7 +83,6 @@ def make_estimate(
     frame: str = IN_CAMERA,
     focal_px: Float[Tensor, " rows"] | None = None,
     center_px: Float[Tensor, "rows 2"] | None = None,
-    confidence: Float[Tensor, " rows"] | None = None,
     size_px: tuple[int, int] = (0, 0),
     total_frames: int = 0,
     guessed_focal: bool = False,
@@ -109,7 +106,6 @@ def make_estimate(
         frame=frame,
         focal_px=nan if focal_px is None else focal_px,
         center_px=torch.stack([nan, nan], 1) if center_px is None else center_px,
-        confidence=torch.ones(count, dtype=torch.float64) if confidence is None else confidence,
         size_px=size_px,
         total_frames=total_frames,
         guessed_focal=guessed_focal,

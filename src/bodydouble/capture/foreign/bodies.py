@@ -24,16 +24,13 @@ def smpl_body(
     pivot: str = "pelvis",
     gender: str = "unknown",
     scale: Float[ndarray, " frames"] | None = None,
-    valid: ndarray | None = None,
 ) -> ForeignBody:
     """A SMPL body from 72 pose values (global orientation first) and a shape for all or each of the frames.
 
     Raises:
         InputError: When the numbers of frames differ, or angles look like degrees.
     """
-    return _body(
-        "smpl", poses, betas, np.zeros((len(poses), 0)), translation, where, pivot, gender, "none", scale, valid
-    )
+    return _body("smpl", poses, betas, np.zeros((len(poses), 0)), translation, where, pivot, gender, "none", scale)
 
 
 def smplx_body(
@@ -45,14 +42,13 @@ def smplx_body(
     where: str,
     gender: str = "unknown",
     hands: str = "flat",
-    valid: ndarray | None = None,
 ) -> ForeignBody:
     """A SMPL-X body from 165 pose values: global, 21 body joints, jaw, eyes, left hand, right hand.
 
     Raises:
         InputError: As `smpl_body`.
     """
-    return _body("smplx", poses, betas, expression, translation, where, "pelvis", gender, hands, None, valid)
+    return _body("smplx", poses, betas, expression, translation, where, "pelvis", gender, hands, None)
 
 
 def _body(
@@ -66,7 +62,6 @@ def _body(
     gender: str,
     hands: str,
     scale: ndarray | None,
-    valid: ndarray | None,
 ) -> ForeignBody:
     names = smpl_joint_names(model)
     frames = len(poses)
@@ -98,7 +93,7 @@ def _body(
         scale=torch.ones(frames, dtype=torch.float64) if scale is None else torch.from_numpy(scale),
         pivot=pivot,
         hands=hands,
-        valid=torch.ones(frames, dtype=torch.bool) if valid is None else torch.from_numpy(valid),
+        valid=torch.ones(frames, dtype=torch.bool),
     )
 
 

@@ -67,7 +67,7 @@ def read_peoplesnapshot(folder: Path, *, sequence: str, fps_hz: float | None) ->
     )
 
 
-def smpl_from_npz(file: Npz, *, valid: np.ndarray | None = None) -> ForeignBody:
+def smpl_from_npz(file: Npz) -> ForeignBody:
     """SMPL parameters under the names that smplx gives them, or with a joint pose under `thetas` or `poses`.
 
     Raises:
@@ -89,5 +89,4 @@ def smpl_from_npz(file: Npz, *, valid: np.ndarray | None = None) -> ForeignBody:
         rows(file.first_of("transl", "trans"), 3, f"{where}: transl"),
         where=where,
         scale=None if scale is None else np.broadcast_to(scale, (len(pose),)).copy(),
-        valid=valid,
     )
