@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny_cache import AnnyData, cache_file, load_anny_data, restrict_faces
-from bodydouble.body.height import shape_of_height
+from bodydouble.body.height import PRIOR_HEIGHT_M, shape_of_height
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.body.parts import PART_NAMES, anny_humanoid, relaxed_hands
 from bodydouble.body.phenotypes import PHENOTYPES, blend_weights
@@ -22,9 +22,8 @@ from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
-_PRIOR_HEIGHT_M = 1.70
 _ADULT: dict[str, float] = {"gender": 0.5, "age": 0.7, "muscle": 0.5, "weight": 0.5, "proportions": 0.5}
-"""A young adult without further traits; `height` follows from `_PRIOR_HEIGHT_M`."""
+"""A young adult without further traits; `height` follows from `PRIOR_HEIGHT_M`."""
 
 
 @tensor_struct
@@ -60,9 +59,7 @@ class AnnyBody(TensorStruct):
     @property
     def action_deltas(self) -> Float[Tensor, "actions verts 3"]:
         """Rest-vertex offset of each action at 1, metres; the same for all shapes."""
-        dense = self.template_vertices_m.new_zeros(len(self.action_names), *self.template_vertices_m.shape)
-        dense[:, self.rig.action_vertices] = self.rig.action_deltas_m
-        return dense
+        return self.rig.dense_actions()
 
     def with_shape(self, shape: Float[Tensor, "*batch shape"]) -> LinearShapedBody:
         """A body of this shape in the rest pose. Differentiable.
@@ -88,31 +85,18 @@ class AnnyBody(TensorStruct):
         Args:
             vertex_ids: Vertices to keep, in the order they shall have, each once. Faces stay where all corners do.
         """
-        num_vertices = len(self.vertex_ids)
-        if len(vertex_ids) and not 0 <= int(vertex_ids.min()) <= int(vertex_ids.max()) < num_vertices:
-            raise ShapeError(
-                f"restricted: vertex_ids must lie in [0, {num_vertices}), got "
-                f"[{int(vertex_ids.min())}, {int(vertex_ids.max())}]; they count this body's own vertices."
-            )
-        faces, kept_faces = restrict_faces(self.faces, vertex_ids, num_vertices)
-        moved = torch.full((num_vertices,), -1)
-        moved[self.rig.action_vertices] = torch.arange(len(self.rig.action_vertices))
-        place = moved[vertex_ids]
+        rig = self.rig.restricted(vertex_ids)
+        faces, kept_faces = restrict_faces(self.faces, vertex_ids, len(self.vertex_ids))
         return self.replace(
             faces=faces,
             uv_faces=self.uv_faces[kept_faces],
-            skin_joints=self.skin_joints[vertex_ids],
-            skin_weights=self.skin_weights[vertex_ids],
+            skin_joints=rig.skin_joints,
+            skin_weights=rig.skin_weights,
             vertex_parts=self.vertex_parts[vertex_ids],
             vertex_ids=self.vertex_ids[vertex_ids],
             template_vertices_m=self.template_vertices_m[vertex_ids],
             basis_vertices_m=self.basis_vertices_m[:, vertex_ids].contiguous(),
-            rig=self.rig.replace(
-                skin_joints=self.skin_joints[vertex_ids],
-                skin_weights=self.skin_weights[vertex_ids],
-                action_vertices=(place >= 0).nonzero()[:, 0],
-                action_deltas_m=self.rig.action_deltas_m[:, place[place >= 0]].contiguous(),
-            ),
+            rig=rig,
         )
 
     def _coefficients(self, shape: Tensor) -> Tensor:
@@ -178,6 +162,6 @@ def _from_data(data: AnnyData) -> AnnyBody:
         template_extremes_y_m=data.template_vertices_m[data.height_vertices, 1],
         basis_extremes_y_m=data.basis_vertices_m[:, data.height_vertices, 1].contiguous(),
     )
-    body = body.replace(shape_default=shape_of_height(body, _PRIOR_HEIGHT_M))
+    body = body.replace(shape_default=shape_of_height(body, PRIOR_HEIGHT_M))
     joints = _blend(body.template_joints_m, body._coefficients(body.shape_default), body.basis_joints_m)
     return body.replace(relaxed_rotvecs=relaxed_hands(body.bone_names, body.humanoid, joints))

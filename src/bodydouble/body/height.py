@@ -8,6 +8,8 @@ from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
 
+PRIOR_HEIGHT_M = 1.70
+"""Of the default shape of every body."""
 _HALVINGS = 30
 _STEPS = 10
 

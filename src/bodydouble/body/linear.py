@@ -29,6 +29,35 @@ class LinearRig(TensorStruct):
     """Offset of the rest vertices by each entry of the bones' local rotation matrices beyond the identity: row by row,
     in the order of the bones, the root's left out. Bodies without such correctives have none."""
 
+    def dense_actions(self) -> Float[Tensor, "actions verts 3"]:
+        """Offset of every vertex by each action at 1, metres."""
+        dense = self.action_deltas_m.new_zeros(len(self.action_deltas_m), len(self.skin_joints), 3)
+        dense[:, self.action_vertices] = self.action_deltas_m
+        return dense
+
+    def restricted(self, vertex_ids: Int[Tensor, " kept"]) -> LinearRig:
+        """The rig of some of the vertices, in the order they shall have, each once.
+
+        Raises:
+            ShapeError: When there is no such vertex.
+        """
+        count = len(self.skin_joints)
+        if len(vertex_ids) and not 0 <= int(vertex_ids.min()) <= int(vertex_ids.max()) < count:
+            raise ShapeError(
+                f"restricted: vertex_ids must lie in [0, {count}), got "
+                f"[{int(vertex_ids.min())}, {int(vertex_ids.max())}]; they count this body's own vertices."
+            )
+        moved = torch.full((count,), -1)
+        moved[self.action_vertices] = torch.arange(len(self.action_vertices))
+        place = moved[vertex_ids]
+        return self.replace(
+            skin_joints=self.skin_joints[vertex_ids],
+            skin_weights=self.skin_weights[vertex_ids],
+            action_vertices=(place >= 0).nonzero()[:, 0],
+            action_deltas_m=self.action_deltas_m[:, place[place >= 0]].contiguous(),
+            correctives_m=None if self.correctives_m is None else self.correctives_m[:, vertex_ids].contiguous(),
+        )
+
 
 @tensor_struct
 class LinearShapedBody(TensorStruct):

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny_cache import restrict_faces
-from bodydouble.body.height import shape_of_height
+from bodydouble.body.height import PRIOR_HEIGHT_M, shape_of_height
 from bodydouble.body.linear import LinearRig, LinearShapedBody
 from bodydouble.body.parts import PART_NAMES, relaxed_hands
 from bodydouble.body.protocol import ARKIT_ACTIONS
@@ -32,7 +32,6 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 
 BETA_SPAN = 10.0
 """Standard deviations between the shape values 0 and 1."""
-_PRIOR_HEIGHT_M = 1.70
 _ARM_DROP_RAD = 0.9
 """How far the arms of the T hang down in the prior of poses that nobody sees."""
 _EXTREMES = 200
@@ -79,9 +78,7 @@ class SmplBody(TensorStruct):
     @property
     def action_deltas(self) -> Float[Tensor, "actions verts 3"]:
         """Rest-vertex offset of each action at 1, metres; the same for all shapes."""
-        dense = self.template_vertices_m.new_zeros(len(self.action_names), *self.template_vertices_m.shape)
-        dense[:, self.rig.action_vertices] = self.rig.action_deltas_m
-        return dense
+        return self.rig.dense_actions()
 
     def betas(self, shape: Float[Tensor, "*batch shape"]) -> Float[Tensor, "*batch shape"]:
         """The model's own shape components, in standard deviations, of shape values."""
@@ -161,34 +158,19 @@ class SmplBody(TensorStruct):
         Args:
             vertex_ids: Vertices to keep, in the order they shall have, each once. Faces stay where all corners do.
         """
-        count = len(self.vertex_ids)
-        if len(vertex_ids) and not 0 <= int(vertex_ids.min()) <= int(vertex_ids.max()) < count:
-            raise ShapeError(
-                f"restricted: vertex_ids must lie in [0, {count}), got "
-                f"[{int(vertex_ids.min())}, {int(vertex_ids.max())}]; they count this body's own vertices."
-            )
-        faces, kept_faces = restrict_faces(self.faces, vertex_ids, count)
-        moved = torch.full((count,), -1)
-        moved[self.rig.action_vertices] = torch.arange(len(self.rig.action_vertices))
-        place = moved[vertex_ids]
-        correctives = self.rig.correctives_m
+        rig = self.rig.restricted(vertex_ids)
+        faces, kept_faces = restrict_faces(self.faces, vertex_ids, len(self.vertex_ids))
         return self.replace(
             faces=faces,
             uv_faces=self.uv_faces[kept_faces],
-            skin_joints=self.skin_joints[vertex_ids],
-            skin_weights=self.skin_weights[vertex_ids],
+            skin_joints=rig.skin_joints,
+            skin_weights=rig.skin_weights,
             vertex_parts=self.vertex_parts[vertex_ids],
             vertex_ids=self.vertex_ids[vertex_ids],
             template_vertices_m=self.template_vertices_m[vertex_ids],
             shapes_vertices_m=self.shapes_vertices_m[:, vertex_ids].contiguous(),
             expressions_vertices_m=self.expressions_vertices_m[:, vertex_ids].contiguous(),
-            rig=self.rig.replace(
-                skin_joints=self.skin_joints[vertex_ids],
-                skin_weights=self.skin_weights[vertex_ids],
-                action_vertices=(place >= 0).nonzero()[:, 0],
-                action_deltas_m=self.rig.action_deltas_m[:, place[place >= 0]].contiguous(),
-                correctives_m=None if correctives is None else correctives[:, vertex_ids].contiguous(),
-            ),
+            rig=rig,
         )
 
 
@@ -212,7 +194,8 @@ def load_smplx(path: Path, *, num_shapes: int = 10, num_expressions: int = 10) -
 
 
 @lru_cache(maxsize=2)
-def _load(path: Path, stamp: int, num_shapes: int, num_expressions: int) -> SmplBody:
+def _load(path: Path, _stamp: int, num_shapes: int, num_expressions: int) -> SmplBody:
+    """`_stamp` tells a file from the one that lay there before."""
     file = read_smpl_file(path, num_shapes=num_shapes, num_expressions=num_expressions)
     body = bare_body(file)
     key = f"{file.sha256[:20]}-{num_shapes}"
@@ -266,7 +249,7 @@ def bare_body(file: SmplFile) -> SmplBody:
         hand_components=None if file.hand_components is None else _float(file.hand_components),
         carried=None,
     )
-    body = body.replace(shape_default=shape_of_height(body, _PRIOR_HEIGHT_M))
+    body = body.replace(shape_default=shape_of_height(body, PRIOR_HEIGHT_M))
     return body.replace(relaxed_rotvecs=_relaxed(body))
 
 

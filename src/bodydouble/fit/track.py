@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bodydouble.body.height import PRIOR_HEIGHT_M
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
@@ -34,7 +35,6 @@ from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
 from bodydouble.fit.state import State, between, corrected_between, state_of_track, track_rotvecs
 from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
 
-PRIOR_HEIGHT_M = 1.70
 DEFAULT_FOCAL = 1.1
 """Focal length where nothing is known, in longer image sides: that of a phone's main camera."""
 _KEYFRAMES = 96

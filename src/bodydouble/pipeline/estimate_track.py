@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from bodydouble.body.height import PRIOR_HEIGHT_M
 from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel
 from bodydouble.capture.estimates.kinds import read_estimate
 from bodydouble.capture.estimates.values import IN_CAMERA, IN_WORLD, UNKNOWN, ForeignEstimate
@@ -17,7 +18,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.events import Warned
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.fit.kinematics import unwrap_rotvecs
-from bodydouble.fit.track import PRIOR_HEIGHT_M, FitConfig
+from bodydouble.fit.track import FitConfig
 from bodydouble.pipeline.estimate_camera import Lens, Seen, lens_of, seen_rows, sized_to
 from bodydouble.pipeline.estimate_choices import EstimateChoices
 from bodydouble.pipeline.estimate_frames import (

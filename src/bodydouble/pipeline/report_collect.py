@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from bodydouble.pipeline.report_data import (
     TrainingStory,
     limb_qualities,
 )
+from bodydouble.pipeline.report_pictures import jpeg_picture, png_picture
 from bodydouble.render.mesh import rasterize_mesh
 
 STRIP_FRAMES = 8
@@ -158,11 +158,11 @@ def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[
         small = _resampled(frame.rgb[y0:y1, x0:x1], size)
         verts = shaped.with_pose(track.pose(row_of[frame.index])).vertices().detach()
         caption = f"frame {frame.index}, {frame.time_s:.2f} s"
-        overlays.append(_jpeg(outlined(small, rasterize_mesh(verts, body.faces, view).mask.numpy()), caption))
+        overlays.append(jpeg_picture(outlined(small, rasterize_mesh(verts, body.faces, view).mask.numpy()), caption))
         mask = capture.mask(frame.index)
         if mask is not None:
             soft = _resampled(mask[y0:y1, x0:x1], size).astype(np.float32)[..., None] / 255.0
-            masks.append(_jpeg((small * soft + _GROUND_RGB * (1.0 - soft)).round().astype(np.uint8), caption))
+            masks.append(jpeg_picture((small * soft + _GROUND_RGB * (1.0 - soft)).round().astype(np.uint8), caption))
     return tuple(overlays), tuple(masks)
 
 
@@ -186,38 +186,11 @@ def _resampled(image: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(image), size_px, interpolation=cv2.INTER_AREA)
 
 
-def _jpeg(image: UInt8[np.ndarray, "height width 3"], caption: str) -> Picture:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=84, optimize=True)
-    return Picture(
-        data=buffer.getvalue(),
-        media_type="image/jpeg",
-        caption=caption,
-        width_px=image.shape[1],
-        height_px=image.shape[0],
-    )
-
-
 def _coverage_pictures(coverage: Coverage, body: BodyModel, verts_rest: torch.Tensor) -> tuple[Picture, ...]:
-    from PIL import Image
-
-    pictures: list[Picture] = []
-    for back, caption in ((False, "front"), (True, "back")):
-        image = coverage_picture(coverage, body, verts_rest, back=back)
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, format="PNG", optimize=True)
-        pictures.append(
-            Picture(
-                data=buffer.getvalue(),
-                media_type="image/png",
-                caption=caption,
-                width_px=image.shape[1],
-                height_px=image.shape[0],
-            )
-        )
-    return tuple(pictures)
+    return tuple(
+        png_picture(coverage_picture(coverage, body, verts_rest, back=back), caption)
+        for back, caption in ((False, "front"), (True, "back"))
+    )
 
 
 def _fit_warnings(track: BodyTrack) -> tuple[Warned, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -15,6 +13,7 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.core.cameras import video_camera
 from bodydouble.pipeline.report_data import Picture
+from bodydouble.pipeline.report_pictures import jpeg_picture
 from bodydouble.render.protocol import Rasterizer
 
 FACE_FRAMES = 8
@@ -42,21 +41,8 @@ def face_strip(capture: Capture, track: BodyTrack, avatar: Avatar, rasterizer: R
     for frame in capture.frames(sorted(row_of)):
         row = row_of[frame.index]
         pair = np.concatenate([_cut(frame.rgb, boxes[row]), _double(track, row, avatar, boxes[row], rasterizer)])
-        buffer = io.BytesIO()
-        _image(pair).save(buffer, format="JPEG", quality=86, optimize=True)
-        pictures.append(
-            Picture(
-                data=buffer.getvalue(), media_type="image/jpeg", caption=f"frame {frame.index}, {frame.time_s:.2f} s",
-                width_px=pair.shape[1], height_px=pair.shape[0],
-            )
-        )  # fmt: skip
+        pictures.append(jpeg_picture(pair, f"frame {frame.index}, {frame.time_s:.2f} s"))
     return tuple(pictures)
-
-
-def _image(pixels: UInt8[np.ndarray, "height width 3"]):
-    from PIL import Image
-
-    return Image.fromarray(pixels)
 
 
 def _face_boxes(observations: Observations, track: BodyTrack) -> Float[np.ndarray, "frames 3"]:

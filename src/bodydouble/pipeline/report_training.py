@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from bodydouble.evaluate.results import null_for_nan
 from bodydouble.pipeline.report_data import Picture, TrainingStory
+from bodydouble.pipeline.report_pictures import jpeg_picture
 from bodydouble.reconstruct.splats.log import ConfidenceMap, read_log
 
 _PICTURE_PX = 300
@@ -107,13 +107,5 @@ def _doubt(found: ConfidenceMap, top: float) -> Picture:
         ],
         axis=1,
     )
-    buffer = io.BytesIO()
-    Image.fromarray(both).save(buffer, format="JPEG", quality=86, optimize=True)
     caption = f"frame {found.frame_index}, usual error {_typical(found.noise):.3f} to {_high(found.noise):.3f}"
-    return Picture(
-        data=buffer.getvalue(),
-        media_type="image/jpeg",
-        caption=caption,
-        width_px=both.shape[1],
-        height_px=both.shape[0],
-    )
+    return jpeg_picture(both, caption)
