@@ -153,7 +153,7 @@ def _start_limb(
     marks = [f"{side}_{n}" for n in (("shoulder", "elbow", "wrist") if arm else ("hip", "knee", "ankle"))]
     bones = [f"{side}{n}" for n in (("UpperArm", "LowerArm", "Hand") if arm else ("UpperLeg", "LowerLeg", "Foot"))]
     at = [body.bone_names.index(body.humanoid[b]) for b in bones]
-    frame = (arm_frames if arm else leg_frames)(joints, *at)
+    frame = arm_frames(joints, *at) if arm else leg_frames(joints, *at[:2])
     root_name, hinge_name = ("shoulder", "elbow") if arm else ("hip", "knee")
     seen = group.precision[:, [_column(group, landmarks, m) for m in marks[:2]]].min(1) > 0
 
