@@ -283,7 +283,7 @@ def test_none_or_several_layouts_are_told(tmp_path: Path) -> None:
         find_layout(tmp_path)
     with pytest.raises(ConfigError, match="no layout 'humans'; known are auto, peoplesnapshot"):
         find_layout(tmp_path, "humans")
-    with pytest.raises(InputError, match=r"is no WildAvatar: it lacks metadata\.json"):
+    with pytest.raises(InputError, match=r"does not have the layout of WildAvatar: it lacks metadata\.json"):
         find_layout(tmp_path, "wildavatar")
     sets.write_peoplesnapshot(tmp_path)
     assert find_layout(tmp_path).name == "peoplesnapshot"
