@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from bodydouble.capture.values import BodyTrack, Observations, VideoInfo
 from bodydouble.capture.video import Frame, read_frames
 from bodydouble.core.errors import InputError, OutputError
-from bodydouble.core.files import file_sha256, read_json, read_tensors, write_json, write_tensors
+from bodydouble.core.files import file_sha256, output_error, read_json, read_tensors, write_json, write_tensors
 from bodydouble.core.struct import TensorStruct
 
 SCHEMA_VERSION = 1
@@ -280,9 +280,7 @@ def write_mask(folder: Path, frame_index: int, mask: UInt8[np.ndarray, "height w
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}. Free some space or choose another folder with -o."
-        ) from error
+        raise output_error(path, partial, error) from error
 
 
 def encode_png(image: UInt8[np.ndarray, "height width"]) -> bytes:

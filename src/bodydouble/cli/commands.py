@@ -11,7 +11,7 @@ from bodydouble.cli.progress import ProgressPrinter
 from bodydouble.cli.studio import watched
 from bodydouble.cli.voice import quoted
 from bodydouble.core.errors import ConfigError
-from bodydouble.pipeline.layout import avatar_file
+from bodydouble.pipeline.layout import avatar_file, capture_folder
 
 if TYPE_CHECKING:
     from bodydouble.pipeline.create import RunResult
@@ -295,7 +295,7 @@ def _render_like(command: options.Render) -> int:
     with ProgressPrinter(()) as emit:
         files = render_run_like(
             avatar_file(command.avatar),
-            command.like,
+            capture_folder(command.like),
             command.out,
             frames=command.frames,
             poses=command.poses,

@@ -149,7 +149,7 @@ class Render(Compute):
     background: str = "white"
     """A colour: a name, or #rrggbb."""
     like: Annotated[Path | None, tyro.conf.arg(metavar="DIR/capture")] = None
-    """Write RGBA pictures frame_%06d.png from the camera of this capture, at the video's size, instead of a video."""
+    """Write RGBA pictures frame_%06d.png from the camera of this capture (or run), at the video's size, instead of a video."""
     frames: Literal["heldout", "heldout-pairs", "train", "all"] = "heldout"
     """With --like: which frames of the video; heldout-pairs adds the frame before each, for flicker."""
     poses: Literal["fit", "registered"] = "fit"

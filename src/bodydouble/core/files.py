@@ -41,13 +41,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         with contextlib.suppress(OSError):  # what stopped us may stop this, too
             remove_tree(partial)
-        raise _output_error(path, partial, error) from error
+        raise output_error(path, partial, error) from error
     except BaseException:
         remove_tree(partial)
         raise
 
 
-def _output_error(path: Path, partial: Path, error: OSError) -> OutputError | OSError:
+def output_error(path: Path, partial: Path, error: OSError) -> OutputError | OSError:
+    """What to raise when a file cannot be written; the error itself where it tells of something else.
+
+    Args:
+        path: What was to be written.
+        partial: Where it was being written.
+        error: What the system said.
+    """
     if error.errno == errno.ENOSPC:
         return OutputError(
             f"The disk is full: {path} could not be written. Free some space and run the same command again (a run goes on with --resume)."

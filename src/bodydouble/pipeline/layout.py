@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from bodydouble.core.errors import InputError
+
 AVATAR = "avatar.glb"
 CAPTURE = "capture"
 REPORT_HTML = "report.html"
@@ -14,8 +16,18 @@ HELDOUT = "checkpoints/heldout"
 
 
 def avatar_file(given: Path) -> Path:
-    """The avatar of a run's folder, or the file that was named."""
-    return given / AVATAR if given.is_dir() else given
+    """The avatar of a run's folder, or the file that was named.
+
+    Raises:
+        InputError: When the folder holds none.
+    """
+    if not given.is_dir():
+        return given
+    if not (given / AVATAR).exists():
+        raise InputError(
+            f"{given} holds no {AVATAR}. Name an avatar, or the folder of a finished run: bodydouble create VIDEO -o {given}."
+        )
+    return given / AVATAR
 
 
 def capture_folder(given: Path) -> Path:

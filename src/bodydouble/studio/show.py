@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from bodydouble.avatar.values import Avatar
-from bodydouble.core.errors import BodydoubleError, InputError
+from bodydouble.core.errors import BodydoubleError
 from bodydouble.pipeline.layout import CAPTURE, SPLATS_CHECKPOINT, avatar_file
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.footage import Footage, refined_track, stage_motion
@@ -57,10 +57,6 @@ def open_show(path: Path, rasterizer: Rasterizer) -> Show:
     from bodydouble.avatar.glb import load_avatar
 
     file = avatar_file(path)
-    if path.is_dir() and not file.exists():
-        raise InputError(
-            f"{path} holds no avatar.glb. Name an avatar, or the folder of a finished run: bodydouble create VIDEO -o {path}."
-        )
     avatar = load_avatar(file)
     footage, notes = _footage_of(file.parent, avatar)
     scene = Scene(avatar, rasterizer, footage)
