@@ -41,10 +41,10 @@ class LossWeights:
     scale: float = 0.02
     """Hinge on splats larger than `max_scale_m`, in log units."""
     smooth: float = 1000.0
-    """Huber loss of the difference of neighbours' heights above the body, per square metre: one view cannot tell depth,
-    and what is free in depth turns into spikes from the side."""
+    """Squared difference of neighbours' heights above the body, per square metre: one view cannot tell depth, and what
+    is free in depth turns into spikes from the side."""
     step_m: float = 0.002
-    """Differences above this count in proportion: hems and collars are steps and may stay so."""
+    """Under clothes larger differences count in proportion (Huber): hems and collars are steps and may stay so."""
     thin: float = 0.05
     """Hinge on splats thicker than `thickness_m` along the body's normal, in log units: the same."""
     thickness_m: float = 0.006

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble.core.struct import TensorStruct, tensor_struct
@@ -28,10 +28,17 @@ class Neighbours(TensorStruct):
     """1 where both list the same bone at that place."""
     normals: Float[Tensor, "n 3"]
     """Of the body's surface where the splat was born, at rest, unit."""
+    clothed: Bool[Tensor, " n"]
+    """Where hems and collars may be: elsewhere heights have no steps."""
 
 
-def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"]) -> Neighbours:
-    """The nearest other splats of each, by where they were born: training does not change who that is."""
+def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"], clothed: Bool[Tensor, " n"]) -> Neighbours:
+    """The nearest other splats of each, by where they were born: training does not change who that is.
+
+    Args:
+        state: The splats.
+        normals, clothed: As in `Neighbours`.
+    """
     from scipy.spatial import cKDTree
 
     places, own = state.anchors.numpy(), torch.arange(len(state.anchors))
@@ -42,7 +49,7 @@ def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"]) -> Neighbo
     itself = (index == own[:, None]).long().cumsum(1).clamp_max(1)
     others = torch.where(itself[:, :-1] > 0, index[:, 1:], index[:, :-1])
     shared = (state.joints[:, None] == state.joints[others]).float()
-    return Neighbours(others=others, shared=shared, normals=normals)
+    return Neighbours(others=others, shared=shared, normals=normals, clothed=clothed)
 
 
 def part_weights(weights: LossWeights) -> Float[Tensor, "256"] | None:
@@ -103,7 +110,7 @@ def splat_loss(
         # Each is drawn to where its neighbours are: with a gradient for them, too, a step takes a quarter longer.
         height = (moved * neighbours.normals).sum(1)
         apart = (height[:, None] - height.detach()[neighbours.others]).abs()
-        near = apart.clamp_max(weights.step_m)
+        near = torch.where(neighbours.clothed[:, None], apart.clamp_max(weights.step_m), apart)
         loss = loss + hold * weights.smooth * (near * (2.0 * apart - near)).mean()
     if weights.thin * hold > 0.0:
         extent = extent_along(neighbours.normals, fields["quats"], fields["log_scales"])

@@ -16,6 +16,7 @@ from bodydouble.render.mesh import rasterize_mesh
 
 GROUPS: tuple[str, ...] = ("body", "head", "face", "hands", "feet")
 """`head` is scalp, ears and neck: where hair is. Eyes and mouth belong to the face."""
+CLOTHED: tuple[int, ...] = (GROUPS.index("body"), GROUPS.index("feet"))
 _GROUP_OF = {
     "head": "head", "face": "face", "eyes": "face", "mouth": "face", "left_hand": "hands", "right_hand": "hands",
     "left_foot": "feet", "right_foot": "feet",

@@ -53,7 +53,7 @@ from bodydouble.reconstruct.splats.objective import (
     splat_loss,
 )
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
-from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps, vertex_groups
+from bodydouble.reconstruct.splats.parts import CLOTHED, PartSurfaces, face_groups, group_maps, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud, preview
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals, seed_splats
@@ -133,7 +133,9 @@ class Trainer:
         self.action_deltas = deltas[:, self.action_splats].flatten(1)
         self.appearance.bind(self.state.faces, self.state.barycentric)
         self.neighbours = find_neighbours(
-            self.state, birth_normals(self.state, self.rest.vertices_rest, self.body.faces)
+            self.state,
+            birth_normals(self.state, self.rest.vertices_rest, self.body.faces),
+            torch.isin(self.groups_of_faces[self.state.faces], torch.tensor(CLOTHED)),
         )
 
     def _pose_cloud(
