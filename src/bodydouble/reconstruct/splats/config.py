@@ -133,7 +133,7 @@ class SplatsConfig:
     """Training frames from which a video counts as longer."""
     coarse_share: float = 0.4
     """Share of the steps, the first ones, taken at half that size."""
-    register_at: tuple[float, ...] = (0.15, 0.45, 0.8)
+    register_at: tuple[float, ...] = (0.3, 0.75)
     """Shares of the run after which every training frame is registered to the avatar as it then is."""
     checkpoint_every: float = 0.1
     seed: int = 0
