@@ -85,7 +85,7 @@ def test_what_was_not_seen_is_not_held() -> None:
     for limb in ("head", "left_hand", "right_arm"):
         error[1, LIMBS.index(limb)] = torch.nan
     trust = landmark_trust(rig, _track(error), torch.tensor([1, 2]))
-    expected = {"head": 0.0, "leftEye": 0.0, "leftHand": 1.0, "rightHand": 0.0, "leftIndexProximal": 0.5}
+    expected = {"head": 0.0, "leftEye": 0.0, "leftHand": 1.0, "rightHand": 0.0, "leftIndexProximal": 0.0}
     expected |= {"rightIndexProximal": 1.0, "hips": 0.0, "leftLowerArm": 0.0}
     assert dict(zip(human, trust[0].tolist(), strict=True)) == expected
     everywhere = {name: float(name not in ("hips", "leftLowerArm")) for name in human}

@@ -22,8 +22,6 @@ from bodydouble.core.kinematics import fast_bone_transforms
 
 _HEAD = ("head", "leftEye", "rightEye")
 """Three points that fix where the head is and where it looks."""
-_UNSEEN_FINGERS = 0.5
-"""Trust in fingers whose hand was not found: the body's landmarks still tell where the hand points."""
 _NEAREST_M = 0.1
 
 
@@ -36,7 +34,7 @@ def landmark_trust(rig: Rig, track: BodyTrack, rows: Int[Tensor, " frames"]) -> 
     for human, bone in rig.humanoid.items():
         joint, side = rig.bone_names.index(bone), "left" if human.startswith("left") else "right"
         if any(finger in human for finger in FINGERS):
-            trust[:, joint] = seen[:, limbs.index(f"{side}_hand")].clamp_min(_UNSEEN_FINGERS)
+            trust[:, joint] = seen[:, limbs.index(f"{side}_hand")]
         elif human == f"{side}Hand":
             trust[:, joint] = seen[:, limbs.index(f"{side}_arm")]
         elif human in _HEAD:
