@@ -9,7 +9,8 @@ from bodydouble.avatar.values import Mesh
 from bodydouble.reconstruct.onto import RestSurface, barycentric, laid_onto
 from bodydouble.reconstruct.surface.bake import spread
 from bodydouble.reconstruct.surface.extract import extract_mesh
-from bodydouble.reconstruct.surface.outputs import filled_in, seen_pictures, world_picture
+from bodydouble.reconstruct.surface.outputs import filled_in, seen_pictures, world_picture, world_pictures
+from bodydouble.reconstruct.surface.plate import PlateWorld
 
 
 def ball(radius: float, voxel: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,6 +77,16 @@ def test_the_world_is_asked_at_pixel_centres() -> None:
     picture = world_picture(_Ramp(), 0, 30, 20)
     assert picture.shape == (20, 30, 3)
     assert torch.allclose(picture[7, 11, :2], torch.tensor([0.115, 0.075]))
+
+
+def test_a_plate_filled_in_once_is_that_of_every_frame() -> None:
+    rng = torch.Generator().manual_seed(5)
+    plate = 0.1 + 0.5 * torch.rand(24, 32, 3, generator=rng)
+    gains = torch.tensor([[1.0, 1.0, 1.0], [0.8, 0.9, 1.1]])
+    world = PlateWorld(plate, (torch.rand(24, 32, generator=rng) > 0.3).float(), [3, 9], gains, 0.5)
+    shown = world_pictures(world, 64, 48)
+    for frame in (3, 9):
+        torch.testing.assert_close(shown(frame), world_picture(world, frame, 64, 48), atol=2e-5, rtol=0)
 
 
 def test_frames_are_spread_evenly() -> None:

@@ -3,8 +3,7 @@
 Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
 interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
 frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow); what agrees with it
-is the world. What motion does not tell is guessed from what it tells elsewhere at the same distance from the body, and where
-nothing repeats itself far and wide cloth is the likelier.
+is the world. What motion leaves open is told by colours (`colour_cut`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from bodydouble.reconstruct.surface.colour_cut import cut_by_colour
+
 _SHARE = 0.35
 """Of the frames: the interval of the world's brightness must hold so many."""
 _STABLE = 0.6
@@ -22,16 +23,10 @@ _STABLE = 0.6
 _FAR_M = 0.3
 """Nothing that the person wears is farther from the bare body."""
 _LEAST = 4
-_KNOWN, _FIRM, _MOVING = 0.99, 0.6, 0.2
+_KNOWN, _FIRM = 0.99, 0.6
 _AROUND = 0.008
 _GUESS = 0.3
-"""Confidence in what is only guessed, at most."""
-_REACH_M = 0.01
-"""Width of the classes of distance from the body within which guesses are alike."""
-_RESTLESS_ODDS = 4.0
-"""How much likelier cloth is where nothing repeats itself."""
-_BELIEF = 20.0
-"""So many pixels, the nearest class taken for half of the body's, stand for what is not known of a distance."""
+"""Confidence that the bare body is the person where motion says nothing."""
 _OUTLINE_PX, _MIXED = 2, 0.6
 """How wide outlines are, blurred by motion as they may be, and below which share of the person their pixels show both."""
 _TOLERANCE = 0.02
@@ -78,16 +73,14 @@ def gather_evidence(
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         world[rows], seen[rows] = _repeated(colors, bare[:, rows], away_m[:, rows], tolerance)
-    seen, moving = _firm(seen), _restless(seen)
+    seen = _firm(seen)
     for row in range(0, height, _CHUNK):
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         person[:, rows], confidence[:, rows] = _judged(
             colors, bare[:, rows], away_m[:, rows], world[rows], seen[rows], tolerance
         )
-    for place in range(count):
-        _clean(person[place], confidence[place], bare[place])
-    _guess(person, confidence, bare, away_m, moving)
+    _settle_by_colour(frames, bare, person, confidence)
     for place in range(count):
         _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0 / gains[place], world)
     return Evidence(person, confidence, world, seen, gains)
@@ -107,7 +100,6 @@ def compare_with_world(
             that is [height, width].
     """
     person, confidence = np.zeros(bare.shape, np.float32), np.zeros(bare.shape, np.float32)
-    nothing = np.zeros(bare.shape[1:], bool)
     for place in range(len(frames)):
         world, seen = shown(place)
         colors = frames[place].astype(np.float32) / 255.0
@@ -117,8 +109,7 @@ def compare_with_world(
         person[one], confidence[one] = _judged(
             colors[None], bare[one], away_m[one], world, seen, max(_TOLERANCE, misfit)
         )
-        _clean(person[place], confidence[place], bare[place])
-    _guess(person, confidence, bare, away_m, nothing)
+    _settle_by_colour(frames, bare, person, confidence)
     for place in range(len(frames)):
         _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0, shown(place)[0])
     gains = np.ones((len(frames), 3), np.float32)
@@ -193,13 +184,6 @@ def _firm(seen: np.ndarray) -> np.ndarray:
     return np.where(share > _FIRM, seen, np.minimum(seen, 0.5)).astype(np.float32)
 
 
-def _restless(seen: np.ndarray) -> np.ndarray:
-    """Where nothing repeats itself far and wide: cloth moves there. Gaps between limbs are none of it."""
-    import cv2
-
-    return cv2.blur((seen >= _KNOWN).astype(np.float32), _window(seen)) < _MOVING
-
-
 def _window(picture: np.ndarray) -> tuple[int, int]:
     """Sides of "around": some two hundredths of the picture."""
     side = 2 * round(_AROUND * max(picture.shape)) + 1
@@ -230,20 +214,13 @@ def _judged(
     return np.where(far, 0.0, person).astype(np.float32), np.where(far, 1.0, confidence).astype(np.float32)
 
 
-def _guess(
-    person: np.ndarray, confidence: np.ndarray, bare: np.ndarray, away_m: np.ndarray, moving: np.ndarray
-) -> None:
-    """Fill in what motion left open: beside the body, the person's share of what is known at the same distance."""
-    known, band = (confidence > 0.5) & ~bare, np.minimum(away_m / _REACH_M, _FAR_M / _REACH_M).astype(np.int64)
-    classes = int(_FAR_M / _REACH_M) + 1
-    asked = np.bincount(band[known], minlength=classes)
-    share = np.bincount(band[known & (person > 0.5)], minlength=classes)
-    share = (share + 0.5 * _BELIEF * (np.arange(classes) < 1)) / (asked + _BELIEF)
-    odds = (share / np.maximum(1.0 - share, 1e-6))[band] * np.where(moving, _RESTLESS_ODDS, 1.0)
-    likely = odds / (1.0 + odds)
-    open_ = (confidence == 0.0) & ~bare & (away_m < _FAR_M)
-    person[open_] = likely[open_] > 0.5
-    confidence[open_] = (_GUESS * np.abs(2.0 * likely - 1.0))[open_]
+def _settle_by_colour(frames: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np.ndarray) -> None:
+    """What motion left open, and without specks before and after."""
+    for place in range(len(frames)):
+        _clean(person[place], confidence[place], bare[place])
+    cut_by_colour(frames, bare, person, confidence)
+    for place in range(len(frames)):
+        _clean(person[place], confidence[place], bare[place])
 
 
 def _clean(person: np.ndarray, confidence: np.ndarray, bare: np.ndarray) -> None:

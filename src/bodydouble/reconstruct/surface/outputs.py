@@ -21,6 +21,7 @@ from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path
 from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.surface.bake import frame_vertices, spread
+from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
@@ -66,6 +67,15 @@ def world_picture(world: World, frame_index: int, width_px: int, height_px: int)
         colours = world.colours(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
         seen = world.seen(frame_index, pixels).reshape(height_px, width_px)
     return torch.from_numpy(filled_in(colours.numpy().astype(np.float32), seen.numpy() >= _CERTAIN))
+
+
+def world_pictures(world: World, width_px: int, height_px: int) -> Callable[[int], Float[Tensor, "height width 3"]]:
+    """`world_picture` of one frame after another. One plate for all is filled in once: frames differ in exposure alone."""
+    if not isinstance(world, PlateWorld):
+        return lambda frame: world_picture(world, frame, width_px, height_px)
+    even = PlateWorld(world.plate, world.seen_map, [0], torch.ones(1, 3), world.scale)
+    plate = world_picture(even, 0, width_px, height_px)
+    return lambda frame: (plate * world.gain(frame)).clamp(0.0, 1.0)
 
 
 def unseen_world(world: World, frame_index: int, width_px: int, height_px: int) -> float:
@@ -120,6 +130,7 @@ def write_frames(
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
     indices = track.frame_indices.tolist()
     masks.mkdir(parents=True, exist_ok=True)
+    shown = world_pictures(result.world, track.width_px, track.height_px)
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
         for row, frame in enumerate(capture.frames(indices)):
             if bool(track.valid[row]):
@@ -129,7 +140,7 @@ def write_frames(
                 alpha = np.zeros((track.height_px, track.width_px), np.float32)
             write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
             share = _grown(alpha)[..., None]
-            world = world_picture(result.world, frame.index, track.width_px, track.height_px).numpy()
+            world = shown(frame.index).numpy()
             video.write((frame.rgb * (1.0 - share) + 255.0 * world * share + 0.5).astype(np.uint8))
             emit(Progress(stage="decompose", done=row + 1, total=len(indices), unit="frames"))
 

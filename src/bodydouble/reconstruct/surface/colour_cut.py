@@ -1,0 +1,79 @@
+"""Whose the pixels are that motion leaves open: the person's or the world's, by what colours either has in that frame.
+
+A mixture of Gaussians for the surely known pixels of either side and one cut through the frame, along its edges: GrabCut
+(Rother, Kolmogorov and Blake 2004), begun with what motion and the bare body tell instead of somebody's rectangle. It is
+asked within the person's reach only, and a frame whose cut differs in size from its neighbours' is believed less.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from bodydouble.render.threads import kernel_threads
+
+_KNOWN = 0.5
+"""Confidence in motion above which it is not asked again."""
+_DEEP = 0.006
+"""So far inside the bare body, in longer sides of the picture, nothing but the person is expected."""
+_ROUNDS = 2
+_ROOM = 0.05
+"""Of the world around the person that is looked at, in longer sides of the picture."""
+_BELIEF = 0.7
+_USUAL = 0.15
+"""By which share the person's area may differ from the usual one, before a cut is doubted."""
+_SEED = 1
+
+
+def cut_by_colour(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    bare: Bool[np.ndarray, "frames height width"],
+    person: Float[np.ndarray, "frames height width"],
+    confidence: Float[np.ndarray, "frames height width"],
+) -> None:
+    """Decide what motion left open, in place.
+
+    Args:
+        frames: The pictures.
+        bare: Silhouette of the bare body.
+        person, confidence: What motion tells, as in `evidence.Evidence`; far from the body it is surely the world.
+    """
+    with ThreadPoolExecutor(kernel_threads()) as pool:
+        cuts = list(pool.map(_cut, frames, bare, person, confidence))
+    share = np.array([cut.sum() / max(1, body.sum()) for cut, body in zip(cuts, bare, strict=True)])
+    usual = float(np.median(share))
+    for place, cut in enumerate(cuts):
+        if usual <= 0.0 or share[place] <= 0.0:
+            continue
+        belief = _BELIEF * np.exp(-((np.log(share[place] / usual) / _USUAL) ** 2))
+        open_ = (confidence[place] <= _KNOWN) & (confidence[place] < belief)
+        person[place][open_] = cut[open_]
+        confidence[place][open_] = belief
+
+
+def _cut(frame: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np.ndarray) -> Bool[np.ndarray, "h w"]:
+    """Where the person is in one frame; nowhere if one of the two sides is not known at all."""
+    import cv2
+
+    side = max(bare.shape)
+    deep = cv2.distanceTransform(bare.astype(np.uint8), cv2.DIST_L2, 3) > _DEEP * side
+    given = np.where(bare, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    given[deep] = cv2.GC_FGD
+    known = confidence > _KNOWN
+    given[known] = np.where(person[known] > 0.5, cv2.GC_FGD, cv2.GC_BGD)
+    found = np.zeros(bare.shape, bool)
+    lines, columns = np.nonzero(given != cv2.GC_BGD)
+    if not len(lines):
+        return found
+    room = max(4, round(_ROOM * side))
+    part = tuple(slice(max(0, at.min() - room), at.max() + 1 + room) for at in (lines, columns))
+    inner = np.ascontiguousarray(given[part])
+    if not np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or not np.isin(inner, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
+        return found
+    cv2.setRNGSeed(_SEED)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(frame[part]), inner, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    found[part] = np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return found
