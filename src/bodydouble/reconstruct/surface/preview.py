@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.reconstruct.surface.extract import extract_mesh
-from bodydouble.reconstruct.surface.rigging import unposed_points
-from bodydouble.reconstruct.surface.values import SkinVolume, SurfaceField
+from bodydouble.reconstruct.surface.rigging import nearest_skin, unposed_points
+from bodydouble.reconstruct.surface.values import SurfaceField
 from bodydouble.render.grid import sample_grid
 
 _VOXEL_M = 0.02
@@ -37,23 +35,9 @@ def preview(field: SurfaceField, rig: Rig) -> Avatar:
         found, _ = sample_grid(
             features.values[..., :3].contiguous(), features.origin_canonical_m, float(features.voxel_m), places
         )
-    joints, weights = _skinned_there(field.skin, places)
+    joints, weights = nearest_skin(field.skin, places)
     vertices = unposed_points(places, field.R_canonical_rest, field.t_canonical_rest, joints, weights)
     mesh = Mesh(
         vertices_rest_m=vertices, faces=closed.faces, colors=torch.sigmoid(found), joints=joints, weights=weights
     )
     return Avatar(rig=rig, mesh=mesh, splats=None, provenance=Provenance(generator="bodydouble", method="preview"))
-
-
-def _skinned_there(
-    skin: SkinVolume, points_canonical: Float[Tensor, "n 3"]
-) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:
-    """Bones and weights of the nearest lattice point; beyond the band around the body, the first bone moves all."""
-    shape = torch.tensor(skin.weights.shape[:3])
-    at = ((points_canonical - skin.origin_canonical_m) / skin.voxel_m).round().long()
-    i, j, k = torch.minimum(at.clamp_min(0), shape - 1).unbind(1)
-    weights, order = skin.weights[i, j, k].topk(4, dim=1)
-    joints = skin.joints[i, j, k].gather(1, order).int()
-    total = weights.sum(1, keepdim=True)
-    alone = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    return joints, torch.where(total > 0, weights / total.clamp_min(1e-9), alone)

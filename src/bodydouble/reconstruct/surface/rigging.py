@@ -15,6 +15,7 @@ from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
 from bodydouble.reconstruct.onto import barycentric as barycentric_of
 from bodydouble.reconstruct.surface.extract import ClosedMesh
+from bodydouble.reconstruct.surface.values import SkinVolume
 
 _HIDDEN_PARTS = ("eyes", "mouth")
 """Lie behind the skin: no clothed surface belongs to them."""
@@ -138,6 +139,20 @@ def rig_mesh(
         weights=weights,
         morphs=transfer_morphs(mesh, place, body),
     )
+
+
+def nearest_skin(
+    skin: SkinVolume, points_canonical: Float[Tensor, "n 3"]
+) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:
+    """Bones and weights of the nearest lattice point; beyond the band around the body, the first bone moves all."""
+    shape = torch.tensor(skin.weights.shape[:3])
+    at = ((points_canonical - skin.origin_canonical_m) / skin.voxel_m).round().long()
+    i, j, k = torch.minimum(at.clamp_min(0), shape - 1).unbind(1)
+    weights, order = skin.weights[i, j, k].topk(4, dim=1)
+    joints = skin.joints[i, j, k].gather(1, order).int()
+    total = weights.sum(1, keepdim=True)
+    alone = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    return joints, torch.where(total > 0, weights / total.clamp_min(1e-9), alone)
 
 
 def unposed_points(

@@ -25,12 +25,13 @@ from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.evaluate.interpolate import interpolated_track
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
-from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices
-from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks, choose_frames
+from bodydouble.reconstruct.surface.first_look import FirstLook, first_look
+from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
-from bodydouble.reconstruct.surface.plate import is_plain, plain_share, plate_from_frames
+from bodydouble.reconstruct.surface.outlines import Outlines
+from bodydouble.reconstruct.surface.plate import is_plain
 from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps, sunk_m
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
 from bodydouble.reconstruct.surface.preview import preview
@@ -41,8 +42,8 @@ from bodydouble.render.grid import GridOptimizer, sample_grid
 from bodydouble.render.volume import composite, tie_to_bones, tied_places
 
 _SKIN_VOXEL_M = 0.025
-_AROUND_M = 0.3
-"""Whose plainness is judged."""
+_OUTLINE_STEPS = 3
+"""Of all poses towards the outlines, at the start and after each refresh."""
 _MOVED_M = 0.015
 """By how much a joint must have moved before the cells around the body are made anew."""
 
@@ -91,8 +92,12 @@ class SurfaceTrainer:
         self._log: list[tuple[int, float, dict[str, float], float]] = []
         self.region_now = np.zeros(0, bool)
         self._start_level(config.levels[0])
-        self.plain = 0.0
-        self.evidence, self.world = self._look(world)
+        look = self._look(world)
+        self.evidence, self.world, self.plain, self.band_m = look.evidence, look.world, look.plain, look.band_m
+        self.outlines = Outlines(
+            self.rig(), self.frames, self.evidence, float(self.track.focal_px), self.track.times_s[self.rows].numpy(),
+            self.poses.fit_rotvecs, self.poses.fit_translation,
+        )  # fmt: skip
 
     # --- the field ------------------------------------------------------------------------------------------------
 
@@ -161,34 +166,11 @@ class SurfaceTrainer:
         """Focal length in working pixels."""
         return float(self.log_focal.detach().exp()) * self.frames.scale
 
-    def _look(self, world: World | None) -> tuple[Evidence, World]:
-        """What motion tells, how far from the body cloth is found, and the world: a clean plate if none is given."""
-        frames, config = self.frames, self.config
-        found = [self._silhouette(place) for place in range(len(frames))]
+    def _look(self, world: World | None) -> FirstLook:
+        """What the pictures tell before training."""
+        found = [self._silhouette(place) for place in range(len(self.frames))]
         bare, away = (np.stack(part) for part in zip(*found, strict=True))
-        if world is None:
-            evidence = gather_evidence(frames.half, bare, away)
-            world = plate = plate_from_frames(frames.full, evidence, frames.frame_indices, frames.scale)
-            around = (away < _AROUND_M).any(0).repeat(2, 0).repeat(2, 1)
-            self.plain = plain_share(plate, around)
-        else:
-            given, (height, width) = world, bare.shape[1:]
-            rows, columns = np.mgrid[:height, :width]
-            at = frames.video_pixels(np.stack([columns, rows], axis=-1).reshape(-1, 2), half=True)
-
-            def shown(place: int) -> tuple[np.ndarray, np.ndarray]:
-                index = frames.frame_indices[place]
-                colors, seen = given.colours(index, at).detach(), given.seen(index, at).detach()
-                return colors.numpy().reshape(height, width, 3), seen.numpy().reshape(height, width)
-
-            evidence = compare_with_world(frames.half, bare, away, shown)
-        believe_masks(evidence, frames, config.masks)
-        cloth = (evidence.person > 0.5) & (evidence.confidence > 0.9) & ~bare
-        low, high = config.band_m
-        # Far-off specks are no cloth: what counts is how far most of the frames' farthest cloth is.
-        reach = [float(np.quantile(a[c], 0.98)) for a, c in zip(away, cloth, strict=True) if c.sum() > 20]
-        self.band_m = min(high, max(low, 0.04 + float(np.quantile(reach, 0.8)))) if reach else low
-        return evidence, world
+        return first_look(self.frames, bare, away, self.config, world)
 
     def _draw(self, place: int) -> np.ndarray:
         """Random pixels (column, row) of the level's size in the region where the person could be."""
@@ -261,6 +243,24 @@ class SurfaceTrainer:
             "opacity": float(alpha.detach().mean()),
         }
         return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=told)
+
+    def follow_outlines(self) -> None:
+        """Move all poses towards the outlines that the evidence shows, in a few steps."""
+        beta_m = float(self._beta(self.step / self.config.num_steps).detach())
+        field, plan = self.field(), self._plan(beta_m)
+
+        def touch(place: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+            bones = self._bones(self.poses.rotvecs[place], self.poses.translation[place])
+            directions = self._directions(self.frames.video_pixels(pixels, half=True)).detach()
+            rays = self.puppet.march(
+                torch.zeros(3), directions, torch.full((len(pixels),), 0.5), self._posed(place)[0],
+                self.puppet.maps(bones), self.values, self.lattice, self.known, beta_m, plan,
+            )  # fmt: skip
+            return rays.least_m, rays.nearest_canonical
+
+        for _ in range(_OUTLINE_STEPS):
+            self.poses.place(*self.outlines.follow(self.poses.rotvecs, self.poses.translation, field, touch))
+        self.known_version += 1  # cells and regions have to follow, too
 
     def _beta(self, progress: float) -> Float[Tensor, ""]:
         """Scale of the density: learnt, under a ceiling that comes down, so that the surface becomes one."""
@@ -342,6 +342,8 @@ class SurfaceTrainer:
                 self._start_level(due)
             elif self.step in refresh:
                 self._refresh()
+            if (self.step == 0 or self.step in refresh) and config.rates.rotvecs_rad > 0.0:
+                self.follow_outlines()
             event = self._train_step()
             for name, value in event.terms.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -356,14 +358,17 @@ class SurfaceTrainer:
 
     def preview(self) -> Avatar:
         """The person as it is now, coarse, to look at."""
+        return preview(self.field(), self.rig())
+
+    def rig(self) -> Rig:
+        """The skeleton, as avatars have it."""
         body = self.body
-        rig = Rig(
+        return Rig(
             bone_names=body.bone_names,
             bone_parents=body.bone_parents,
             joints_rest_m=self.joints_rest,
             humanoid=dict(body.humanoid),
         )
-        return preview(self.field(), rig)
 
     def field(self) -> SurfaceField:
         """The person as it is now."""
