@@ -73,7 +73,8 @@ def _cut(frame: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np
     if not np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or not np.isin(inner, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
         return found
     cv2.setRNGSeed(_SEED)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(frame[part]), inner, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    outer_model, inner_model, no_rectangle = np.zeros((1, 65)), np.zeros((1, 65)), (0, 0, 0, 0)
+    picture = np.ascontiguousarray(frame[part])
+    cv2.grabCut(picture, inner, no_rectangle, outer_model, inner_model, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     found[part] = np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD))
     return found
