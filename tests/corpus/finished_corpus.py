@@ -13,7 +13,7 @@ from bodydouble.corpus.catalogue import Catalogue, item_folder
 from bodydouble.corpus.values import Item, Record, Score, Source, State, item_id, source_id
 
 GOOD = {
-    "frames": 24.0, "seconds": 2.0, "presence": 1.0, "confidence": 0.9, "visible": 0.95, "person_px": 150.0, "motion": 0.3,
+    "frames": 24.0, "seconds": 2.0, "presence": 1.0, "confidence": 0.9, "visible": 0.95, "person_px": 150.0, "stature_px": 150.0, "motion": 0.3,
     "looks_found": 1.0, "agreement": 0.008, "pck_02": 0.95, "soiou": 0.04, "silhouette_iou": 0.8, "ssiou": 1.25,
     "view_range_rad": 1.5, "pose_range_rad": 0.4, "height_m": 1.7, "skin_ita_deg": 30.0, "skin_ita_sd_deg": 9.0,
 }  # fmt: skip

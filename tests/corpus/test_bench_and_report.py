@@ -167,7 +167,7 @@ def test_the_page_shows_every_step_with_pictures_and_loads_nothing(small: Small,
     assert len(page.links) == 6  # each candidate once: three kept (one of them withheld on publishing), three rejected
     for step in ("usable", "P-I", "P-II", "P-III", "P-IV"):
         assert f'<span class="step">{step}</span>' in text
-    assert "motion 0.01 &lt; 0.05" in text and "tracks: nobody was found" in text and "the file cannot be read" in text
+    assert "motion 0.01 &lt; 0.02" in text and "tracks: nobody was found" in text and "the file cannot be read" in text
     assert re.search(r"<td>P-III</td>.*?<td>75.0 %</td>", text) and "nan" not in re.sub(r"base64,\S+", "", text).lower()
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from bodydouble.capture.values import VideoInfo
 from bodydouble.corpus.people import PeopleConfig, clothing_colours, cut_spans, likeness, seconds_of
+from bodydouble.corpus.small_people import everybody, in_parts, parts
+from bodydouble.perceive.subject import find_people
 
 
 def info_of(frames: int, fps_hz: float = 10.0) -> VideoInfo:
@@ -64,3 +66,42 @@ def test_the_same_clothes_are_alike_and_others_are_not() -> None:
     for a, b in itertools.combinations(looks, 2):
         assert likeness(looks[a][0], looks[b][0]) < least
     assert likeness(looks["a"][0], looks["a"][0]) == pytest.approx(1.0)
+
+
+class NearSighted:
+    """Finds a bright upright bar, if it is tall enough in the picture it is shown; ghosts only in the very top left part."""
+
+    def __init__(self, ghost: bool = False) -> None:
+        self.ghost = ghost
+
+    def find(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        rows, columns = (np.flatnonzero((rgb[..., 0] > 200).any(axis)) for axis in (1, 0))
+        if rows.size and rows[-1] - rows[0] > 0.2 * rgb.shape[0]:
+            box = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        elif self.ghost and rgb.shape[0] < 200 and (rgb[0, 0] == (7, 7, 7)).all():
+            box = 20, 20, 40, 90
+        else:
+            return None
+        points = np.linspace(box[:2], box[2:], 33).astype(np.float32)
+        return points, np.ones(33, np.float32)
+
+
+def test_somebody_too_small_for_the_whole_picture_is_found_in_its_parts() -> None:
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    rgb[100:145, 150:160] = 255
+    assert find_people(NearSighted(), rgb, 0) == []
+    (person,) = everybody(NearSighted(), rgb, 4)
+    assert person.frame_index == 4 and person.box_px == pytest.approx((150.0, 100.0, 160.0, 145.0), abs=1.0)
+
+
+def test_what_a_single_part_shows_is_nobody() -> None:
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    rgb[0, 0] = 7
+    assert in_parts(NearSighted(ghost=True), rgb, 0) == []
+
+
+@given(st.integers(20, 2000), st.integers(20, 2000))
+def test_parts_cover_the_picture_and_stay_in_it(width_px: int, height_px: int) -> None:
+    boxes = np.array(list(parts(width_px, height_px)))
+    assert boxes.min() == 0 and boxes[:, 2].max() == width_px and boxes[:, 3].max() == height_px
+    assert (boxes[:, 2] - boxes[:, 0] > 0.6 * width_px).all() and (boxes[:, 3] - boxes[:, 1] > 0.6 * height_px).all()

@@ -20,7 +20,7 @@ from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ConfigError
 from bodydouble.corpus.agreement import agreement, mirrored_points, person_crop, spread_of_looks
 from bodydouble.corpus.consistency import PCK_LANDMARKS, body_landmarks_px, outline_figures, pck, silhouette
-from bodydouble.corpus.evidence import motion_per_s, observation_scores, pose_range_rad, view_directions, view_range_rad
+from bodydouble.corpus.evidence import motion_per_s, observation_scores, pose_range_rad, stature_px, view_directions, view_range_rad
 from bodydouble.corpus.measure import SCORES, measure_body
 from bodydouble.corpus.skin_tone import GROUPS, group_of, skin_scores, typology_angle_deg
 
@@ -166,6 +166,18 @@ def test_view_and_pose_ranges_are_the_angles_that_were_posed(anny: AnnyBody) -> 
     assert view_range_rad(turning(anny, [0.3, 0.3]), anny) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_stature_is_what_the_picture_shows_of_somebody_upright_and_not_of_the_pose(anny: AnnyBody) -> None:
+    track = turning(anny, [0.0, 0.4, 2.0], lift=0.8)
+    vertices = anny.with_shape(track.shape).with_pose(
+        Pose(rotvecs=track.rotvecs[:1], translation_world_m=track.translation_world_m[:1])
+    ).vertices()[0]
+    pixels, _ = video_camera(WIDTH, HEIGHT, FOCAL).project(vertices)
+    tall = float(pixels[:, 1].max() - pixels[:, 1].min())
+    assert stature_px(track, anny) == pytest.approx(tall, rel=0.04)
+    far = dataclasses.replace(track, translation_world_m=track.translation_world_m + torch.tensor([0.0, 0.0, -3.5]))
+    assert stature_px(far, anny) == pytest.approx(stature_px(track, anny) / 2.0, rel=0.02)
+
+
 @pytest.mark.parametrize("speed", [0.0, 0.5, 2.0])
 def test_motion_is_speed_in_sizes_a_second(speed: float) -> None:
     times = np.arange(60) / 30.0
@@ -175,7 +187,9 @@ def test_motion_is_speed_in_sizes_a_second(speed: float) -> None:
     noise = rng.normal(0.0, 1.0, xy.shape)
     assert motion_per_s(xy, np.ones((60, 12)), np.full(60, 100.0), times) == pytest.approx(speed, abs=1e-9)
     assert motion_per_s(xy + noise, np.ones((60, 12)), np.full(60, 100.0), times) == pytest.approx(speed, abs=0.05)
-    assert motion_per_s(xy, np.zeros((60, 12)), np.full(60, 100.0), times) == 0.0
+    assert np.isnan(motion_per_s(xy, np.zeros((60, 12)), np.full(60, 100.0), times))
+    few = motion_per_s(xy[:3], np.ones((3, 12)), np.full(3, 100.0), times[:3])
+    assert np.isnan(few)  # within one window nothing can be said of motion
 
 
 def test_observation_scores_of_a_clip_with_gaps() -> None:

@@ -188,6 +188,7 @@ def test_detectors_count_hits_misses_and_false_alarms() -> None:
         outcome(SOUND, "P-I: motion 0.01 < 0.05"),
         outcome("no_motion", "P-I: motion 0.001 < 0.05"),
         outcome("no_motion", kept=1),
+        outcome("no_motion", "P-I: motion was not measured", "P-I: presence 0.1 < 0.8"),
         outcome("corrupt", refusals=("probe: cannot be read",), starts=()),
         outcome("corrupt", refusals=("probe: cannot be read",), planned=False, starts=()),  # as empty as the other
         outcome("wrong_fps", refusals=("probe: the video has 12.000 frames/s, planned were 24.000",), starts=()),
@@ -195,16 +196,17 @@ def test_detectors_count_hits_misses_and_false_alarms() -> None:
         outcome("two_people", kept=2, others=1),
         outcome("duplicate", planned=False, starts=()),
         outcome("nobody", "usable: tracks: nobody was found"),
-        outcome("tiny_person", "P-I: person_px 70 < 128"),
+        outcome("tiny_person", "P-I: stature_px 70 < 110"),
         outcome("occluded", "P-II: agreement 0.09 > 0.02"),
     ]
     rows = {row.kind: row for row in detections(outcomes)}
     motion = rows["no_motion"]
-    assert (motion.seeded, motion.found, motion.false_alarms) == (2, 1, 1) and motion.recall == motion.precision == 0.5
+    assert (motion.seeded, motion.found, motion.false_alarms) == (3, 1, 1)
+    assert motion.recall == pytest.approx(1 / 3) and motion.precision == 0.5
     for kind in DEFECTS:
         if kind != "no_motion":
             seeded = 2 if kind == "corrupt" else 1
             assert (rows[kind].seeded, rows[kind].found, rows[kind].false_alarms) == (seeded, seeded, 0), kind
     overall = rows["anything that should go"]
-    assert (overall.seeded, overall.found, overall.false_alarms) == (9, 8, 1)
-    assert "| no_motion | 2 | 1 | 1 | 0.500 | 0.500 |" in score_table(list(rows.values()), [], [])
+    assert (overall.seeded, overall.found, overall.false_alarms) == (10, 9, 1)
+    assert "| no_motion | 3 | 1 | 1 | 0.333 | 0.500 |" in score_table(list(rows.values()), [], [])

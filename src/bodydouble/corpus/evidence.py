@@ -17,6 +17,8 @@ from bodydouble.corpus.consistency import SEEN, box_size_px, seen_landmarks
 
 _MOTION_WINDOW_S = 0.2
 _EDGE_PX = 1.0
+_NEAREST_M = 0.1
+"""Nobody is nearer to the camera; keeps a failed fit from dividing by zero."""
 _RANGE_FRAMES = 48
 """Frames between which ranges are measured, evenly spread."""
 _POSE_BONES = tuple(
@@ -62,10 +64,11 @@ def motion_per_s(
 
     Places are averaged over windows of 0.2 s, which takes out the jitter of estimators; the distance from one window's
     mean to the next's is a speed for each landmark. The figure is the 75th percentile over windows of the mean over
-    landmarks: a clip in which somebody moves for a quarter of the time moves. 0 when there are no two windows.
+    landmarks: a clip in which somebody moves for a quarter of the time moves. NaN where no landmark is seen in two windows
+    that follow each other: nothing can be said of it.
     """
     if not len(times_s):
-        return 0.0
+        return float("nan")
     window = np.floor((times_s - times_s[0]) / _MOTION_WINDOW_S + 1e-6).astype(int)
     weight = (confidence >= SEEN).astype(float)
     count = window.max() + 1
@@ -77,7 +80,7 @@ def motion_per_s(
     mean = total / np.maximum(mass, 1e-9)[..., None]
     both = (mass[1:] > 0) & (mass[:-1] > 0) & (number[1:] > 0)[:, None] & (number[:-1] > 0)[:, None]
     if not both.any():
-        return 0.0
+        return float("nan")
     step = np.linalg.norm(np.diff(mean, axis=0), axis=-1)
     body = 0.5 * ((size / np.maximum(number, 1))[1:] + (size / np.maximum(number, 1))[:-1])
     rows = both.any(1)
@@ -95,6 +98,7 @@ def body_scores(track: BodyTrack, body: BodyModel) -> dict[str, float]:
         "view_range_rad": view_range_rad(track, body),
         "pose_range_rad": pose_range_rad(track, body),
         "height_m": float(body.height_m(track.shape)),
+        "stature_px": stature_px(track, body),
     }
 
 
@@ -102,9 +106,8 @@ def view_directions(track: BodyTrack, body: BodyModel) -> Float[Tensor, "frames 
     """Direction from the hips to the camera in the axes of the hips at rest (+Z is seen from the front), unit length, of
     the valid frames."""
     root = body.bone_parents.index(-1)
-    rest = body.with_shape(track.shape).joints_rest[root].double()
     R = rotvec_to_matrix(track.rotvecs[track.valid, root].double())
-    to_camera = -(rest + track.translation_world_m[track.valid].double())  # the camera is at the origin
+    to_camera = -_hips_world_m(track, body)  # the camera is at the origin
     return torch.nn.functional.normalize((R.transpose(1, 2) @ to_camera[..., None])[..., 0], dim=1)
 
 
@@ -113,6 +116,21 @@ def view_range_rad(track: BodyTrack, body: BodyModel) -> float:
     directions = view_directions(track, body)
     chosen = directions[_spread(len(directions))]
     return float(torch.arccos((chosen @ chosen.T).clamp(-1.0, 1.0)).max())
+
+
+def stature_px(track: BodyTrack, body: BodyModel) -> float:
+    """How tall the body would stand upright in the picture where its hips are: focal length x height / depth, median over
+    the valid frames. Unlike the height of a box it does not shrink with what is hidden, cut off or crouching."""
+    depth_m = -_hips_world_m(track, body)[:, 2]
+    tall_m = float(body.height_m(track.shape))
+    return float(track.focal_px) * tall_m / max(float(depth_m.median()), _NEAREST_M)
+
+
+def _hips_world_m(track: BodyTrack, body: BodyModel) -> Float[Tensor, "frames 3"]:
+    """Place of the hips in the valid frames; the camera is at the origin and looks along -Z."""
+    root = body.bone_parents.index(-1)
+    rest = body.with_shape(track.shape).joints_rest[root].double()
+    return rest + track.translation_world_m[track.valid].double()
 
 
 def pose_range_rad(track: BodyTrack, body: BodyModel) -> float:

@@ -30,6 +30,7 @@ SCORES: dict[str, str] = {
     "view_range_rad": "largest angle between two directions from which the person is seen",
     "pose_range_rad": "largest difference between two poses, mean angle over arms and legs",
     "height_m": "height of the fitted body",
+    "stature_px": "how tall the fitted body would stand upright where it is, median over frames, pixels",
     **{
         f"pck_{round(100 * r):02d}": f"share of seen joints within {r:.0%} of the longer side of the person's box"
         for r in PCK_RADII

@@ -12,11 +12,11 @@ from jaxtyping import Float, UInt8
 from bodydouble.capture.values import VideoInfo
 from bodydouble.capture.video import read_frames
 from bodydouble.corpus.alike import HASH_STEP_S, MAX_HASHES, embedding_of, picture_hash
+from bodydouble.corpus.small_people import everybody
 from bodydouble.corpus.values import NO_TRACK, Item, item_id
 from bodydouble.perceive.subject import (
     Finder,
     Person,
-    find_people,
     link_people,
     prominence,
     subject_of,
@@ -152,7 +152,7 @@ def _looked_at(
     samples, small = [], {}
     for frame in read_frames(info.path, sorted({*searched, *hashed}), info, threads=1):
         if frame.index in searched:
-            samples.append(find_people(finder, frame.rgb, frame.index))
+            samples.append(everybody(finder, frame.rgb, frame.index))
         small[frame.index] = _shrunk(frame.rgb)
     return samples, small
 

@@ -116,9 +116,20 @@ def _about(outcome: ClipOutcome, step: str, *words: str) -> bool:
     return any(c.startswith(f"{step}:") and any(word in c for word in words) for c in outcome.complaints)
 
 
+def _too_low(outcome: ClipOutcome, *scores: str) -> bool:
+    """Whether P-I found one of these scores too low; that it was not measured says nothing of the clip."""
+    return any(c.startswith(tuple(f"P-I: {score} " for score in scores)) and " < " in c for c in outcome.complaints)
+
+
+def _several_people(outcome: ClipOutcome) -> bool:
+    """Others in view, as counted for people who were really followed: a find in one picture is no person."""
+    followed = [e.item for e in outcome.entries if not any(r.startswith("tracks:") for r in e.item.reasons)]
+    return any(item.others > 0 for item in followed)
+
+
 def _occluded(outcome: ClipOutcome) -> bool:
     """Found by what hides a body: joints unseen or unsure, looks that disagree, a body beside what is seen."""
-    hidden = _about(outcome, "P-I", "visible", "confidence")
+    hidden = _too_low(outcome, "visible", "confidence")
     return hidden or any(c.startswith(("P-II:", "P-III:", "P-IV:")) for c in outcome.complaints)
 
 
@@ -131,9 +142,9 @@ DETECTORS: Mapping[str, Callable[[ClipOutcome], bool]] = {
     ),
     "nobody": lambda o: _about(o, REFUSED, "nobody", "Nobody"),
     "shot_change": _cut_found,
-    "two_people": lambda o: any(e.item.others > 0 or e.item.track > 0 for e in o.entries),
-    "tiny_person": lambda o: _about(o, "P-I", "person_px"),
-    "no_motion": lambda o: _about(o, "P-I", "motion"),
+    "two_people": _several_people,
+    "tiny_person": lambda o: _too_low(o, "stature_px"),
+    "no_motion": lambda o: _too_low(o, "motion"),
     "occluded": _occluded,
 }
 """What says that a clip has a defect."""

@@ -36,6 +36,7 @@ def probe(store: Store, unit: Unit, config: CorpusConfig) -> Found:
     from bodydouble.capture.folder import info_to_json
     from bodydouble.capture.video import probe as probe_video
     from bodydouble.core.files import file_sha256
+    from bodydouble.corpus.people import seconds_of
 
     source = unit.source
     path = local_video(store, source)
@@ -45,6 +46,12 @@ def probe(store: Store, unit: Unit, config: CorpusConfig) -> Found:
             f"the file's hash is {sha256[:12]}..., planned was {source.sha256[:12]}...: another download or edit"
         )
     info = dataclasses.replace(probe_video(path, with_sha256=False), sha256=sha256)
+    left_s = seconds_of(info, 0, info.num_frames)
+    if info.damage and left_s < config.people.min_seconds:
+        raise InputError(
+            f"{path} is damaged: {info.damage}, {left_s:.2f} s where at least {config.people.min_seconds:g} s are needed. Copy or "
+            "fetch it again."
+        )
     if source.fps_hz and abs(info.fps_hz / source.fps_hz - 1.0) > config.fps_tolerance:
         raise Rejected(f"the video has {info.fps_hz:.3f} frames/s, planned were {source.fps_hz:.3f}")
     planned = (source.width_px or info.width_px, source.height_px or info.height_px)

@@ -76,13 +76,13 @@ class StageSpec:
 
 
 STAGES: tuple[StageSpec, ...] = (
-    StageSpec(name="probe", scope="source", version=1, settings=("fps_tolerance",), batch=16),
+    StageSpec(name="probe", scope="source", version=2, settings=("fps_tolerance", "people"), batch=16),
     StageSpec(name="shots", scope="source", version=1, settings=("people",), batch=8),
-    StageSpec(name="tracks", scope="source", version=1, settings=("people",), batch=4),
-    StageSpec(name="perceive", scope="item", version=1, settings=("looks",), batch=1),
+    StageSpec(name="tracks", scope="source", version=2, settings=("people",), batch=4),
+    StageSpec(name="perceive", scope="item", version=2, settings=("looks",), batch=1),
     StageSpec(name="coarse", scope="item", version=1, settings=("body",), batch=2),
-    StageSpec(name="consistency", scope="item", version=1, settings=(), batch=4),
-    StageSpec(name="refine", scope="item", version=1, settings=("body",), batch=1),
+    StageSpec(name="consistency", scope="item", version=2, settings=(), batch=4),
+    StageSpec(name="refine", scope="item", version=2, settings=("body",), batch=1),
     StageSpec(name="ready", scope="item", version=1, settings=(), batch=16),
 )
 ALIKE = "alike"
