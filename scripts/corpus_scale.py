@@ -69,7 +69,7 @@ def _plan_and_run(size: int) -> dict[str, float]:
 
 
 def _rows(size: int) -> dict[str, float]:
-    from bodydouble.corpus.admit import count_waiting
+    from bodydouble.corpus.admit import Wanted, count_waiting
     from bodydouble.corpus.catalogue import Catalogue
     from bodydouble.corpus.stages import CorpusConfig, stage_keys, stages_of
 
@@ -86,7 +86,7 @@ def _rows(size: int) -> dict[str, float]:
         catalogue.compact(always=True)
         found["compact_s"], found["compact_peak_mb"] = _since(began), _peak_mb()
         began = time.perf_counter()
-        waiting = count_waiting(catalogue, "item", stages_of("item"), stage_keys(config), None)
+        waiting = count_waiting(catalogue, Wanted(scope="item", stages=stages_of("item"), keys=stage_keys(config)))
         assert waiting == size
         found["left_to_do_s"], found["left_to_do_peak_mb"] = _since(began), _peak_mb()
         began = time.perf_counter()

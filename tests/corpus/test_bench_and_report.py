@@ -107,8 +107,7 @@ def test_unknown_methods_and_splits_are_refused() -> None:
 
 
 def test_a_subject_is_trained_scored_and_not_trained_again(capture: Capture, tmp_path: Path) -> None:
-    tiny = {"num_steps": 30, "num_seeds": 1200, "max_splats": 1500, "size_px": 96}
-    (payload,) = bench_payloads({"one": capture.folder}, BenchConfig(overrides=tiny), tmp_path)
+    (payload,) = bench_payloads({"one": capture.folder}, BenchConfig(steps=30), tmp_path)
     found = bench_subject(payload)
     assert found["failure"] == ""
     assert found["figures"]["bodydouble-v1"]["psnr_box"] > 12.0 and found["figures"]["bodydouble-v1"]["mask_iou"] > 0.6
@@ -173,7 +172,7 @@ def test_the_page_shows_every_step_with_pictures_and_loads_nothing(small: Small,
 
 def test_commands(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(small.root)
-    assert main(["corpus", "filters", "--set", "pck_02=0.9"]) == 0
+    assert main(["corpus", "filters", "--set", "pck_02=0.9", "--set", "motion=0.02"]) == 0
     (tmp_path / "mine.json").write_text(capsys.readouterr().out)
     assert main(["corpus", "tune", root, "--filters", str(tmp_path / "mine.json"), "--json"]) == 0
     assert [r["left"] for r in json.loads(capsys.readouterr().out)["rows"]] == [6, 5, 4, 4, 2, 2]

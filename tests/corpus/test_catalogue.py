@@ -195,3 +195,37 @@ def test_ids_are_of_content_span_and_track(sha256: str, first: int, length: int,
     }
     assert item not in others
     assert len(others) == 4
+
+
+def test_items_of_an_earlier_cutting_are_none_any_more(catalogue: Catalogue) -> None:
+    """Tracks were looked for again with other settings: one item was found again, one is new, one is not there any more."""
+    source = a_source(1)
+    lost, kept, new = (an_item(source, track=t) for t in range(3))
+    catalogue.add_sources([source])
+    catalogue.add_items([lost, kept])
+    catalogue.add_records([a_record(id, source, "tracks") for id in (source.id, lost.id, kept.id)])
+    assert {i.id for i in catalogue.items()} == {lost.id, kept.id}
+    catalogue.add_items([kept, new])
+    catalogue.add_records([a_record(id, source, "tracks", key="other") for id in (source.id, kept.id, new.id)])
+    assert {i.id for i in catalogue.items()} == {kept.id, new.id}
+    assert corpus_states(catalogue) == 2
+
+
+def corpus_states(catalogue: Catalogue) -> int:
+    return catalogue.rows("select count(*) from items")[1][0][0]
+
+
+@pytest.mark.parametrize("document", ['{"schema_version": 1}', '{"schema_version": 1, "config": 3}'])
+def test_a_corpus_without_settings_is_told(tmp_path: Path, document: str) -> None:
+    (tmp_path / "corpus.json").write_text(document)
+    with pytest.raises(InputError, match="has no settings"):
+        Catalogue.open(tmp_path)
+
+
+def test_a_broken_segment_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
+    catalogue = Catalogue.create(tmp_path / "corpus")
+    catalogue.add_sources([a_source(1)])
+    (segment,) = (tmp_path / "corpus" / "ledger" / "sources").glob("*.parquet")
+    segment.write_bytes(segment.read_bytes()[:40])
+    with pytest.raises(InputError, match="corpus verify"):
+        list(catalogue.sources())

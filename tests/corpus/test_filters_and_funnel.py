@@ -86,7 +86,7 @@ def test_bounds_are_changed_by_name() -> None:
     assert TWO.steps[0].rules[0].min == 0.5
 
 
-@pytest.mark.parametrize("change", ["x", "x=", "x=abc", "unknown=1", "z=0.5"])
+@pytest.mark.parametrize("change", ["x", "x=", "x=abc", "x=nan", "y<=inf", "unknown=1", "z=0.5"])
 def test_changes_that_cannot_be_read_are_refused(change: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         with_changes(TWO, [change])

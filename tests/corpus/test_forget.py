@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.corpus.catalogue import Catalogue, item_folder, source_folder
-from bodydouble.corpus.forget import _found, forget
+from bodydouble.corpus.forget import _found, _unpacked, forget
 from bodydouble.corpus.plan import PlanOptions, plan
 from bodydouble.corpus.stages import CorpusConfig
 from bodydouble.corpus.status import corpus_status
@@ -143,6 +144,30 @@ def test_packed_files_are_looked_into(corpus: Catalogue, tmp_path: Path) -> None
     assert done.pages == 1  # removed whole, since it can be made again
     assert not (outside / "set.npz").exists()
     assert (outside / "readme.bin").exists()
+
+
+def test_broken_archives_are_searched_as_they_are(corpus: Catalogue, tmp_path: Path) -> None:
+    """They hold nothing of the person, and stop nothing; one that names the person is for people to remove."""
+    other = tmp_path / "copies"
+    other.mkdir()
+    for name in ("a.tar", "b.tar.gz", "c.zip", "d.gz"):
+        (other / name).write_bytes(b"no archive at all")
+    assert forget(tmp_path / "c", "Anna", quiet, also=[other]).searched > 4
+    (other / "a.tar").write_bytes(b"of " + next(corpus.sources("takedown_key = 'bert'")).id.encode())
+    with pytest.raises(OutputError, match=r"a.tar names the person, but cannot be read as an archive"):
+        forget(tmp_path / "c", "bert", quiet, also=[other])
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.gz", "x.tar.gz"])
+def test_what_unpacks_to_too_much_is_not_unpacked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bodydouble.corpus.forget._MOST_UNPACKED_BYTES", 10_000)
+    plain = bytes(20_000)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", plain)
+    data = {"x.zip": packed.getvalue(), "x.gz": gzip.compress(plain), "x.tar.gz": gzip.compress(shard({"z": plain}))}
+    with pytest.raises(OutputError, match="unpacks to more than"):
+        list(_unpacked(name, data[name]))
 
 
 def test_a_killed_forget_is_finished_by_the_same_call(

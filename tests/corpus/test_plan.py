@@ -87,7 +87,7 @@ def test_a_list_says_everything_about_a_video(tmp_path: Path) -> None:
     files(tmp_path, {"videos/a.mp4": b"one"})
     rows: list[dict[str, object]] = [
         {"path": "videos/a.mp4", "license": "CC-BY-4.0", "fps": "29.97", "width": 160, "height": 240, "sha256": "",
-         "start_s": "1.5", "end_s": 3, "consent": "Given", "takedown_key": "k", "provenance": "my camera", "mood": "gay"},
+         "start_s": "1.5", "end_s": 3, "consent": "Given", "takedown_key": "k", "provenance": "my camera", "mood": "calm"},
         {"path": "https://example.org/watch?v=1", "license": "", "fps": "", "width": "", "height": "", "sha256": "",
          "start_s": "", "end_s": "", "consent": "", "takedown_key": "", "provenance": "", "mood": ""},
     ]  # fmt: skip
@@ -126,7 +126,10 @@ def test_parquet_lists_are_read_alike(tmp_path: Path) -> None:
         ({"name": "x"}, "has no column `uri`"),
         ({"uri": "a.mp4", "consent": "perhaps"}, "consent is 'perhaps'; expected one of: given"),
         ({"uri": "a.mp4", "fps": "fast"}, "fps must be a number, found 'fast'"),
-        ({"uri": "a.mp4", "width": "-3"}, "width must be a finite number that is not negative"),
+        ({"uri": "a.mp4", "width": "-3"}, "width must be a number from 0 to 1e"),
+        ({"uri": "a.mp4", "width": "1e300"}, "width must be a number from 0 to 1e"),
+        ({"uri": "a.mp4", "start_s": "nan"}, "start_s must be a number from 0 to 1e"),
+        ({"uri": "x" * 5000}, "is no name of a file"),
         ({"uri": "a.mp4", "sha256": "12"}, "sha256 must be 64 hexadecimal digits"),
         ({"uri": "a.mp4", "start_s": "3", "end_s": "2"}, r"end_s \(2\) must be after start_s \(3\)"),
     ],
@@ -168,6 +171,25 @@ def test_wildavatars_release_is_read_with_its_size_and_start(tmp_path: Path) -> 
     assert local.uri == str(videos / "2WVreEPoLlg.mp4")
     assert (local.start_s, local.licence, local.takedown_key) == (8.0, "CC-BY-NC-SA-4.0", "2WVreEPoLlg")
     assert Path(local.annotations) == release / "2WVreEPoLlg"
+
+
+@pytest.mark.parametrize(
+    ("listed", "metadata", "words"),
+    [
+        ("../elsewhere", {}, "is no id of a video"),
+        ("-0hiFB2pZws&list=x", {}, "is no id of a video"),
+        ("a" * 11, {"000001": {"cam_intrinsics": [[1, 0, 1e999], [0, 1, 5]]}}, "is no metadata of WildAvatar"),
+        ("a" * 11, {"000001": {"cam_intrinsics": [[1, 0, 5], [0, 1, 5]]}, "start": "nan"}, "is no metadata of WildAvatar"),
+        ("a" * 11, {"start": 3}, "is no metadata of WildAvatar"),
+    ],
+)  # fmt: skip
+def test_a_release_that_is_none_of_wildavatars_is_told(tmp_path: Path, listed: str, metadata: dict, words: str) -> None:
+    release = tmp_path / "release"
+    (release / ("a" * 11)).mkdir(parents=True)
+    (release / ("a" * 11) / "metadata.json").write_text(json.dumps(metadata))
+    (release / "train.txt").write_text(listed + "\n")
+    with pytest.raises(InputError, match=words):
+        planned([release], tmp_path / "c")
 
 
 def test_pages_are_fetched_in_the_planned_format_or_not_at_all(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ def test_croissant_describes_files_and_columns_that_exist(published: PublishResu
     files = {f["@id"]: f for f in document["distribution"] if f["@type"] == "cr:FileObject"}
     for name, entry in files.items():
         assert hashlib.sha256((published.folder / name).read_bytes()).hexdigest() == entry["sha256"]
+        # The only name of the format with which mlcroissant reads tables.
+        assert (entry["encodingFormat"] == "application/x-parquet") == name.endswith(".parquet")
     listed = [f["@id"] for f in document["distribution"] if f["@type"] == "cr:FileSet"]
     assert listed == ["samples"]
     for record in document["recordSet"]:

@@ -17,7 +17,7 @@ from corpus_clips import quiet, write_clip
 
 from bodydouble.core.errors import ConfigError, OutputError
 from bodydouble.corpus import stage_work
-from bodydouble.corpus.admit import count_waiting
+from bodydouble.corpus.admit import Wanted, count_waiting, waiting_units
 from bodydouble.corpus.catalogue import Catalogue, source_folder
 from bodydouble.corpus.executor import LocalExecutor, open_executor
 from bodydouble.corpus.plan import PlanOptions, plan
@@ -105,6 +105,18 @@ def test_another_file_than_planned_is_refused(
     ((state, why),) = states(tmp_path / "c").values()
     assert state == "rejected"
     assert reason in why
+
+
+def test_a_video_cut_short_is_damaged_and_not_just_short(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", count=48).read_bytes()
+    media = whole.index(b"mdat")
+    assert whole.index(b"moov") < media  # so the head says what the rest does not hold
+    (tmp_path / "cut.mp4").write_bytes(whole[: media + (len(whole) - media) // 2])
+    plan([str(tmp_path / "cut.mp4"), str(tmp_path / "whole.mp4")], tmp_path / "c", FREE, quiet)
+    run(tmp_path / "c")
+    found = states(tmp_path / "c")
+    assert found["whole"] == ("pending", "")
+    assert found["cut"][0] == "failed" and "is damaged" in found["cut"][1] and "at least 1 s" in found["cut"][1]
 
 
 def test_licence_and_consent_are_asked_first(videos: Path, tmp_path: Path) -> None:
@@ -198,6 +210,9 @@ def test_unknown_stages_and_settings_are_told(videos: Path, tmp_path: Path) -> N
         run(tmp_path / "c", until="dance")
     with pytest.raises(ConfigError, match=r"settings in corpus.json cannot be used.*speed"):
         CorpusConfig.from_json({"speed": 3})
+    for settings in ({"people": {"min_share": 40}}, {"people": 3}, {"licences": "own"}, {"fps_tolerance": "0.1"}):
+        with pytest.raises(ConfigError, match=r"min_share|cannot be used|fps_tolerance"):
+            CorpusConfig.from_json(settings)
     with pytest.raises(ConfigError, match="--workers is -1"), open_executor(-1):
         pass
 
@@ -216,10 +231,10 @@ def test_keys_depend_on_what_comes_before_and_on_nothing_after() -> None:
 def test_pages_of_many_units_come_in_order_and_leave_out_what_is_done(tmp_path: Path) -> None:
     catalogue = Catalogue.create(tmp_path / "c", CorpusConfig().to_json())
     catalogue.add_sources([Source(id=f"{n:05d}", uri=f"/{n}", licence="own") for n in range(700)])
-    stages, keys = stages_of("source"), stage_keys(CorpusConfig())
-    assert count_waiting(catalogue, "source", stages, keys, ("own",)) == 700
-    assert count_waiting(catalogue, "source", stages, keys, ("CC0-1.0",)) == 0
-    assert count_waiting(catalogue, "source", stages, keys, None) == 700
+    wanted = Wanted(scope="source", stages=stages_of("source"), keys=stage_keys(CorpusConfig()))
+    for licences, count in ((("own",), 700), (("CC0-1.0",), 0), (None, 700)):
+        assert count_waiting(catalogue, dataclasses.replace(wanted, licences=licences)) == count
+    assert [w.unit.id for w in waiting_units(catalogue, wanted)] == [f"{n:05d}" for n in range(700)]
 
 
 def test_tasks_in_flight_are_bounded_and_errors_come_back_as_words() -> None:

@@ -20,7 +20,14 @@ from bodydouble.core.cameras import video_camera
 from bodydouble.core.errors import ConfigError
 from bodydouble.corpus.agreement import agreement, mirrored_points, person_crop, spread_of_looks
 from bodydouble.corpus.consistency import PCK_LANDMARKS, body_landmarks_px, outline_figures, pck, silhouette
-from bodydouble.corpus.evidence import motion_per_s, observation_scores, pose_range_rad, stature_px, view_directions, view_range_rad
+from bodydouble.corpus.evidence import (
+    motion_per_s,
+    observation_scores,
+    pose_range_rad,
+    stature_px,
+    view_directions,
+    view_range_rad,
+)
 from bodydouble.corpus.measure import SCORES, measure_body
 from bodydouble.corpus.skin_tone import GROUPS, group_of, skin_scores, typology_angle_deg
 
@@ -168,9 +175,11 @@ def test_view_and_pose_ranges_are_the_angles_that_were_posed(anny: AnnyBody) -> 
 
 def test_stature_is_what_the_picture_shows_of_somebody_upright_and_not_of_the_pose(anny: AnnyBody) -> None:
     track = turning(anny, [0.0, 0.4, 2.0], lift=0.8)
-    vertices = anny.with_shape(track.shape).with_pose(
-        Pose(rotvecs=track.rotvecs[:1], translation_world_m=track.translation_world_m[:1])
-    ).vertices()[0]
+    vertices = (
+        anny.with_shape(track.shape)
+        .with_pose(Pose(rotvecs=track.rotvecs[:1], translation_world_m=track.translation_world_m[:1]))
+        .vertices()[0]
+    )
     pixels, _ = video_camera(WIDTH, HEIGHT, FOCAL).project(vertices)
     tall = float(pixels[:, 1].max() - pixels[:, 1].min())
     assert stature_px(track, anny) == pytest.approx(tall, rel=0.04)

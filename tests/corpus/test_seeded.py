@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def test_the_manifest_announces_what_the_file_may_not_keep() -> None:
     clip = SeededClip(file="a.mp4", kind="wrong_fps", films=(3,), fps_hz=12.0, announced_fps_hz=24.0)
     text = manifest(SeededCorpus(folder=Path("x"), config=SeedConfig(), clips=(clip,)))
     assert "videos/a.mp4,24,synthetic,synthetic,bodydouble corpus seed,performer-0003" in text
+
+
+@pytest.mark.parametrize("clips", [[{"file": "a.mp4", "kind": "sound", "colour": "red"}], [3], 3])
+def test_a_damaged_index_is_told(tmp_path: Path, clips: object) -> None:
+    index = {"format": "bodydouble-seeded-corpus", "version": 1, "config": {}, "clips": clips}
+    (tmp_path / "seeded.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="is damaged"):
+        read_seeded(tmp_path)
 
 
 # --- judging ---

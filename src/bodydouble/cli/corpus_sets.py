@@ -11,7 +11,7 @@ import tyro
 from bodydouble.cli.options import Common
 
 _Root = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ROOT")]
-_Set = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")]
+_Set = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="NAME=VALUE")]
 _Out = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
 
 
@@ -70,7 +70,7 @@ class Bench(Judged):
     subjects: int = 0
     """At most so many; 0 for all."""
     steps: int = 0
-    """Training steps, instead of the preset's."""
+    """Training steps of splats and surfaces, instead of the preset's; 0 for those."""
     seed: int = 0
     workers: int = 1
     """Processes on this machine; 0 for this one alone, without Ray."""

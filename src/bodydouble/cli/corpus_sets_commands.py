@@ -82,7 +82,7 @@ def bench(command: options.Bench) -> int:
         preset=command.preset,
         seed=command.seed,
         max_subjects=command.subjects,
-        overrides={"num_steps": command.steps} if command.steps else {},
+        steps=command.steps,
     )
     where = {"workers": command.workers, "address": command.address, "gpus": command.gpus}
     table = with_progress(

@@ -15,6 +15,21 @@ from bodydouble.corpus.values import Item, Source
 _PAGE = 256
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which units are asked for."""
+
+    scope: Literal["source", "item"]
+    stages: Sequence[StageSpec]
+    """Of that scope, in order; a unit has something left to do when one of them is."""
+    keys: Mapping[str, str]
+    """Today's."""
+    licences: Sequence[str] | None = None
+    """Only sources under these; None for any. Refused consent is never passed over."""
+    again: bool = False
+    """Also what was rejected, failed or quarantined in one of these stages."""
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A unit and the first of its stages that is still to do."""
@@ -26,92 +41,64 @@ class Waiting:
     """How often that stage has broken already."""
 
 
-def waiting_units(
-    catalogue: Catalogue,
-    scope: Literal["source", "item"],
-    stages: Sequence[StageSpec],
-    keys: Mapping[str, str],
-    licences: Sequence[str] | None,
-    *,
-    again: bool = False,
-) -> Generator[Waiting, None, None]:
+def waiting_units(catalogue: Catalogue, wanted: Wanted) -> Generator[Waiting, None, None]:
     """Units with something left to do, by id.
 
     Args:
         catalogue: As it is now; what is added later is not seen.
-        scope: Sources or items.
-        stages: Of that scope, in order.
-        keys: Today's.
-        licences: Only sources under these; None for any. Refused consent is never passed over.
-        again: Also what was rejected, failed or quarantined in one of these stages.
+        wanted: Which units.
     """
-    if not stages:
+    if not wanted.stages:
         return
     with catalogue.connected() as connection:
-        cursor = _asked(connection, "*", scope, stages, keys, licences, again)
+        cursor = _asked(connection, "*", wanted)
         names = [column[0] for column in cursor.description]
         while page := cursor.fetchmany(_PAGE):
-            yield from _units(scope, names, page)
+            yield from _units(wanted.scope, names, page)
 
 
-def count_waiting(
-    catalogue: Catalogue,
-    scope: Literal["source", "item"],
-    stages: Sequence[StageSpec],
-    keys: Mapping[str, str],
-    licences: Sequence[str] | None,
-    *,
-    again: bool = False,
-) -> int:
+def count_waiting(catalogue: Catalogue, wanted: Wanted) -> int:
     """How many units `waiting_units` would give."""
-    if not stages:
+    if not wanted.stages:
         return 0
     with catalogue.connected() as connection:
-        return int(_asked(connection, "count(*)", scope, stages, keys, licences, again).fetchone()[0])
+        return int(_asked(connection, "count(*)", wanted).fetchone()[0])
 
 
-def _asked(
-    connection: Any,
-    what: Literal["*", "count(*)"],
-    scope: Literal["source", "item"],
-    stages: Sequence[StageSpec],
-    keys: Mapping[str, str],
-    licences: Sequence[str] | None,
-    again: bool,
-) -> Any:
+def _asked(connection: Any, what: Literal["*", "count(*)"], wanted: Wanted) -> Any:
     """The cursor of the question that both ask."""
     connection.execute("create temp table today (stage varchar, key varchar, place integer)")
     connection.executemany(
-        "insert into today values (?, ?, ?)", [(s.name, keys[s.name], i) for i, s in enumerate(stages)]
+        "insert into today values (?, ?, ?)", [(s.name, wanted.keys[s.name], i) for i, s in enumerate(wanted.stages)]
     )
-    allowed = "" if licences is None else f"and s.licence in ({', '.join('?' * len(licences))})"
-    query = _query(scope, len(stages), allowed, again, keys["tracks"])
     order = " order by unit" if what == "*" else ""
-    return connection.execute(f"select {what} from ({query}){order}", list(licences or ()))
+    return connection.execute(f"select {what} from ({_query(wanted)}){order}", list(wanted.licences or ()))
 
 
-def _query(scope: str, stages: int, allowed: str, again: bool, tracks_key: str) -> str:
+def _query(wanted: Wanted) -> str:
     """Each unit with the stages that are done, where that is not all of them and none refused it.
 
     Lists are made of the few units that have one: groups that hold lists cannot be spilled.
     """
     closed = "r.state in ('rejected', 'failed', 'quarantined')"
-    # What earlier stages refused (nobody, too short, a near-duplicate) is refused for good.
-    earlier = "r.stage in ('tracks', 'alike')" if scope == "item" else "false"
-    refused = f"bool_or({closed} and ({earlier} or {'false' if again else 't.stage is not null'}))"
-    table, join = (
-        ("sources_rows", "") if scope == "source" else ("items_rows", "join sources_rows s on s.id = u.source_id")
-    )
-    twice = ("id", "width_px", "height_px", "start_s", "end_s", "written_ns")
-    renamed = ", ".join(f"{name} as s_{name}" for name in twice)
-    picked = "s.*" if scope == "source" else f"u.* exclude (hashes, embedding), s.* rename ({renamed})"
-    source = f"{table} s" if scope == "source" else f"{table} u {join}"
-    unit = "s.id" if scope == "source" else "u.id"
-    # Items of an earlier cutting into tracks are not worked on any more.
-    tracked = "" if scope == "source" else "and u.track >= 0 and p.tracked"
+    refused_today = "false" if wanted.again else "t.stage is not null"
+    if wanted.scope == "source":
+        refused = f"{closed} and {refused_today}"
+        picked, source, unit, tracked = "s.*", "sources_rows s", "s.id", ""
+    else:
+        # What earlier stages refused (nobody, too short, a near-duplicate) is refused for good.
+        refused = f"{closed} and (r.stage in ('tracks', 'alike') or {refused_today})"
+        twice = ("id", "width_px", "height_px", "start_s", "end_s", "written_ns")
+        renamed = ", ".join(f"{name} as s_{name}" for name in twice)
+        picked = f"u.* exclude (hashes, embedding), s.* rename ({renamed})"
+        source, unit = "items_rows u join sources_rows s on s.id = u.source_id", "u.id"
+        # Items of an earlier cutting into tracks are not worked on any more.
+        tracked = "and u.track >= 0 and p.tracked"
+    allowed = "" if wanted.licences is None else f"and s.licence in ({', '.join('?' * len(wanted.licences))})"
     return f"""
     with progress as (
-      select r.unit_id, {refused} as refused, bool_or(r.stage = 'tracks' and r.key = '{tracks_key}') as tracked,
+      select r.unit_id, bool_or({refused}) as refused,
+        bool_or(r.stage = 'tracks' and r.key = '{wanted.keys["tracks"]}') as tracked,
         bit_or(case when r.state = 'done' and t.stage is not null then 1 << t.place else 0 end) as done
       from records_rows r left join today t on t.stage = r.stage and t.key = r.key group by r.unit_id),
     trouble as (
@@ -119,7 +106,7 @@ def _query(scope: str, stages: int, allowed: str, again: bool, tracks_key: str) 
       from records_rows r join today t on t.stage = r.stage and t.key = r.key where r.state = 'pending' group by r.unit_id)
     select {unit} as unit, {picked}, coalesce(p.done, 0) as done, b.broke from {source}
     left join progress p on p.unit_id = {unit} left join trouble b on b.unit_id = {unit}
-    where not coalesce(p.refused, false) and coalesce(p.done, 0) <> (1 << {stages}) - 1 {tracked}
+    where not coalesce(p.refused, false) and coalesce(p.done, 0) <> (1 << {len(wanted.stages)}) - 1 {tracked}
       and s.consent <> 'refused' {allowed}"""
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8, UInt64
 
+from bodydouble.corpus.ranges import check_range
+
 HASH_STEP_S = 0.25
 """Time between hashed pictures."""
 MAX_HASHES = 80
@@ -35,6 +37,11 @@ class AlikeConfig:
     """Of the embeddings."""
     min_overlap: float = 0.5
     """Share of the shorter clip that must overlap the longer one."""
+
+    def __post_init__(self) -> None:
+        check_range("alike.max_bits", self.max_bits, 0.0, 64.0)
+        check_range("alike.min_cosine", self.min_cosine, -1.0, 1.0)
+        check_range("alike.min_overlap", self.min_overlap, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,8 @@ class BenchConfig:
     seed: int = 0
     max_subjects: int = 0
     """At most so many, by id; 0 for all."""
-    overrides: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Changes to the preset's training (fields of `SplatsConfig` that are whole numbers)."""
+    steps: int = 0
+    """Training steps of splats and surfaces, instead of the preset's; 0 for those."""
 
     def __post_init__(self) -> None:
         unknown = [m for m in self.methods if m not in METHODS]
@@ -119,7 +119,7 @@ class BenchTable:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "config": {**dataclasses.asdict(self.config), "overrides": dict(self.config.overrides)},
+            "config": dataclasses.asdict(self.config),
             "common_subjects": self.common(),
             "methods": {
                 method: {
@@ -158,7 +158,7 @@ def bench_payloads(captures: Mapping[str, Path], config: BenchConfig, out: Path)
                 "split": config.split,
                 "preset": config.preset,
                 "seed": config.seed,
-                "overrides": dict(config.overrides),
+                "steps": config.steps,
                 "out": str(out / subject / method),
             }
 
@@ -234,10 +234,11 @@ def _settings(payload: Mapping[str, Any]):
             f"the method {changes['method']} is not in this version, which makes avatars by: {', '.join(available)}"
         )
     config = preset(payload["preset"])
-    splats = dataclasses.replace(config.splats, seed=payload["seed"], **payload["overrides"])
+    steps = {"num_steps": payload["steps"]} if payload["steps"] else {}
     return dataclasses.replace(
         config,
-        splats=splats,
+        splats=dataclasses.replace(config.splats, seed=payload["seed"], **steps),
+        surface=dataclasses.replace(config.surface, seed=payload["seed"], **steps),
         seed=payload["seed"],
         threads=1,
         device="cpu",

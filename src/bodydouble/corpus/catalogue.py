@@ -90,6 +90,8 @@ class Catalogue:
                 f"{root} holds no corpus ({INDEX} is missing). Plan one: bodydouble corpus plan VIDEOS -o {root}"
             )
         document = store.read_json(INDEX)
+        if not isinstance(document.get("config"), dict):
+            raise InputError(f"{store.url(INDEX)} has no settings (`config`). It is damaged, or not of a corpus.")
         if document.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"{root} holds a corpus of schema version {document.get('schema_version')!r}; this program reads "
@@ -212,6 +214,11 @@ class Catalogue:
                     connection.execute(self._rows_view(table, self._segments(table)))
                 connection.execute(_VIEWS)
                 yield connection
+            except duckdb.Error as error:
+                raise InputError(
+                    f"The ledger of {self.store.root} cannot be read ({error}). A file of it may be damaged: `bodydouble corpus verify` "
+                    "names it."
+                ) from error
             finally:
                 connection.close()
 
@@ -308,7 +315,11 @@ def source_folder(id: str) -> str:
 
 
 # Reasons are gathered of the few units that have one: groups that hold lists cannot be spilled.
+# An item that an earlier cutting of its source into tracks gave, and today's did not, is none any more.
 _VIEWS = """
+    create view current_items_rows as select i.* from items_rows i anti join (
+        select r.unit_id from records_rows r join records_rows s on s.unit_id = r.source_id
+        where r.stage = 'tracks' and s.stage = 'tracks' and r.unit_id <> r.source_id and r.key <> s.key) t on t.unit_id = i.id;
     create view told_reasons as select unit_id, list(stage || ': ' || reason order by stage) as reasons
       from records_rows where reason <> '' group by unit_id;
     create view sources as select s.*, coalesce(r.state, 'pending') as state, coalesce(t.reasons, []) as reasons
@@ -320,7 +331,7 @@ _VIEWS = """
         from records_rows where unit_id = source_id group by source_id) r on r.source_id = s.id
       left join told_reasons t on t.unit_id = s.id;
     create view items as select i.*, coalesce(r.state, 'pending') as state, coalesce(t.reasons, []) as reasons
-      from items_rows i left join (
+      from current_items_rows i left join (
         select unit_id,
           case when bool_or(state = 'quarantined') then 'quarantined' when bool_or(state = 'failed') then 'failed'
                when bool_or(state = 'rejected') then 'rejected' when bool_or(stage = 'ready' and state = 'done') then 'done'

@@ -122,7 +122,7 @@ def ray_executor(workers: int, address: str, *, gpus: int = 0) -> Iterator[RayEx
     with contextlib.ExitStack() as stack:
         if address:
             common["runtime_env"] = {"env_vars": _THREADS}
-            _connected(ray, address, lambda: ray.init(address=address, **common), tries=1)
+            _connected(ray, "", lambda: ray.init(address=address, **common), tries=1)
         else:
             for name, value in _THREADS.items():
                 os.environ.setdefault(name, value)  # what is started from here inherits it
@@ -133,29 +133,40 @@ def ray_executor(workers: int, address: str, *, gpus: int = 0) -> Iterator[RayEx
             )
             common |= {"num_cpus": workers, "num_gpus": gpus, "object_store_memory": _STORE_BYTES}
             common |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": folder}
-            _connected(ray, "", lambda: ray.init(**common), tries=_START_TRIES)
+            _connected(ray, folder, lambda: ray.init(**common), tries=_START_TRIES)
         stack.callback(ray.shutdown)
         slots = workers if not address else max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield RayExecutor(ray, slots)
 
 
-def _connected(ray: Any, address: str, begin: Callable[[], object], *, tries: int) -> None:
-    """Start Ray or connect to it; a start that fails is tried again."""
+def _connected(ray: Any, folder: str, begin: Callable[[], object], *, tries: int) -> None:
+    """Start Ray (in a folder of its own) or connect to it; a start that fails is tried again."""
     for left in reversed(range(tries)):
         try:
             begin()
             return
         except Exception as error:  # what Ray raises here has no common base
             ray.shutdown()
+            if folder:
+                _end_leftovers(folder)
             if left:
                 continue
-            what = f"No Ray cluster could be reached at {address}" if address else "Ray could not be started here"
-            hint = (
-                "Is it running, and is the address right?"
-                if address
-                else "Is the machine very busy? Or use --workers 0."
+            what, hint = (
+                ("Ray could not be started here", "Is the machine very busy? Or use --workers 0.")
+                if folder
+                else ("The Ray cluster could not be reached", "Is it running, and is --address right?")
             )
             raise InputError(f"{what} ({_first_lines(error)}). {hint}") from error
+
+
+def _end_leftovers(folder: str) -> None:
+    """End what a failed start left at work: Ray does so only when this process ends, and until then it slows the next try."""
+    import psutil  # Ray brings it along
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(folder in word for word in process.cmdline()):
+                process.kill()
 
 
 def _first_lines(error: BaseException) -> str:

@@ -18,6 +18,7 @@ _CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -37,12 +38,15 @@ _CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+_PARQUET = "application/x-parquet"
+"""The name by which mlcroissant knows tables; it cannot load those with the registered one, application/vnd.apache.parquet."""
 _TYPES = {"VARCHAR": "sc:Text", "BIGINT": "sc:Integer", "DOUBLE": "sc:Float", "BOOLEAN": "sc:Boolean"}
 
 
@@ -65,7 +69,7 @@ def croissant(
         shards: The tar files.
         version: Of the set, three numbers.
     """
-    files = [_file(name, "application/vnd.apache.parquet", sha256) for name, (sha256, _) in tables.items()] + [
+    files = [_file(name, _PARQUET, sha256) for name, (sha256, _) in tables.items()] + [
         _file(f"shards/{s.path.name}", "application/x-tar", s.sha256, s.bytes) for s in shards
     ]
     records = [

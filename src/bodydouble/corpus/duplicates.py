@@ -17,7 +17,7 @@ _MIN_SHARED = 2
 """Parts that two clips must share, unless one of them has a single picture."""
 _USABLE = "track >= 0 and id not in (select unit_id from records_rows where stage = 'tracks' and state = 'rejected')"
 _PAIRS = f"""
-    with hashes as (select id, source_id, len(hashes) as pictures, unnest(hashes) as hash from items_rows where {_USABLE}),
+    with hashes as (select id, source_id, len(hashes) as pictures, unnest(hashes) as hash from current_items_rows where {_USABLE}),
     parts as (select distinct id, source_id, pictures, k, (hash >> ({PART_BITS} * k)::ubigint) & {2**PART_BITS - 1} as part
       from hashes, (select unnest(range({PARTS}))::ubigint as k)),
     telling as (select k, part from parts group by all having count(*) between 2 and {_MAX_SHARED})
@@ -34,7 +34,7 @@ def mark_alike(catalogue: Catalogue, config: CorpusConfig) -> int:
     rows: list[Record] = []
     with catalogue.connected() as connection:
         cursor = connection.execute(
-            f"select i.id, i.source_id, r.key, r.state, r.reason from items_rows i left join records_rows r "
+            f"select i.id, i.source_id, r.key, r.state, r.reason from current_items_rows i left join records_rows r "
             f"on r.unit_id = i.id and r.stage = '{ALIKE}' where {_USABLE.replace('id not', 'i.id not')} order by i.id"
         )
         while page := cursor.fetchmany(_BATCH):

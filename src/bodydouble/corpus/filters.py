@@ -179,8 +179,10 @@ def _changed(filters: Filters, change: str) -> Filters:
         return dataclasses.replace(filters, steps=tuple(kept), name=f"{filters.name}, changed")
     try:
         value = float(text)
-    except ValueError as error:
-        raise ConfigError(f"--set {change}: {text!r} is no number. Expected for example {name}=0.8.") from error
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--set {change}: {text!r} is no number. Expected for example {name}=0.8.")
     if operator == "=":
         both = [rule for rule in rules if rule.min is not None and rule.max is not None]
         if both:

@@ -7,6 +7,8 @@ that the person had here: key, ids, hashes, addresses. Parquet is read column by
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import html
 import io
@@ -30,6 +32,8 @@ from bodydouble.corpus.values import Source
 
 PUBLISHED = "published"
 """Section of corpus.json: folders outside the corpus that hold something of it."""
+_MOST_UNPACKED_BYTES = 4_000_000_000
+"""What unpacks to more is not searched: forgetting fails and says so, instead of filling the memory."""
 _SHORT = 10
 """Names of fewer bytes turn up in pictures by chance: they are looked for in texts only."""
 
@@ -75,7 +79,7 @@ def _forget(catalogue: Catalogue, key: str, emit: Callable[[Event], None], also:
     store, root = catalogue.store, catalogue.store.root
     found = list(
         catalogue.sources(
-            "takedown_key = ? or id = ? or id in (select source_id from items where id = ?)", [key, key, key]
+            "takedown_key = ? or id = ? or id in (select source_id from items_rows where id = ?)", [key, key, key]
         )
     )
     if not found:
@@ -87,7 +91,7 @@ def _forget(catalogue: Catalogue, key: str, emit: Callable[[Event], None], also:
     store.write_json(f"{FOLDER}/{digest_of('key', key)}.json", {"digests": sorted(digests)})
     ids = [s.id for s in found]
     marks = ", ".join("?" * len(ids))
-    items = [row[0] for row in catalogue.rows(f"select id from items where source_id in ({marks})", ids)[1]]
+    items = [row[0] for row in catalogue.rows(f"select id from items_rows where source_id in ({marks})", ids)[1]]
     places = [row[0] for row in catalogue.rows(f"select uri from places where source_id in ({marks})", ids)[1]]
     names = _names(key, found, items, places)
     folders = [*(item_folder(i) for i in items), *(source_folder(i) for i in ids), *(video_folder(i) for i in ids)]
@@ -119,7 +123,7 @@ def _forget(catalogue: Catalogue, key: str, emit: Callable[[Event], None], also:
 def _with_copies(catalogue: Catalogue, found: list[Source]) -> list[Source]:
     """Also the sources in which near-duplicates of theirs were found: they show the same person."""
     rows = catalogue.rows(
-        "select r.source_id, i.source_id from records r join items i on r.reason = 'near-duplicate of ' || i.id "
+        "select r.source_id, i.source_id from records r join items_rows i on r.reason = 'near-duplicate of ' || i.id "
         "where r.stage = 'alike' and r.state = 'rejected'"
     )[1]
     ids = {s.id for s in found}
@@ -157,7 +161,7 @@ def _clean(store: Store, names: Sequence[bytes], emit: Callable[[Event], None], 
         elif name.endswith((".tar", ".tar.gz", ".tgz")):
             data = store.read_bytes(name)
             if _contains(name, data, names):
-                store.write_bytes(name, _tar_without(data, names, packed=not name.endswith(".tar")))
+                store.write_bytes(name, _tar_without(data, names, store.url(name), packed=not name.endswith(".tar")))
                 rewritten += 1
         elif _contains(name, store.read_bytes(name), names):
             pages += 1
@@ -165,11 +169,16 @@ def _clean(store: Store, names: Sequence[bytes], emit: Callable[[Event], None], 
     return rewritten, pages, rows
 
 
-def _tar_without(data: bytes, names: Sequence[bytes], *, packed: bool) -> bytes:
+def _tar_without(data: bytes, names: Sequence[bytes], where: str, *, packed: bool) -> bytes:
     """An archive without the samples in which the person is named: all members up to the first dot of a name belong together."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        members = [(m, archive.extractfile(m)) for m in archive.getmembers()]
-        contents = [(m, None if handle is None else handle.read()) for m, handle in members]
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            members = [(m, archive.extractfile(m)) for m in archive.getmembers()]
+            contents = [(m, None if handle is None else handle.read()) for m, handle in members]
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise OutputError(
+            f"{where} names the person, but cannot be read as an archive ({error}). Remove it by hand, then run the same command again."
+        ) from error
     bad = {_sample_of(m.name) for m, content in contents if _contains(m.name, content or b"", names)}
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as archive:
@@ -223,27 +232,61 @@ def _found(piece: bytes, names: Sequence[bytes]) -> bool:
 
 
 def _unpacked(name: str, data: bytes) -> Iterator[bytes]:
-    """A file's bytes as they can be searched."""
+    """A file's bytes as they can be searched: as they are, and unpacked where it is an archive. A broken archive holds what
+    its bytes say.
+
+    Raises:
+        OutputError: When an archive unpacks to more than can be searched.
+    """
     yield data
     if name.endswith(".parquet"):
         yield parquet_text(data, name)
-    elif name.endswith((".tar", ".tar.gz", ".tgz")):
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for member in archive:
-                yield member.name.encode()
-                handle = archive.extractfile(member)
-                if handle is not None:
-                    yield handle.read()
-    elif name.endswith(".gz"):
-        try:
-            yield gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            return
-    elif name.endswith((".zip", ".npz")):
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                for inner in archive.namelist():
-                    yield inner.encode()
-                    yield archive.read(inner)
-        except zipfile.BadZipFile:
-            return
+        return
+    unpack = next((work for endings, work in _ARCHIVES if name.endswith(endings)), None)
+    if unpack is None:
+        return
+    left = _MOST_UNPACKED_BYTES
+    with contextlib.suppress(*_BROKEN):
+        for size, read in unpack(data):
+            left -= size
+            if left < 0:
+                raise OutputError(
+                    f"{name} unpacks to more than {_MOST_UNPACKED_BYTES / 1e9:g} GB, which is not searched. Search or remove it by hand, "
+                    "then run the same command again."
+                )
+            yield read()
+
+
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+"""Cut short, of no known kind, or locked by a password: what archives say when they cannot be read."""
+_Pieces = Iterator[tuple[int, Callable[[], bytes]]]
+"""Declared size and content of each piece; nothing is unpacked before its size was looked at."""
+
+
+def _tar_pieces(data: bytes) -> _Pieces:
+    # Unpacked in small steps: of what is packed as a whole, nobody says the size.
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            yield 0, member.name.encode
+            handle = archive.extractfile(member)
+            if handle is not None:
+                yield member.size, handle.read
+
+
+def _gzip_pieces(data: bytes) -> _Pieces:
+    unpacked = zlib.decompressobj(wbits=31).decompress(data, _MOST_UNPACKED_BYTES + 1)
+    yield len(unpacked), lambda: unpacked
+
+
+def _zip_pieces(data: bytes) -> _Pieces:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for inner in archive.infolist():
+            yield 0, inner.filename.encode
+            yield inner.file_size, functools.partial(archive.read, inner)
+
+
+_ARCHIVES: tuple[tuple[tuple[str, ...], Callable[[bytes], _Pieces]], ...] = (
+    ((".tar", ".tar.gz", ".tgz"), _tar_pieces),
+    ((".gz",), _gzip_pieces),
+    ((".zip", ".npz"), _zip_pieces),
+)

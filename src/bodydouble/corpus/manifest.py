@@ -9,7 +9,6 @@ start_s, end_s                 only this part is used
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from bodydouble.corpus.values import CONSENTS, Source
 _URI = ("uri", "path", "url")
 _TEXTS = ("licence", "provenance", "consent", "takedown_key", "sha256", "annotations")
 _NUMBERS = {"fps": "fps_hz", "width": "width_px", "height": "height_px", "start_s": "start_s", "end_s": "end_s"}
+_MOST = 1e9
+"""Of any number; whatever is larger is no video's."""
 _SPELLINGS = {"license": "licence", "fps_hz": "fps", "width_px": "width", "height_px": "height"}
 
 
@@ -74,9 +75,7 @@ def _source(path: Path, number: int, row: Mapping[str, Any]) -> Source:
     if not uri:
         raise InputError(f"{where}: no `uri`. Name the video, or remove the row.")
     if "://" not in uri:
-        uri = str((path.parent / uri).resolve())
-        if not Path(uri).is_file():
-            raise InputError(f"{where}: {uri} does not exist. Paths are relative to the list.")
+        uri = _existing(path.parent / uri, where)
     values: dict[str, Any] = {name: _text(row.get(name)) for name in _TEXTS}
     values["consent"] = values["consent"].lower() or "unknown"
     if values["consent"] not in CONSENTS:
@@ -94,6 +93,16 @@ def _source(path: Path, number: int, row: Mapping[str, Any]) -> Source:
     return Source(id="", uri=uri, **values)
 
 
+def _existing(file: Path, where: str) -> str:
+    try:
+        found = file.resolve()
+        if found.is_file():
+            return str(found)
+    except (OSError, ValueError) as error:  # longer than any name may be, or with a null in it
+        raise InputError(f"{where}: {str(file)[:200]!r} is no name of a file ({error}).") from error
+    raise InputError(f"{where}: {found} does not exist. Paths are relative to the list.")
+
+
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
@@ -106,6 +115,6 @@ def _number(value: Any, what: str) -> float | None:
         number = float(text)
     except ValueError as error:
         raise InputError(f"{what} must be a number, found {text!r}.") from error
-    if not math.isfinite(number) or number < 0:
-        raise InputError(f"{what} must be a finite number that is not negative, found {text!r}.")
+    if not 0 <= number <= _MOST:
+        raise InputError(f"{what} must be a number from 0 to {_MOST:g}, found {text[:40]!r}.")
     return number

@@ -39,6 +39,10 @@ SCORES: dict[str, str] = {
     "silhouette_iou": "intersection over union of silhouette and mask, mean over frames",
     "ssiou": "inverse of the mean intersection over union: looseness of clothing",
     "outline_frames": "frames in which outlines were compared",
+    "given_masks": "masks of the source's annotation that were taken",
+    "given_mask_iou": "intersection over union of annotated masks and those found, mean over frames",
+    "given_frames": "frames whose annotated body was a beginning of the fit",
+    "given_body_error": "distance of annotated joints from the landmarks, sizes of the person (median)",
     "skin_ita_deg": "typology angle of the cheeks as filmed",
     "skin_ita_sd_deg": "its standard deviation over points and frames",
 }

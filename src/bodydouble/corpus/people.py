@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from bodydouble.capture.values import VideoInfo
 from bodydouble.capture.video import read_frames
 from bodydouble.corpus.alike import HASH_STEP_S, MAX_HASHES, embedding_of, picture_hash
+from bodydouble.corpus.ranges import check_range
 from bodydouble.corpus.small_people import everybody
 from bodydouble.corpus.values import NO_TRACK, Item, item_id
 from bodydouble.perceive.subject import (
@@ -44,6 +45,14 @@ class PeopleConfig:
     """A person must be found in this share of them."""
     same_person: float = 0.80
     """Likeness of clothes and skin (0 to 1) from which people of different spans count as one."""
+
+    def __post_init__(self) -> None:
+        check_range("people.min_seconds", self.min_seconds, 0.0, 3600.0)
+        check_range("people.max_seconds", self.max_seconds, 0.1, 3600.0)
+        check_range("people.sample_s", self.sample_s, 0.01, 3600.0)
+        check_range("people.min_samples", self.min_samples, 1.0, 10_000.0, whole=True)
+        check_range("people.min_share", self.min_share, 0.0, 1.0)
+        check_range("people.same_person", self.same_person, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from bodydouble.core.errors import OutputError
 from bodydouble.core.events import Done, Event, Progress
-from bodydouble.corpus.admit import Waiting, count_waiting, waiting_units
+from bodydouble.corpus.admit import Waiting, Wanted, count_waiting, waiting_units
 from bodydouble.corpus.catalogue import Catalogue
 from bodydouble.corpus.duplicates import mark_alike
 from bodydouble.corpus.executor import open_executor
@@ -147,10 +147,10 @@ class _Flow:
         if not stages:
             return
         licences = None if self._options.any_licence else self._config.licences
-        asked = (self._catalogue, scope, stages, self._keys, licences)
-        total = count_waiting(*asked, again=self._options.again)
+        wanted = Wanted(scope=scope, stages=stages, keys=self._keys, licences=licences, again=self._options.again)
+        total = count_waiting(self._catalogue, wanted)
         self._finished, self._total, self._scope = 0, total, scope
-        arriving = waiting_units(*asked, again=self._options.again)
+        arriving = waiting_units(self._catalogue, wanted)
         ready: list[deque[_Open]] = [deque() for _ in stages]
         places = _AHEAD * self._executor.slots
         limit = places * max(stage.batch for stage in stages)

@@ -172,10 +172,16 @@ def read_seeded(folder: Path) -> SeededCorpus:
             f"{folder / INDEX_NAME} must be a finished {FORMAT} of version {VERSION}, found {document.get('format')!r} of version "
             f"{document.get('version')!r}. Make it (again) with: bodydouble corpus seed -o {folder}"
         )
-    clips = tuple(
-        SeededClip(**{k: tuple(v) if isinstance(v, list) else v for k, v in clip.items()}) for clip in document["clips"]
-    )
-    return SeededCorpus(folder=folder, config=SeedConfig(**document["config"]), clips=clips)
+    try:
+        clips = tuple(
+            SeededClip(**{k: tuple(v) if isinstance(v, list) else v for k, v in clip.items()})
+            for clip in document["clips"]
+        )
+        return SeededCorpus(folder=folder, config=SeedConfig(**document["config"]), clips=clips)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder / INDEX_NAME} is damaged ({error}). Make it again: bodydouble corpus seed -o {folder}"
+        ) from error
 
 
 def manifest(corpus: SeededCorpus) -> str:

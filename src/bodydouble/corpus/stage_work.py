@@ -36,7 +36,6 @@ def probe(store: Store, unit: Unit, config: CorpusConfig) -> Found:
     from bodydouble.capture.folder import info_to_json
     from bodydouble.capture.video import probe as probe_video
     from bodydouble.core.files import file_sha256
-    from bodydouble.corpus.people import seconds_of
 
     source = unit.source
     path = local_video(store, source)
@@ -46,12 +45,6 @@ def probe(store: Store, unit: Unit, config: CorpusConfig) -> Found:
             f"the file's hash is {sha256[:12]}..., planned was {source.sha256[:12]}...: another download or edit"
         )
     info = dataclasses.replace(probe_video(path, with_sha256=False), sha256=sha256)
-    left_s = seconds_of(info, 0, info.num_frames)
-    if info.damage and left_s < config.people.min_seconds:
-        raise InputError(
-            f"{path} is damaged: {info.damage}, {left_s:.2f} s where at least {config.people.min_seconds:g} s are needed. Copy or "
-            "fetch it again."
-        )
     if source.fps_hz and abs(info.fps_hz / source.fps_hz - 1.0) > config.fps_tolerance:
         raise Rejected(f"the video has {info.fps_hz:.3f} frames/s, planned were {source.fps_hz:.3f}")
     planned = (source.width_px or info.width_px, source.height_px or info.height_px)
@@ -73,9 +66,15 @@ def shots(store: Store, unit: Unit, config: CorpusConfig) -> Found:
     """Spans of continuous recording."""
     from bodydouble.capture.shots import THUMBNAIL_PX, find_cuts, signature
     from bodydouble.capture.video import read_thumbnails
-    from bodydouble.corpus.people import cut_spans
+    from bodydouble.corpus.people import cut_spans, seconds_of
 
     info = video_info(store, unit)
+    left_s = seconds_of(info, 0, info.num_frames)
+    if info.damage and left_s < config.people.min_seconds:
+        raise InputError(
+            f"{info.path} is damaged: {info.damage}, {left_s:.2f} s where at least {config.people.min_seconds:g} s are needed. Copy or "
+            "fetch it again."
+        )
     cuts = find_cuts(signature(t) for t in read_thumbnails(info.path, *THUMBNAIL_PX))
     spans = cut_spans(info, cuts, config.people, (unit.source.start_s, unit.source.end_s))
     if not spans:
@@ -99,6 +98,7 @@ def tracks(store: Store, unit: Unit, config: CorpusConfig) -> Found:
 def perceive(store: Store, unit: Unit, config: CorpusConfig) -> Found:
     """Landmarks and masks of the item's person: its capture begins."""
     from bodydouble.capture.folder import Capture
+    from bodydouble.corpus.annotations import use_given_masks
     from bodydouble.corpus.measure import measure_seen
     from bodydouble.perceive.observe import PerceiveConfig, observe
 
@@ -117,20 +117,27 @@ def perceive(store: Store, unit: Unit, config: CorpusConfig) -> Found:
         if capture.span != (item.first_frame, item.stop_frame):
             raise RuntimeError(f"frames {capture.span} were observed instead of {item.first_frame}-{item.stop_frame}")
         scores = measure_seen(capture, _look() if config.looks else None)
+        if unit.source.annotations:
+            scores |= use_given_masks(unit.source, capture)
         sha256 = folder_sha256(capture.folder)
         store.take_folder(capture.folder, f"{unit.folder}/{CAPTURE}")
     return Found(scores={**scores, "others": float(item.others)}, outputs_sha256=sha256)
 
 
 def coarse(store: Store, unit: Unit, config: CorpusConfig) -> Found:
-    """A quick body: landmarks alone, no outlines and no face."""
+    """A quick body: landmarks alone, no outlines and no face. It begins at annotated bodies where there are some."""
     from bodydouble.capture.folder import Capture
+    from bodydouble.corpus.annotations import GivenBody, given_body
     from bodydouble.fit.track import FitConfig, fit_track
 
     with store.as_folder(f"{unit.folder}/{CAPTURE}") as folder:
+        capture, body = Capture.open(folder), _body(config.body)
+        given = GivenBody(track=None, scores={})
+        if unit.source.annotations:
+            given = given_body(unit.source, capture, body)
         fit = FitConfig(silhouettes=False, expressions=False)
-        track = fit_track(Capture.open(folder), _body(config.body), fit, _nobody_listens)
-    return Found(outputs_sha256=_save_track(store, track, f"{unit.folder}/{COARSE}"))
+        track = fit_track(capture, body, fit, _nobody_listens, given.track)
+    return Found(scores=given.scores, outputs_sha256=_save_track(store, track, f"{unit.folder}/{COARSE}"))
 
 
 def consistency(store: Store, unit: Unit, config: CorpusConfig) -> Found:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from bodydouble.core.errors import ConfigError
 from bodydouble.corpus.alike import AlikeConfig
 from bodydouble.corpus.people import PeopleConfig
+from bodydouble.corpus.ranges import check_range
 
 OPEN_LICENCES: tuple[str, ...] = ("CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "PDM-1.0", "own", "synthetic")
 """Licences under which a video may be worked on without asking: no condition but naming the author."""
@@ -39,6 +40,11 @@ class CorpusConfig:
     looks: bool = True
     """Whether the landmark network looks at some frames again, for the agreement of several looks."""
 
+    def __post_init__(self) -> None:
+        check_range("fps_tolerance", self.fps_tolerance, 0.0, 1.0)
+        if not all(isinstance(name, str) for name in self.licences):
+            raise ConfigError(f"licences must be a list of names such as CC-BY-4.0, found {self.licences!r}.")
+
     def to_json(self) -> dict[str, Any]:
         """As in corpus.json."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -54,6 +60,8 @@ class CorpusConfig:
         try:
             values: dict[str, Any] = {k: nested[k](**v) if k in nested else v for k, v in document.items()}
             if "licences" in values:
+                if not isinstance(values["licences"], list | tuple):
+                    raise TypeError(f"licences must be a list, found {values['licences']!r}")
                 values["licences"] = tuple(values["licences"])
             return cls(**values)
         except TypeError as error:
@@ -76,8 +84,8 @@ class StageSpec:
 
 
 STAGES: tuple[StageSpec, ...] = (
-    StageSpec(name="probe", scope="source", version=2, settings=("fps_tolerance", "people"), batch=16),
-    StageSpec(name="shots", scope="source", version=1, settings=("people",), batch=8),
+    StageSpec(name="probe", scope="source", version=1, settings=("fps_tolerance",), batch=16),
+    StageSpec(name="shots", scope="source", version=2, settings=("people",), batch=8),
     StageSpec(name="tracks", scope="source", version=2, settings=("people",), batch=4),
     StageSpec(name="perceive", scope="item", version=2, settings=("looks",), batch=1),
     StageSpec(name="coarse", scope="item", version=1, settings=("body",), batch=2),

@@ -72,7 +72,7 @@ def corpus_status(root: str | Path) -> CorpusStatus:
         held = f"(licence not in ({marks}) or consent = 'refused')"
         sources, places = one("select count(*) from sources_rows"), one("select count(*) from places_rows")
         held_count = one(f"select count(*) from sources_rows where {held}", *config.licences)
-        items = one("select count(*) from items_rows")
+        items = one("select count(*) from items")
         states = dict(connection.execute("select state, count(*) from items group by state order by state").fetchall())
         # Units of a stage and of its scope only: `tracks` also writes a record for each item it finds.
         rows = connection.execute(_COUNTS).fetchall()
@@ -135,4 +135,4 @@ _COUNTS = f"""
 _REASONS = """
     select stage, regexp_replace(regexp_replace(regexp_replace(reason, '[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', 'g'),
       '(^| )(/|[a-z0-9]+://)[^ ]+', '\\1FILE', 'g'), '\\b[0-9]+([.][0-9]+)?\\b', 'N', 'g') as why, count(*) as n
-    from records_rows where state in ('rejected', 'failed', 'quarantined') group by all order by n desc, 1, 2 limit 20"""
+    from records_rows join today using (stage, key) where state in ('rejected', 'failed', 'quarantined') group by all order by n desc, 1, 2 limit 20"""

@@ -88,11 +88,11 @@ def _check_segments(store: Store, faults: list[str]) -> int:
 def _orphans(catalogue: Catalogue) -> list[str]:
     """Rows that name what is not there."""
     missing = (
-        ("item {0} is of source {1}, which is not planned", "select id, source_id from items where source_id not in (select id from sources)"),
-        ("score {1} is of item {0}, which does not exist", "select item_id, name from scores where item_id not in (select id from items)"),
+        ("item {0} is of source {1}, which is not planned", "select id, source_id from items_rows where source_id not in (select id from sources)"),
+        ("score {1} is of item {0}, which does not exist", "select item_id, name from scores where item_id not in (select id from items_rows)"),
         (
             "a record of {1} is of {0}, which does not exist",
-            "select unit_id, stage from records where unit_id not in (select id from items union all select id from sources)",
+            "select unit_id, stage from records where unit_id not in (select id from items_rows union all select id from sources)",
         ),
     )  # fmt: skip
     return [text.format(*row) for text, sql in missing for row in catalogue.rows(f"{sql} order by all limit 20")[1]]

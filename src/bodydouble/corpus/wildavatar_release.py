@@ -12,6 +12,8 @@ cameras would not fit (the release names no format, and its official command fet
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ CLIP_S = 20.0
 LICENCE = "CC-BY-NC-SA-4.0"
 _PAGE = "https://www.youtube.com/watch?v="
 _LISTS = ("train.txt", "val.txt", "test.txt")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Ids name folders here and pages there: nothing else may come in by them."""
+_MOST_PX = 65_536
 _SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
 
 
@@ -45,6 +50,11 @@ def release_sources(folder: Path, videos: Path | None, notes: list[str]) -> Iter
         InputError: When there is no subject, or metadata are damaged.
     """
     named = sorted({line.strip() for name in _LISTS if (folder / name).is_file() for line in _lines(folder / name)})
+    strange = [id for id in named if not _ID.fullmatch(id)]
+    if strange:
+        raise InputError(
+            f"The lists in {folder} name {strange[0][:40]!r}, which is no id of a video. Unpack the archive again."
+        )
     ids = named or sorted(p.name for p in folder.iterdir() if (p / "metadata.json").is_file())
     present = [id for id in ids if (folder / id / "metadata.json").is_file()]
     if not present:
@@ -65,7 +75,10 @@ def release_sources(folder: Path, videos: Path | None, notes: list[str]) -> Iter
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a list of ids ({error}). Unpack the archive again.") from error
 
 
 def _source(folder: Path, id: str, videos: Path | None) -> Source:
@@ -75,7 +88,9 @@ def _source(folder: Path, id: str, videos: Path | None) -> Source:
         frames: list[dict[str, Any]] = [v for k, v in table.items() if isinstance(v, dict) and str(k).isdigit()]
         width_px, height_px = (round(2.0 * float(frames[0]["cam_intrinsics"][i][2])) for i in (0, 1))
         start_s = float(table.get("start", 0))
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        if not (0 < width_px <= _MOST_PX and 0 < height_px <= _MOST_PX and 0 <= start_s < math.inf):
+            raise ValueError(f"{width_px}x{height_px} pixels from {start_s} s")
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is no metadata of WildAvatar ({error!r}). Unpack the archive again.") from error
     file = _find(folder, id, videos)
     return Source(
