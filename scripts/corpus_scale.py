@@ -1,18 +1,21 @@
 """What planning and the catalogue cost at any size, without a single video: memory of the driver, seconds, bytes.
 
     python scripts/corpus_scale.py 100 1000 10000
+    python scripts/corpus_scale.py 1000000 --plan
     python scripts/corpus_scale.py 1000000 --catalogue
 
-Each size runs in a process of its own. Planned are rows of a made-up list (hash and facts given, no file behind them);
-with `--run`, a run then takes every source through `probe`, which refuses it because the file is not there, so that the
-driver does everything it does for real videos but wait. With `--catalogue` only rows are written (a source, an item,
-five records and six scores each), compacted, counted and asked for what is left to do.
+Each size runs in a process of its own. Planned are rows of a made-up list (hash and facts given, no file behind them); then a
+run takes every source through `probe`, which refuses it because the file is not there, so that the driver does everything
+it does for real videos but wait. With `--plan` the list is planned only. With `--catalogue` only rows are written (a source,
+an item, five records and six scores each), compacted, counted and asked for what is left to do. `_cpu_s` are seconds of the
+processor, which other work on the machine does not lengthen.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import resource
 import shutil
@@ -30,14 +33,18 @@ def main() -> None:
     """Measure each size in a child process and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("sizes", type=int, nargs="+")
-    parser.add_argument("--catalogue", action="store_true", help="rows only: nothing is planned or run")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--plan", action="store_true", help="nothing is run")
+    what.add_argument("--catalogue", action="store_true", help="rows only: nothing is planned or run")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps((_rows if options.catalogue else _plan_and_run)(options.sizes[0])))
+        measured = _rows if options.catalogue else functools.partial(_plan_and_run, run=not options.plan)
+        print(json.dumps(measured(options.sizes[0])))
         return
+    mode = ["--catalogue"] * options.catalogue + ["--plan"] * options.plan
     for size in options.sizes:
-        words = [sys.executable, __file__, str(size), "--child", *(["--catalogue"] if options.catalogue else [])]
+        words = [sys.executable, __file__, str(size), "--child", *mode]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         print(size, done.stdout.strip(), flush=True)
 
@@ -46,7 +53,7 @@ def _peak_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
 
 
-def _plan_and_run(size: int) -> dict[str, float]:
+def _plan_and_run(size: int, *, run: bool) -> dict[str, float]:
     from bodydouble.corpus.plan import PlanOptions, plan
     from bodydouble.corpus.run import RunOptions, run_corpus
 
@@ -59,12 +66,15 @@ def _plan_and_run(size: int) -> dict[str, float]:
                 # A kind of address that is refused at once, where a page would be fetched.
                 writer.writerow([f"file:///nowhere/{n}.mp4", f"{n:064x}", 25, 640, 360, "CC0-1.0", f"person {n // 3}"])
         found: dict[str, float] = {}
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         plan([str(place / "list.csv")], place / "c", PlanOptions(), lambda event: None)
-        found["plan_s"], found["plan_peak_mb"] = round(time.perf_counter() - began, 2), _peak_mb()
+        found["plan_s"], found["plan_peak_mb"] = _since(began), _peak_mb()
+        found["plan_cpu_s"] = round(time.process_time() - began_cpu, 2)
+        if not run:
+            return found
         began = time.perf_counter()
         run_corpus(place / "c", RunOptions(workers=0), lambda event: None)
-        found["run_s"], found["run_peak_mb"] = round(time.perf_counter() - began, 2), _peak_mb()
+        found["run_s"], found["run_peak_mb"] = _since(began), _peak_mb()
     return found
 
 

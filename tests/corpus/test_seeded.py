@@ -33,7 +33,7 @@ from bodydouble.corpus.seeded import (
     seed_corpus,
 )
 from bodydouble.corpus.seeded_score import ClipOutcome, detections, score_table
-from bodydouble.corpus.values import Item, Source
+from bodydouble.corpus.values import Item, Source, State
 
 
 @settings(max_examples=40, deadline=None)
@@ -176,12 +176,12 @@ def test_a_damaged_index_is_told(tmp_path: Path, clips: object) -> None:
 
 
 def outcome(kind: str, *complaints: str, kept: int = 0, refusals: tuple[str, ...] = (), planned: bool = True, others: int = 0,
-            starts: tuple[int, ...] = (0,), cuts: tuple[int, ...] = ()) -> ClipOutcome:  # fmt: skip
+            starts: tuple[int, ...] = (0,), cuts: tuple[int, ...] = (), state: State = "done") -> ClipOutcome:  # fmt: skip
     source = Source(id="s", uri="v.mp4")
     entries = tuple(
         Entry(
             item=Item(id=f"{kind}{start}", source_id="s", first_frame=start, stop_frame=start + 9, start_s=0.0, end_s=1.0,
-                      track=0, person=0, width_px=8, height_px=8, others=others, state="done"),
+                      track=0, person=0, width_px=8, height_px=8, others=others, state=state),
             source=source,
             scores={},
         )
@@ -219,3 +219,10 @@ def test_detectors_count_hits_misses_and_false_alarms() -> None:
     overall = rows["anything that should go"]
     assert (overall.seeded, overall.found, overall.false_alarms) == (10, 9, 1)
     assert "| no_motion | 3 | 1 | 1 | 0.333 | 0.500 |" in score_table(list(rows.values()), [], [])
+
+
+def test_clips_that_are_not_finished_count_for_what_is_known_early_alone() -> None:
+    waiting = [outcome("two_people", others=1, state="pending"), outcome("occluded", state="pending")]
+    rows = {row.kind: row for row in detections([*waiting, outcome(SOUND, kept=1)])}
+    assert (rows["two_people"].seeded, rows["two_people"].found) == (1, 1)
+    assert rows["occluded"].seeded == 0 and rows["anything that should go"].seeded == 0

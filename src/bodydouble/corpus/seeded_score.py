@@ -148,19 +148,24 @@ DETECTORS: Mapping[str, Callable[[ClipOutcome], bool]] = {
     "occluded": _occluded,
 }
 """What says that a clip has a defect."""
+_EARLY = ("corrupt", "wrong_fps", "duplicate", "nobody", "shot_change", "two_people")
+"""What is known once everybody was followed and compared, before any landmark is."""
 
 
 def detections(outcomes: Sequence[ClipOutcome]) -> list[Detection]:
-    """Precision and recall of every detector; last, of rejecting whatever should not be kept. Clips on which work is not
-    finished are not counted."""
-    outcomes = [o for o in outcomes if all(e.item.state != "pending" for e in o.entries)]
+    """Precision and recall of every detector; last, of rejecting whatever should not be kept.
+
+    Clips on which work is not finished count for what is known early (`_EARLY`), and not for the rest.
+    """
+    every, outcomes = outcomes, [o for o in outcomes if all(e.item.state != "pending" for e in o.entries)]
     rows = []
     for kind in DEFECTS:
-        said = [o for o in outcomes if DETECTORS[kind](o)]
+        counted = every if kind in _EARLY else outcomes
+        said = [o for o in counted if DETECTORS[kind](o)]
         rows.append(
             Detection(
                 kind=kind,
-                seeded=sum(o.clip.kind == kind for o in outcomes),
+                seeded=sum(o.clip.kind == kind for o in counted),
                 found=sum(o.clip.kind == kind for o in said),
                 false_alarms=sum(o.clip.kind != kind for o in said),
             )
