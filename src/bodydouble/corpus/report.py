@@ -21,7 +21,7 @@ from bodydouble.corpus.tune import tune
 _PICTURES = 8
 _KEPT_PICTURES = 12
 _TEMPLATE = "report_template.html"
-_SHOWN = ("pck_02", "soiou", "motion", "person_px", "agreement")
+_SHOWN = ("pck_02", "soiou", "motion", "stature_px", "agreement")
 
 
 @dataclass(frozen=True, kw_only=True)
