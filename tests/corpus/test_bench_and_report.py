@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from bodydouble.corpus.filters import default_filters, with_changes
 from bodydouble.corpus.forget import PUBLISHED
 from bodydouble.corpus.report import write_report
 from bodydouble.corpus.wildavatar_layout import annotated_frames
+from bodydouble.pipeline import presets
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,11 @@ def test_unknown_methods_and_splits_are_refused() -> None:
         BenchConfig(split="odd")
 
 
-def test_a_subject_is_trained_scored_and_not_trained_again(capture: Capture, tmp_path: Path) -> None:
+def test_a_subject_is_trained_scored_and_not_trained_again(
+    capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splats = dataclasses.replace(presets.DRAFT.splats, num_seeds=1200, max_splats=1500, size_px=96)
+    monkeypatch.setattr(presets, "preset", lambda name: dataclasses.replace(presets.DRAFT, splats=splats))
     (payload,) = bench_payloads({"one": capture.folder}, BenchConfig(steps=30), tmp_path)
     found = bench_subject(payload)
     assert found["failure"] == ""
