@@ -88,6 +88,8 @@ def test_what_was_not_seen_is_not_held() -> None:
     expected = {"head": 0.0, "leftEye": 0.0, "leftHand": 1.0, "rightHand": 0.0, "leftIndexProximal": 0.0}
     expected |= {"rightIndexProximal": 1.0, "hips": 0.0, "leftLowerArm": 0.0}
     assert dict(zip(human, trust[0].tolist(), strict=True)) == expected
+    nobody_measured = _track(torch.zeros(3, 0)).replace(limb_names=())
+    assert not landmark_trust(rig, nobody_measured, torch.tensor([1])).any()
     everywhere = {name: float(name not in ("hips", "leftLowerArm")) for name in human}
     assert dict(zip(human, trust[1].tolist(), strict=True)) == everywhere
 

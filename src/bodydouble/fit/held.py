@@ -28,17 +28,18 @@ _NEAREST_M = 0.1
 def landmark_trust(rig: Rig, track: BodyTrack, rows: Int[Tensor, " frames"]) -> Float[Tensor, "frames bones"]:
     """How much the fit's place of each joint is to be trusted in some rows of a track: wrists, fingers and head in
     frames where their landmarks were seen; 0 for the rest of the body, which pictures place better."""
-    limbs = list(track.limb_names)
-    seen = (~track.limb_error_px[rows].isnan()).float()
+    measured = (~track.limb_error_px[rows].isnan()).float()
+    seen = dict(zip(track.limb_names, measured.unbind(1), strict=True))
+    unseen = torch.zeros(len(rows))  # a limb that nobody measured, too
     trust = torch.zeros(len(rows), len(rig.bone_names))
     for human, bone in rig.humanoid.items():
         joint, side = rig.bone_names.index(bone), "left" if human.startswith("left") else "right"
         if any(finger in human for finger in FINGERS):
-            trust[:, joint] = seen[:, limbs.index(f"{side}_hand")]
+            trust[:, joint] = seen.get(f"{side}_hand", unseen)
         elif human == f"{side}Hand":
-            trust[:, joint] = seen[:, limbs.index(f"{side}_arm")]
+            trust[:, joint] = seen.get(f"{side}_arm", unseen)
         elif human in _HEAD:
-            trust[:, joint] = seen[:, limbs.index("head")]
+            trust[:, joint] = seen.get("head", unseen)
     return trust
 
 
