@@ -17,7 +17,7 @@ MAX_ARRAY_BYTES = 1 << 30
 _File = IO[bytes] | BufferedIOBase
 """The same to a reader; the standard library gives now the one, now the other."""
 _MAX_MEMBERS = 400_000
-_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+ZIP_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What a zip that is damaged, encrypted or packed in an unknown way raises on reading."""
 
 
@@ -68,7 +68,7 @@ class Npz:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
                 return _array(file, f"{self.path} ({name})", info.file_size)
-        except _DAMAGE as error:
+        except ZIP_DAMAGE as error:
             raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
     def __contains__(self, name: str) -> bool:
@@ -85,7 +85,7 @@ class Npz:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
                 return _header(file, f"{self.path} ({name})", info.file_size)[0]
-        except _DAMAGE as error:
+        except ZIP_DAMAGE as error:
             raise InputError(f"{self.path} ({name}) is damaged ({error}). Copy it again from the source.") from error
 
     def first_of(self, *names: str) -> np.ndarray:

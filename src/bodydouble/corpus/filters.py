@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.core.files import read_json
@@ -188,24 +188,26 @@ def _changed(filters: Filters, change: str) -> Filters:
         if both:
             raise ConfigError(f"--set {change}: {name} has two bounds; say which one with >= or <=.")
         operator = ">=" if rules[0].min is not None else "<="
-    bound = {"min": value} if operator == ">=" else {"max": value}
-    return _bounded(filters, name, bound)
+    return _bounded(filters, name, "min" if operator == ">=" else "max", value)
 
 
-def _bounded(filters: Filters, name: str, bound: dict[str, float]) -> Filters:
+def _bounded(filters: Filters, name: str, side: Literal["min", "max"], bound: float) -> Filters:
     """The bound put in place of every rule's own on that score, or as a rule of its own at the end."""
-    side = next(iter(bound))
+
+    def changed(rule: Rule) -> Rule:
+        return dataclasses.replace(rule, min=bound) if side == "min" else dataclasses.replace(rule, max=bound)
+
     steps, found = [], False
     for step in filters.steps:
         rules = []
         for rule in step.rules:
             if rule.score == name and (getattr(rule, side) is not None or not found):
-                rule, found = dataclasses.replace(rule, **bound), True  # type: ignore[arg-type]
+                rule, found = changed(rule), True
             rules.append(rule)
         steps.append(dataclasses.replace(step, rules=tuple(rules)))
     if not found:
         last = steps[-1]
-        steps[-1] = dataclasses.replace(last, rules=(*last.rules, Rule(score=name, **bound)))  # type: ignore[arg-type]
+        steps[-1] = dataclasses.replace(last, rules=(*last.rules, changed(Rule(score=name))))
     return dataclasses.replace(filters, steps=tuple(steps), name=f"{filters.name.removesuffix(', changed')}, changed")
 
 
@@ -234,4 +236,5 @@ def _rule(value: object, where: str) -> Rule:
         raise InputError(f"{where}: min {bounds['min']:g} is above max {bounds['max']:g}; nothing could pass.")
     if value.get("missing", "reject") not in ("reject", "pass"):
         raise InputError(f"{where}: missing must be 'reject' or 'pass', found {value['missing']!r}.")
-    return Rule(score=value["score"], missing=value.get("missing", "reject"), **bounds)  # type: ignore[arg-type]
+    missing = str(value.get("missing", "reject"))
+    return Rule(score=value["score"], min=bounds.get("min"), max=bounds.get("max"), missing=missing)

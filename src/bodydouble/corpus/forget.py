@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bodydouble.core.arrays import ZIP_DAMAGE
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.core.events import Event, Progress
 from bodydouble.corpus.catalogue import Catalogue, item_folder, source_folder
@@ -257,7 +258,7 @@ def _unpacked(name: str, data: bytes) -> Iterator[bytes]:
             yield read()
 
 
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError)
+_BROKEN = (tarfile.TarError, *ZIP_DAMAGE)
 """Cut short, of no known kind, or locked by a password: what archives say when they cannot be read."""
 _Pieces = Iterator[tuple[int, Callable[[], bytes]]]
 """Declared size and content of each piece; nothing is unpacked before its size was looked at."""
