@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from in_chromium import SOFTWARE_GL, find_chromium
 from PIL import Image
 
 from bodydouble.avatar.drive import pose_avatar
@@ -32,7 +33,6 @@ from bodydouble.render.cpu import CpuRasterizer
 
 WIDTH, HEIGHT, FOCAL_PX = 480, 640, 900.0
 BACKGROUND = (0.9, 0.9, 0.92)
-SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 FPS_SCRIPT = """async () => {
     bodydouble.play();
     await new Promise(done => setTimeout(done, 3000));
@@ -46,9 +46,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("avatar", type=Path)
     arguments.add_argument("-o", "--out", type=Path, default=Path("web-page-check"))
-    arguments.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
+    arguments.add_argument("--chromium", default=find_chromium())
     arguments.add_argument("--gpu", action="store_true", help="let the browser use the graphics card")
     given = arguments.parse_args()
+    if given.chromium is None:
+        sys.exit("No Chromium was found: install one, or name it in BODYDOUBLE_CHROMIUM or by --chromium.")
     source: Path = given.avatar / "avatar.glb" if given.avatar.is_dir() else given.avatar
     given.out.mkdir(parents=True, exist_ok=True)
     avatar = load_avatar(source)
@@ -58,7 +60,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        args = ["--no-sandbox", *(() if given.gpu else SOFTWARE)]
+        args = ["--no-sandbox", *(() if given.gpu else SOFTWARE_GL)]
         browser = playwright.chromium.launch(executable_path=given.chromium, args=args)
         for width, height in ((640, 640), (1280, 800)):
             page = browser.new_context(offline=True, viewport={"width": width, "height": height}).new_page()

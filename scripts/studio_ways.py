@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from in_chromium import find_chromium
 
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.glb import load_avatar
@@ -44,7 +45,6 @@ from bodydouble.studio.show import Show
 from bodydouble.studio.state import Shown
 
 SIDE_PX, PANEL_PX = 512, 320
-CHROMIUM = "/usr/bin/chromium"
 _COUNT_FRAMES = """() => { window.painted = 0; const tick = () => { window.painted++; requestAnimationFrame(tick); };
 requestAnimationFrame(tick); }"""
 
@@ -213,7 +213,9 @@ def watched(url: str, seconds: float, step: Callable[[], None]) -> dict[str, flo
         socket.on("framereceived", lambda payload: sizes.append(len(payload)))
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = play.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         page = browser.new_page(viewport={"width": SIDE_PX + PANEL_PX, "height": SIDE_PX})
         page.on("websocket", listen)
         page.goto(url)

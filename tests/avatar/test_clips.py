@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import struct
 from pathlib import Path
@@ -13,6 +14,7 @@ from avatar_fakes import humanoid_rig, make_avatar
 from foreign_readers import khronos_report, read_with_three
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from bodydouble.avatar.builtin import builtin_motion
 from bodydouble.avatar.bvh import SourceMotion
@@ -259,3 +261,72 @@ def _clip(folder: Path) -> bytes:
     if not path.exists():
         write_motion(path, as_source(builtin_motion("wave", RIG, fps_hz=10.0), RIG), target=RIG)
     return path.read_bytes()
+
+
+def walked(frames: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations of SMPL's 24 joints and a path, upright, that nothing but their own order tells apart."""
+    rng = np.random.default_rng(3)
+    poses = 0.15 * np.sin(np.linspace(0, 3, frames)[:, None] + rng.uniform(0, 6, 72)).astype(np.float32)
+    return poses, np.cumsum(0.01 * rng.normal(size=(frames, 3)), 0).astype(np.float32)
+
+
+def same_motion(found: SourceMotion, wanted: SourceMotion, *, atol: float = 1e-5) -> None:
+    assert found.joint_names == wanted.joint_names and found.fps_hz == wanted.fps_hz == 30.0
+    torch.testing.assert_close(found.R_parent_joint, wanted.R_parent_joint, atol=atol, rtol=0)
+    torch.testing.assert_close(found.root_position, wanted.root_position, atol=atol, rtol=0)
+
+
+def test_gvhmr_s_world_is_read_and_without_one_the_camera_s(tmp_path: Path) -> None:
+    poses, trans = walked()
+    np.savez(tmp_path / "amass.npz", poses=poses[:, :66], trans=trans)
+    wanted = read_motion(tmp_path / "amass.npz")
+    params = {
+        "global_orient": torch.from_numpy(poses[:, :3]), "body_pose": torch.from_numpy(poses[:, 3:66]),
+        "transl": torch.from_numpy(trans), "betas": torch.zeros(len(poses), 10),
+    }  # fmt: skip
+    upside_down = Rotation.from_euler("x", 180, degrees=True)  # a camera's axes: Y down, Z forward
+    roots = (upside_down * Rotation.from_rotvec(poses[:, :3])).as_rotvec().astype(np.float32)
+    camera = {**params, "global_orient": torch.from_numpy(roots), "transl": torch.from_numpy(trans * [1, -1, -1])}
+    torch.save({"smpl_params_global": params, "smpl_params_incam": camera}, tmp_path / "both.pt")
+    torch.save({"smpl_params_incam": camera}, tmp_path / "camera.pt")
+    for name in ("both.pt", "camera.pt"):
+        same_motion(read_motion(tmp_path / name), wanted)
+
+
+def test_of_wham_s_people_the_longest_seen_is_read_and_gaps_are_blended(tmp_path: Path) -> None:
+    poses, trans = walked()
+    np.savez(tmp_path / "amass.npz", poses=poses, trans=trans)
+    kept = np.array([i for i in range(40) if i not in (11, 12, 25)])
+    person = {"pose_world": poses[kept], "trans_world": trans[kept], "frame_ids": kept + 100, "pose": 0 * poses[kept]}
+    passer_by = {"pose_world": poses[:9], "trans_world": trans[:9], "frame_ids": np.arange(9)}
+    (tmp_path / "people.pkl").write_bytes(pickle.dumps({0: passer_by, 4: person}))
+    found, wanted = read_motion(tmp_path / "people.pkl"), read_motion(tmp_path / "amass.npz")
+    same_motion(found, wanted, atol=0.02)  # in the gaps
+    torch.testing.assert_close(found.R_parent_joint[kept], wanted.R_parent_joint[kept], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("a.pt", {"other": torch.zeros(3)}, "holds no smpl_params_global; expected hmr4d_results.pt"),
+        ("a.pt", {"smpl_params_global": {"global_orient": torch.zeros(4, 3)}}, "has no body_pose"),
+        ("a.pkl", {}, "holds nobody; expected wham_output.pkl"),
+        ("a.pkl", {0: {"frame_ids": np.arange(3)}}, "has no pose"),
+        (
+            "a.pkl",
+            {0: {"frame_ids": np.array([3, 2]), "pose": np.zeros((2, 72)), "trans": np.zeros((2, 3))}},
+            "frame_ids must ascend",
+        ),
+        (
+            "a.pkl",
+            {0: {"frame_ids": np.arange(3), "pose": np.zeros((2, 72)), "trans": np.zeros((2, 3))}},
+            "do not belong together",
+        ),
+        ("b.pkl", {0: print}, "asks for builtins.print, which is not a number"),
+    ],
+)
+def test_other_files_of_these_endings_are_told(tmp_path: Path, name: str, values: dict, said: str) -> None:
+    file = tmp_path / name
+    torch.save(values, file) if name.endswith(".pt") else file.write_bytes(pickle.dumps(values))
+    with pytest.raises(InputError, match=said):
+        read_motion(file)

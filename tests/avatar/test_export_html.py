@@ -110,6 +110,20 @@ def test_the_blocks_hold_the_avatar() -> None:
     assert clip.frames == motion.num_frames and clip.fps_hz == 30.0
 
 
+@pytest.mark.parametrize("coeffs", (1, 4, 16))
+def test_harmonics_above_degree_0_are_stored_where_there_are_any(coeffs: int) -> None:
+    avatar = make_avatar(coeffs=coeffs)
+    page, packed = page_data(avatar, [], NOTICE)
+    higher = avatar.splats.sh[:, 1:].numpy()
+    if coeffs == 1:
+        assert page.splats.harmonics is None
+        return
+    found = values(packed, page.splats.harmonics)
+    np.testing.assert_allclose(found, higher, atol=np.abs(higher).max() / 127 / 2 + 1e-7)
+    dark = avatar.splats.replace(sh=torch.cat([avatar.splats.sh[:, :1], torch.zeros(len(higher), coeffs - 1, 3)], 1))
+    assert page_data(dataclasses.replace(avatar, splats=dark), [], NOTICE)[0].splats.harmonics is None
+
+
 def test_the_heaviest_joint_comes_first_and_nothing_else_changes() -> None:
     avatar = make_avatar()
     flipped = avatar.splats.replace(joints=avatar.splats.joints.flip(1), weights=avatar.splats.weights.flip(1))

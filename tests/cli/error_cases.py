@@ -65,6 +65,8 @@ CASES: tuple[str, ...] = (
     "render person.glb -o out.mp4 --threads -1",
     "render person.glb -o out.mp4 --seconds 0",
     "render person.glb -o out.mp4 --background plaid",
+    "render person.glb -o out.mp4 --background transparent",
+    "render person.glb -o out.gif",
     "render person.glb -o letter.mp4/out.mp4",
     "render person.glb -o pictures --like folder",
     "export person.glb --to ply -o folder",

@@ -114,6 +114,23 @@ def test_splats_look_as_the_python_renderer_draws_them(opened: Opened) -> None:
     assert psnr(found[person], wanted[person]) > psnr(found[person], calm[person]) + 3.0
 
 
+def test_colours_that_depend_on_the_direction_turn_with_the_body(chrome: Any, tmp_path: Path) -> None:
+    """Harmonics of degree 3, of a body that is bent and turned: they count, and in the axes of the rest pose."""
+    avatar = make_avatar(coeffs=16)
+    opened = Opened(chrome, written(tmp_path, avatar))
+    put_in_pose(opened)
+    found = opened.snapshot(**SHOT)
+    posed = pose_avatar(avatar, DANCE.pose(FRAME), named_expression("surprise")).splats
+    assert posed is not None and avatar.splats is not None and opened.complaints == []
+    wanted = ReferenceRasterizer()(posed, camera(), BACKGROUND).rgb.clamp(0, 1).numpy()
+    person = np.abs(wanted - BACKGROUND.numpy()).max(-1) > 0.02
+    assert psnr(found[person], wanted[person]) > 40.0
+    unturned = ReferenceRasterizer()(posed.replace(sh=avatar.splats.sh), camera(), BACKGROUND).rgb.clamp(0, 1).numpy()
+    flat = ReferenceRasterizer()(posed.replace(sh=posed.sh[:, :1]), camera(), BACKGROUND).rgb.clamp(0, 1).numpy()
+    for other in (unturned, flat):
+        assert psnr(other[person], wanted[person]) < 30.0
+
+
 def test_the_mesh_looks_as_the_python_renderer_draws_it(chrome: Any, tmp_path: Path) -> None:
     """Away from edges, which only one of them smooths. Once with vertex colours, once with a texture."""
     avatar = make_avatar()

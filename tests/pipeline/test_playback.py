@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from avatar_fakes import make_avatar
+from PIL import Image
+from scipy.ndimage import binary_dilation
 from tiny import tiny_avatar
 
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.motion import Motion
 from bodydouble.capture.video import probe, read_frames
-from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.core.errors import ConfigError, InputError, OutputError
 from bodydouble.core.events import Event, Progress
 from bodydouble.evaluate.predictions import straight_rgba
 from bodydouble.pipeline.likeness import picture_name
@@ -111,9 +113,55 @@ def test_an_expression_is_added():
     assert not np.array_equal(calm, moved)
 
 
-def test_only_mp4_is_written(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"must end in \.mp4"):
-        render_video(tiny_avatar(), walk(4), tmp_path / "a.gif", SMALL, rasterize_reference, lambda event: None)
+CLEAR = replace(SMALL, background=None)
+
+
+def test_a_transparent_video_keeps_colours_and_edges(tmp_path: Path):
+    import av
+
+    avatar, motion = tiny_avatar(), walk(4, length_m=0.0)
+    odd = replace(CLEAR, width_px=47)
+    assert render_video(avatar, motion, tmp_path / "a.webm", odd, rasterize_reference, lambda event: None) == 8
+    decoder = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder passes over the alpha
+    with av.open(str(tmp_path / "a.webm")) as file:
+        frames = [frame for packet in file.demux(video=0) for frame in decoder.decode(packet)]
+    found = frames[0].to_ndarray(format="rgba")[:, :47].astype(int)
+    wanted = next(rendered_frames(avatar, motion, odd, rasterize_reference)).astype(int)
+    assert len(frames) == 8 and wanted.shape == (64, 47, 4)
+    solid, clear = wanted[..., 3] > 250, wanted[..., 3] < 2
+    assert solid.sum() > 20 and clear.sum() > 500
+    assert np.abs(found - wanted)[..., 3].mean() < 6.0
+    assert np.abs(found - wanted)[solid][:, :3].mean() < 20.0
+    # What is transparent near the body has the body's colours, or edges would turn black.
+    near = clear & binary_dilation(wanted[..., 3] > 128, iterations=5)
+    assert found[near][:, 0].mean() > 60.0
+
+
+def test_pictures_go_to_a_folder_of_their_own(tmp_path: Path):
+    avatar, motion = tiny_avatar(), walk(4, length_m=0.0)
+    for playback, mode in ((CLEAR, "RGBA"), (SMALL, "RGB")):
+        folder = tmp_path / mode
+        count = render_video(avatar, motion, folder, playback, rasterize_reference, lambda event: None)
+        files = sorted(folder.iterdir())
+        assert [file.name for file in files] == [f"frame_{i:06d}.png" for i in range(count)]
+        with Image.open(files[0]) as picture:
+            assert (picture.mode, picture.size) == (mode, (48, 64))
+            wanted = next(rendered_frames(avatar, motion, playback, rasterize_reference))
+            np.testing.assert_array_equal(np.asarray(picture), wanted)
+    with pytest.raises(OutputError, match="is not an empty folder: nothing there is touched"):
+        render_video(avatar, motion, tmp_path / "RGB", SMALL, rasterize_reference, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "playback", "said"),
+    [
+        ("a.gif", SMALL, r"must end in \.mp4 .* or \.webm"),
+        ("a.mp4", CLEAR, "cannot be transparent: H.264 has no alpha"),
+    ],
+)
+def test_what_cannot_be_written_is_said_at_once(tmp_path: Path, name: str, playback: Playback, said: str):
+    with pytest.raises(ConfigError, match=said):
+        render_video(tiny_avatar(), walk(4), tmp_path / name, playback, rasterize_reference, lambda event: None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -118,6 +118,8 @@ def test_status_is_told_at_most_twice_a_second_and_warnings_stay() -> None:
     clock.now = 5.0
     live.show(Step(step=11, num_steps=20, loss=0.25))
     assert screen.told[-1][1] == pytest.approx(0.55)
+    # Ten of twenty steps in five seconds: the nine that are left will take as long as nine tenths of that.
+    assert screen.told[-1][0].splitlines()[2] == "About 4 s left"
     live.show(Done(stage="reconstruct", seconds=61.0))
     assert screen.told[-1] == ("**Building the avatar**: 61 s", 1.0)
 
@@ -129,7 +131,7 @@ def test_a_surface_and_the_splats_that_follow_it() -> None:
     live = LiveShow(screen, CpuRasterizer(), clock=Clock())
     live.show(Progress(stage="surface", done=0, total=10))
     live.show(Step(step=4, num_steps=10, loss=0.5))
-    assert screen.told[-1] == ("**Finding the surface**, step 4 of 10, loss 0.5000", 0.4)
+    assert screen.told[-1] == ("**Telling person and world apart**, step 4 of 10, loss 0.5000", 0.4)
     for step in (1, 2):
         live.show(Previewed(step=step, num_steps=10, take=lambda: next(states)))
     assert (len(screen.opened), len(screen.refreshed)) == (1, 1)

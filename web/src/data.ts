@@ -38,7 +38,7 @@ export class AvatarData {
 		return Uint32Array.from(this.raw(block));
 	}
 
-	private raw(block: Block): Float32Array | Int16Array | Uint8Array | Uint16Array | Uint32Array {
+	private raw(block: Block): Float32Array | Int8Array | Int16Array | Uint8Array | Uint16Array | Uint32Array {
 		const count = block.shape.reduce((product, size) => product * size, 1);
 		const kind = KINDS[block.type];
 		if (block.offset + count * kind.BYTES_PER_ELEMENT > this.bytes.byteLength) {
@@ -51,6 +51,7 @@ export class AvatarData {
 const KINDS = {
 	float32: Float32Array,
 	float16: Uint16Array,
+	int8: Int8Array,
 	int16: Int16Array,
 	uint8: Uint8Array,
 	uint16: Uint16Array,

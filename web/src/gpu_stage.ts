@@ -120,6 +120,7 @@ export class GpuStage implements Stage {
 			// meanwhile is sorted with it. A frame that asks for nothing new must not sort, or it would never end.
 			this.stale = false;
 			this.sortedFor.copy(camera.matrixWorld);
+			this.splats?.lookFrom(camera.position);
 			void this.spark.update({ scene: this.scene, camera });
 		}
 		this.renderer.render(this.scene, camera);
@@ -154,6 +155,7 @@ export class GpuStage implements Stage {
 		// Spark 2.2 keeps the first order it ever got where a second arrives before anything was drawn: draw once.
 		renderer.render(this.scene, camera);
 		this.stale = true;
+		this.splats?.lookFrom(camera.position);
 		await spark.update({ scene: this.scene, camera });
 		await idle();
 	}

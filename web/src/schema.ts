@@ -1,10 +1,10 @@
 // Made from src/bodydouble/avatar/export/page_schema.py by scripts/make_page_schema.py: change it there.
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** A tensor in the page's binary data: little endian, row by row, starting at a multiple of 4 bytes. */
 export interface Block {
-	readonly type: "float32" | "float16" | "int16" | "uint8" | "uint16" | "uint32";
+	readonly type: "float32" | "float16" | "int8" | "int16" | "uint8" | "uint16" | "uint32";
 	readonly shape: readonly number[];
 	readonly offset: number;
 	readonly scale: number;
@@ -34,6 +34,7 @@ export interface PageSplats {
 	readonly scales_m: Block;
 	readonly opacities: Block;
 	readonly colors: Block;
+	readonly harmonics: Block | null;
 	readonly skin: PageSkin;
 }
 

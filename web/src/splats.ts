@@ -8,12 +8,15 @@ import type { PageSplats } from "./schema";
 
 const TEXELS = 6; // of rest data for each splat
 const PER_ROW = 256; // splats in a row of the textures
+const HARMONICS_PER_ROW = 128; // in a row of theirs, which has up to 15 texels for each: no side over 2048
 
 // The whole of docs/avatar-format.md, "BODYDOUBLE_skinned_splats": positions blend linearly, turns as quaternions with the
-// sign that is nearer to that of the first, which has the largest weight. Colours and opacities are what the file says.
+// sign that is nearer to that of the first, which has the largest weight. Harmonics are looked up in the direction turned
+// back to the rest pose. Colours and opacities are what the file says.
 const SKIN_GLSL = `
 void bodydoubleSplat(
 	int i, sampler2D rest, sampler2D bones, sampler2D changes,
+	vec3 eye, sampler2D harmonics,
 	out vec3 center, out vec3 scales, out vec4 quaternion, out vec4 rgba
 ) {
 	ivec2 at = ivec2((i % ${PER_ROW}) * ${TEXELS}, i / ${PER_ROW});
@@ -41,17 +44,53 @@ void bodydoubleSplat(
 		}
 	}
 	center = moved;
-	quaternion = quatQuat(normalize(blended), turn);
+	blended = normalize(blended);
+	quaternion = quatQuat(blended, turn);
 	scales = size.xyz;
+	#if HARMONICS > 0
+	vec3 rest_view = quatVec(vec4(-blended.xyz, blended.w), normalize(moved - eye));
+	float basis[HARMONICS];
+	bodydoubleBasis(rest_view, basis);
+	ivec2 first_texel = ivec2((i % ${HARMONICS_PER_ROW}) * HARMONICS, i / ${HARMONICS_PER_ROW});
+	for (int k = 0; k < HARMONICS; k++) {
+		color += basis[k] * texelFetch(harmonics, first_texel + ivec2(k, 0), 0).rgb;
+	}
+	#endif
 	rgba = vec4(max(color * (1.0 + change.w), vec3(0.0)), place.w);
 }
 `;
+
+/** The real spherical harmonics above degree 0 as GLSL, in the order and with the signs of `render.sh`. */
+const BASIS: readonly string[] = [
+	"-0.4886025119 * d.y",
+	"0.4886025119 * d.z",
+	"-0.4886025119 * d.x",
+	"1.0925484306 * d.x * d.y",
+	"-1.0925484306 * d.y * d.z",
+	"0.3153915653 * (2.0 * d.z * d.z - d.x * d.x - d.y * d.y)",
+	"-1.0925484306 * d.x * d.z",
+	"0.5462742153 * (d.x * d.x - d.y * d.y)",
+	"-0.5900435899 * d.y * (3.0 * d.x * d.x - d.y * d.y)",
+	"2.8906114426 * d.x * d.y * d.z",
+	"-0.4570457995 * d.y * (4.0 * d.z * d.z - d.x * d.x - d.y * d.y)",
+	"0.3731763326 * d.z * (2.0 * d.z * d.z - 3.0 * d.x * d.x - 3.0 * d.y * d.y)",
+	"-0.4570457995 * d.x * (4.0 * d.z * d.z - d.x * d.x - d.y * d.y)",
+	"1.4453057213 * d.z * (d.x * d.x - d.y * d.y)",
+	"-0.5900435899 * d.x * (d.x * d.x - 3.0 * d.y * d.y)",
+];
+
+function basisGlsl(count: number): string {
+	const lines = BASIS.slice(0, count).map((term, k) => `\tbasis[${k}] = ${term};`);
+	const body = count ? `void bodydoubleBasis(vec3 d, out float basis[HARMONICS]) {\n${lines.join("\n")}\n}` : "";
+	return `#define HARMONICS ${count}\n${body}\n`;
+}
 
 /** The splats of an avatar in the scene. */
 export class SkinnedSplats {
 	readonly object: SplatGenerator;
 	private readonly bones: THREE.DataTexture;
 	private readonly changes: THREE.DataTexture;
+	private readonly eye = new THREE.Vector3();
 
 	constructor(
 		data: AvatarData,
@@ -64,8 +103,13 @@ export class SkinnedSplats {
 		this.changes = floatTexture(PER_ROW, rows, new Float32Array(4 * PER_ROW * rows));
 		this.object = new SplatGenerator({
 			numSplats: page.count,
-			generator: generator(rest, this.bones, this.changes),
+			generator: generator(rest, this.bones, this.changes, this.eye, harmonicsOf(data, page)),
 		});
+	}
+
+	/** Where the splats made from now on are seen from: colours may depend on it. */
+	lookFrom(eye: THREE.Vector3): void {
+		this.eye.copy(eye);
 	}
 
 	/** Sends the body's pose to the graphics card. */
@@ -86,24 +130,58 @@ export class SkinnedSplats {
 	}
 }
 
-function generator(rest: THREE.DataTexture, bones: THREE.DataTexture, changes: THREE.DataTexture) {
+interface Harmonics {
+	/** For each splat, above degree 0; 0 where it looks alike from everywhere. */
+	readonly count: number;
+	readonly texture: THREE.DataTexture;
+}
+
+function harmonicsOf(data: AvatarData, page: PageSplats): Harmonics {
+	const count = page.harmonics?.shape[1] ?? 0;
+	if (!page.harmonics || count > BASIS.length) return { count: 0, texture: floatTexture(1, 1, new Float32Array(4)) };
+	const values = data.floats(page.harmonics);
+	const rows = Math.ceil(page.count / HARMONICS_PER_ROW);
+	const texels = new Float32Array(4 * count * HARMONICS_PER_ROW * rows);
+	for (let texel = 0; texel < count * page.count; texel++) {
+		texels.set(values.subarray(3 * texel, 3 * texel + 3), 4 * texel); // rows follow each other without a gap
+	}
+	return { count, texture: floatTexture(count * HARMONICS_PER_ROW, rows, texels) };
+}
+
+function generator(
+	rest: THREE.DataTexture,
+	bones: THREE.DataTexture,
+	changes: THREE.DataTexture,
+	eye: THREE.Vector3,
+	harmonics: Harmonics,
+) {
 	return dyno.dynoBlock({ index: "int" }, { gsplat: dyno.Gsplat }, ({ index }) => {
 		const made = dyno.dyno({
-			inTypes: { index: "int", rest: "sampler2D", bones: "sampler2D", changes: "sampler2D" },
+			inTypes: {
+				index: "int",
+				rest: "sampler2D",
+				bones: "sampler2D",
+				changes: "sampler2D",
+				eye: "vec3",
+				harmonics: "sampler2D",
+			},
 			outTypes: { gsplat: dyno.Gsplat },
 			inputs: {
 				index: index!,
 				rest: new dyno.DynoSampler2D({ key: "bodydoubleRest", value: rest }),
 				bones: new dyno.DynoSampler2D({ key: "bodydoubleBones", value: bones }),
 				changes: new dyno.DynoSampler2D({ key: "bodydoubleChanges", value: changes }),
+				eye: new dyno.DynoVec3({ key: "bodydoubleEye", value: eye }),
+				harmonics: new dyno.DynoSampler2D({ key: "bodydoubleHarmonics", value: harmonics.texture }),
 			},
-			globals: () => [dyno.defineGsplat, SKIN_GLSL],
+			globals: () => [dyno.defineGsplat, basisGlsl(harmonics.count) + SKIN_GLSL],
 			statements: ({ inputs, outputs }) => {
 				const { gsplat } = outputs;
 				return [
 					`${gsplat}.flags = GSPLAT_FLAG_ACTIVE;`,
 					`${gsplat}.index = ${inputs.index};`,
 					`bodydoubleSplat(${inputs.index}, ${inputs.rest}, ${inputs.bones}, ${inputs.changes},`,
+					`  ${inputs.eye}, ${inputs.harmonics},`,
 					`  ${gsplat}.center, ${gsplat}.scales, ${gsplat}.quaternion, ${gsplat}.rgba);`,
 				];
 			},

@@ -28,7 +28,7 @@ test("blocks become scaled floats and whole numbers", () => {
 test("damaged pages and those of another version are refused in words", () => {
 	assert.throws(
 		() => smallAvatar((page) => ({ ...page, schema_version: 99 })),
-		/data of version 99, but reads version 1/,
+		/data of version 99, but reads version 2/,
 	);
 	assert.throws(() => smallAvatar((page) => ({ ...page, unpacked_bytes: 7 })), /damaged: 7 bytes expected/);
 	const data = smallAvatar();

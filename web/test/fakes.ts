@@ -35,7 +35,7 @@ export function smallAvatar(change: (page: PageData) => PageData = (page) => pag
 	const pack = new Packer();
 	const quarter = Math.round((Math.PI / 2 / (2 * Math.PI)) * 32767);
 	const page: PageData = {
-		schema_version: 1,
+		schema_version: 2,
 		unpacked_bytes: 0,
 		notice: { title: "small", authors: [], copyright: "", consent: "", permissions: "", made_with: "" },
 		bone_names: ["root", "child"],

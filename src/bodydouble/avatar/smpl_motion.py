@@ -21,7 +21,7 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.geometry import rotvec_to_matrix
 
 MAX_FRAMES = 100_000
-_DEFAULT_FPS_HZ = 30.0
+DEFAULT_FPS_HZ = 30.0
 _MOST_RAD, _MOST_M = 1e4, 1e6
 """Nobody turns so often or walks so far: what is beyond comes from a damaged file."""
 _RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps")
@@ -76,7 +76,35 @@ def read_smpl_motion(path: Path) -> SourceMotion:
     trans = _numbers(archive, "trans", _MOST_M) if "trans" in archive else np.zeros((len(poses), 3))
     if trans.shape != (len(poses), 3):
         raise InputError(f"{path}: `trans` must be ({len(poses)}, 3) like `poses`, found {trans.shape}.")
-    return _source(path.stem, poses.reshape(len(poses), -1, 3), trans, _rate(archive))
+    return motion_of_poses(path.stem, poses.reshape(len(poses), -1, 3), trans, _rate(archive))
+
+
+def motion_of_poses(
+    name: str, rotvecs: Float[ndarray, "frames joints 3"], trans: Float[ndarray, "frames 3"], fps_hz: float
+) -> SourceMotion:
+    """A motion from rotations of SMPL's joints, stood upright.
+
+    Args:
+        name: Of the motion.
+        rotvecs: Of 22 joints (the body), 24 (SMPL), 52 (SMPL-H) or 55 (SMPL-X), in their order, about their parents' axes.
+        trans: The path, metres, in any world whose up is one of its axes.
+        fps_hz: Frame rate.
+    """
+    names, parents, offsets, columns = _skeleton({52: 22, 55: 25}.get(rotvecs.shape[1]))
+    R = rotvec_to_matrix(torch.from_numpy(np.ascontiguousarray(rotvecs[:, columns])))
+    R_up = _upright(R[:, 0])
+    R[:, 0] = R_up @ R[:, 0]
+    places = torch.tensor(offsets, dtype=torch.float32)
+    return SourceMotion(
+        name=name,
+        fps_hz=fps_hz,
+        joint_names=tuple(names),
+        joint_parents=tuple(parents),
+        offsets=places,
+        tips=torch.zeros_like(places),
+        R_parent_joint=R.float(),
+        root_position=(torch.from_numpy(trans) @ R_up.T).float(),
+    )
 
 
 def smplx_rig() -> tuple[Rig, list[int]]:
@@ -116,7 +144,7 @@ def _numbers(archive: Npz, key: str, most: float) -> Float[ndarray, "..."]:
 def _rate(archive: Npz) -> float:
     key = next((key for key in _RATE_KEYS if key in archive), None)
     if key is None:
-        return _DEFAULT_FPS_HZ
+        return DEFAULT_FPS_HZ
     values = _numbers(archive, key, np.inf).reshape(-1)
     value = float(values[0]) if len(values) else 0.0
     if not 1.0 <= value <= 1000.0:
@@ -140,24 +168,6 @@ def _skeleton(first_finger: int | None) -> tuple[list[str], list[int], list[tupl
                     names.append(f"{side}_{finger}{k + 1}")
                     columns.append(first_finger + len(columns) - 22)
     return names, parents, offsets, columns
-
-
-def _source(name: str, rotvecs: ndarray, trans: ndarray, fps_hz: float) -> SourceMotion:
-    names, parents, offsets, columns = _skeleton({52: 22, 55: 25}.get(rotvecs.shape[1]))
-    R = rotvec_to_matrix(torch.from_numpy(np.ascontiguousarray(rotvecs[:, columns])))
-    R_up = _upright(R[:, 0])
-    R[:, 0] = R_up @ R[:, 0]
-    places = torch.tensor(offsets, dtype=torch.float32)
-    return SourceMotion(
-        name=name,
-        fps_hz=fps_hz,
-        joint_names=tuple(names),
-        joint_parents=tuple(parents),
-        offsets=places,
-        tips=torch.zeros_like(places),
-        R_parent_joint=R.float(),
-        root_position=(torch.from_numpy(trans) @ R_up.T).float(),
-    )
 
 
 def _upright(R_world_pelvis: Float[torch.Tensor, "frames 3 3"]) -> Float[torch.Tensor, "3 3"]:

@@ -348,13 +348,18 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _parse_color(text: str) -> tuple[float, float, float]:
+def _parse_color(text: str) -> tuple[float, float, float] | None:
+    """A background; none for a transparent one."""
     from PIL import ImageColor
 
+    if text.lower() == "transparent":
+        return None
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError as error:
-        raise ConfigError(f"--background is {text!r}; expected a colour such as white, gray or '#20242c'.") from error
+        raise ConfigError(
+            f"--background is {text!r}; expected a colour such as white, gray or '#20242c', or transparent."
+        ) from error
     return red / 255.0, green / 255.0, blue / 255.0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bodydouble.cli import options
-from bodydouble.cli.answers import print_json
+from bodydouble.cli.answers import print_json, with_progress
 from bodydouble.pipeline.layout import avatar_file
 
 
@@ -20,7 +20,7 @@ def export(command: options.Export) -> int:
     avatar = load_avatar(source)
     motion, motions = None, ()
     if command.to == "html":
-        motions = page_motions(command.motion, avatar, source.parent, command.fps)
+        motions = with_progress(lambda emit: page_motions(command.motion, avatar, source.parent, command.fps, emit))
     elif len(command.motion) > 1:
         raise ConfigError(
             f"A .{command.to} takes one --motion, {len(command.motion)} were given; --to html takes several."

@@ -27,8 +27,8 @@ class Convert(Common):
     """Write a motion in another format, on its own skeleton or on an avatar's."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IN")]
-    """A motion: .bvh, .npz of SMPL, SMPL-H or SMPL-X, .glb with an animation, .vmd; or the folder of a run, for the motion
-    that was fitted to its video."""
+    """A motion: .bvh, .npz of SMPL, SMPL-H or SMPL-X, .glb with an animation, .vmd, .pt of GVHMR, .pkl of WHAM; or
+    the folder of a run, for the motion that was fitted to its video."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """.bvh, .glb (a stick figure with a clip), .npz (SMPL-X), or .csv (the face, as Live Link Face records it)."""
     avatar: Annotated[Path | None, tyro.conf.arg(metavar="AVATAR")] = None

@@ -130,9 +130,9 @@ class Render(Compute):
     avatar: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="AVATAR")]
     """An avatar.glb, or the folder of a run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
-    """The video (.mp4); with --like a new folder for the pictures."""
+    """The video (.mp4, .webm), or a new folder for pictures (.png), as always with --like."""
     motion: str = "idle"
-    """A built-in motion by name, a motion file (.bvh, .npz, .glb, .vmd), or a .csv of a face (as the Live Link Face app or `motion capture` write
+    """A built-in motion by name, a motion file (.bvh, .npz, .glb, .vmd, .pt of GVHMR, .pkl of WHAM), or a .csv of a face (as the Live Link Face app or `motion capture` write
     them), with which the body stands."""
     face: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv")] = None
     """Facial expressions to go with the motion."""
@@ -147,7 +147,7 @@ class Render(Compute):
     seconds: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Length of the video. By default that of the motion; with --camera orbit at least 6."""
     background: str = "white"
-    """A colour: a name, or #rrggbb."""
+    """A colour: a name, or #rrggbb. `transparent` for .webm and pictures."""
     like: Annotated[Path | None, tyro.conf.arg(metavar="DIR/capture")] = None
     """Write RGBA pictures frame_%06d.png from the camera of this capture (or run), at the video's size, instead of a video."""
     frames: Literal["heldout", "heldout-pairs", "train", "all"] = "heldout"

@@ -10,39 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from bodydouble.core.events import Checkpointed, Done, Evaluated, Event, Progress, Step, Warned
+from bodydouble.pipeline.stage_words import TRAINED, time_left, words_of
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_WORDS = {
-    "perform": "filming a synthetic performer",
-    "synthesise": "filming a synthetic performer",
-    "extra views": "rendering extra views",
-    "compile kernels": "compiling kernels (slow only the first time)",
-    "body": "preparing the body model (only the first time)",
-    "import": "importing frames and masks",
-    "overlap": "laying the body over the masks",
-    "adopt": "taking over the capture",
-    "perceive": "looking at every frame",
-    "fit": "fitting the body",
-    "surface": "telling person and world apart",
-    "mesh": "making the mesh",
-    "texture": "texture from the video",
-    "decompose": "masks, and the video without the person",
-    "sheets": "pictures for the report",
-    "reconstruct": "building the avatar",
-    "register": "aligning frames to the avatar",
-    "evaluate": "scoring on held-out frames",
-    "turntable": "turntable",
-    "report": "report",
-    "render": "rendering",
-    "score": "scoring against the truth",
-    "kernels": "timing kernels",
-    "motions": "measuring motions",
-    "gallery": "putting up the gallery",
-}
-_TRAINED = ("reconstruct", "surface")
-"""Stages with steps of a training; the first unless the other one says that it is at work."""
 _PLAIN_EVERY = 0.25
 """Elsewhere than on a terminal a line is printed at each of these shares of a stage."""
 
@@ -58,7 +30,7 @@ class ProgressPrinter:
             quiet: Say nothing.
         """
         self._stages = stages
-        self._training = _TRAINED[0]
+        self._training = TRAINED[0]
         self._stream: Any = io.StringIO() if quiet else stream if stream is not None else sys.stderr
         self._bars = _TerminalBars(self._stream) if self._stream.isatty() else _PlainLines(self._stream)
         self._warned: set[tuple[str, str]] = set()
@@ -76,7 +48,7 @@ class ProgressPrinter:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Progress):
-            if event.stage in _TRAINED:
+            if event.stage in TRAINED:
                 self._training = event.stage
             self._bars.update(event.stage, words_of(event.stage), event.done, event.total)
         elif isinstance(event, Step):
@@ -88,18 +60,13 @@ class ProgressPrinter:
         elif isinstance(event, Done):
             self._bars.finish(event.stage)
             if event.stage == self._training:
-                self._training = _TRAINED[0]
+                self._training = TRAINED[0]
             if event.stage in self._stages and event.stage not in self._done:
                 self._done.add(event.stage)
                 place = f"[{len(self._done)}/{len(self._stages)}]"
                 self._bars.say(f"{place} {words_of(event.stage)}: {event.seconds:.1f} s")
         elif isinstance(event, Evaluated | Checkpointed):
             pass  # nothing a person needs to see at once
-
-
-def words_of(stage: str) -> str:
-    """What a stage does, in words."""
-    return _WORDS.get(stage, stage)
 
 
 class _PlainLines:
@@ -122,7 +89,7 @@ class _PlainLines:
         if share - self._shown[stage] >= _PLAIN_EVERY and share < 1.0:
             self._shown[stage] = share - share % _PLAIN_EVERY
             left = (time.monotonic() - self._begun[stage]) * (1.0 - share) / share
-            self.say(f"{words}: {share:.0%}, about {left:.0f} s left")
+            self.say(f"{words}: {share:.0%}, {time_left(left)}")
 
     def finish(self, stage: str) -> None:
         self._shown.pop(stage, None)

@@ -36,10 +36,6 @@ LOSSES: dict[str, str] = {
     "html": "nothing that shows; the page plays, but is no file to go on working with",
 }
 """What a format cannot hold."""
-_FLAT_HTML = (
-    "view-dependent colour (harmonics above degree 0: each splat has one colour from all sides there); the page plays, but is "
-    "no file to go on working with"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +110,7 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
     else:
         content = _obj(avatar, choices, path) if to == "obj" else _WRITERS[to](avatar, choices)
         write_bytes(path, content)
-    return Exported(path=path, format=to, bytes=path.stat().st_size, lost=_lost(avatar, to))
-
-
-def _lost(avatar: Avatar, to: ExportFormat) -> str:
-    """What this avatar has that the format cannot hold."""
-    has_harmonics = avatar.splats is not None and avatar.splats.sh.shape[1] > 1
-    return _FLAT_HTML if to == "html" and has_harmonics else LOSSES[to]
+    return Exported(path=path, format=to, bytes=path.stat().st_size, lost=LOSSES[to])
 
 
 def _posed(avatar: Avatar, choices: ExportChoices) -> PosedAvatar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bodydouble.avatar.arkit_csv import read_arkit_csv
@@ -13,6 +13,7 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import rest_floor, retarget
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.core.events import Event, Progress
 from bodydouble.pipeline.layout import CAPTURE
 
 PAGE_SECONDS = 60.0
@@ -46,7 +47,9 @@ def find_motion(wanted: str, avatar: Avatar, fps_hz: float) -> Motion:
     raise InputError(f"There is no motion {wanted!r}: it is neither a file nor one of: {known}.")
 
 
-def page_motions(wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float) -> tuple[Motion, ...]:
+def page_motions(
+    wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float, emit: Callable[[Event], None] = lambda event: None
+) -> tuple[Motion, ...]:
     """The motions of a page: the run's own first, then the wanted ones, or all built-in ones where none is named.
 
     Args:
@@ -54,6 +57,7 @@ def page_motions(wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float
         avatar: Whose rig is to move.
         run: Folder of the avatar; if it holds a fitted capture, the person's own motion is taken from it.
         fps_hz: Frame rate of the results.
+        emit: Told after each motion.
     Returns:
         Each cut to `PAGE_SECONDS`.
     Raises:
@@ -61,11 +65,16 @@ def page_motions(wanted: Sequence[str], avatar: Avatar, run: Path, fps_hz: float
     """
     if not 1.0 <= fps_hz <= 240.0:
         raise ConfigError(f"--fps is {fps_hz:g}; expected 1 to 240 frames a second.")
-    own = own_motion(avatar, run, fps_hz)
     human = "hips" in avatar.rig.humanoid  # built-in motions are for humans
-    named = [find_motion(name, avatar, fps_hz) for name in (wanted or (tuple(BUILTIN_MOTIONS) if human else ()))]
+    names = tuple(wanted) or (tuple(BUILTIN_MOTIONS) if human else ())
     most = round(PAGE_SECONDS * fps_hz)
-    return tuple(_first_frames(motion, most) for motion in ([own] if own is not None else []) + named)
+    motions: list[Motion] = []
+    for done, name in enumerate((None, *names)):
+        emit(Progress(stage="retarget", done=done, total=len(names) + 1, unit="motions"))
+        motion = own_motion(avatar, run, fps_hz) if name is None else find_motion(name, avatar, fps_hz)
+        motions += [] if motion is None else [_first_frames(motion, most)]
+    emit(Progress(stage="retarget", done=len(names) + 1, total=len(names) + 1, unit="motions"))
+    return tuple(motions)
 
 
 def own_motion(avatar: Avatar, run: Path, fps_hz: float) -> Motion | None:

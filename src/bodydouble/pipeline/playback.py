@@ -1,9 +1,11 @@
-"""An avatar in motion, as a video."""
+"""An avatar in motion, as a video or as pictures."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +20,10 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.cameras import Camera, look_at_camera
-from bodydouble.core.errors import ConfigError, InputError
+from bodydouble.core.errors import ConfigError, InputError, OutputError
 from bodydouble.core.events import Progress
+from bodydouble.core.files import atomic_path
+from bodydouble.evaluate.predictions import straight_rgba
 from bodydouble.pipeline.stages import Emit
 from bodydouble.render.protocol import Rasterizer
 
@@ -44,8 +48,8 @@ class Playback:
     fps_hz: float = 30.0
     seconds: float | None = None
     """None for the length of the motion, or for one turn of the camera if that is longer."""
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """sRGB in [0, 1]."""
+    background: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
+    """sRGB in [0, 1]; none leaves it transparent."""
     start_azimuth_rad: float = 0.0
     """Where the camera starts: 0 in front, positive towards the avatar's left."""
 
@@ -70,29 +74,73 @@ def render_video(
     *,
     expression: Float[Tensor, " actions"] | None = None,
 ) -> int:
-    """Write an H.264 video of an avatar that performs a motion, over and over if it is shorter than the video.
+    """Write an avatar that performs a motion, over and over if it is shorter than the video.
 
     Args:
         avatar: With splats, or with a mesh alone.
         motion: On the avatar's rig.
-        out: The .mp4; it appears only when it is whole.
+        out: An .mp4 (H.264), a .webm (VP9, which may be transparent), or a new folder for pictures frame_%06d.png. It appears
+            only when it is whole.
         playback: Camera, size, rate, length, background.
         rasterizer: Renders the splats.
         emit: Told about progress.
         expression: Strength of the 52 ARKit actions, on top of the motion's own; none adds nothing.
     Returns:
         The number of frames.
+    Raises:
+        ConfigError: When the ending is another, or a video is to be transparent that cannot be.
+        OutputError: When the folder holds something already.
     """
-    from bodydouble.capture.video import VideoWriter
-
-    if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"{out.name} must end in .mp4: videos are written as H.264 in MP4. Rename it with -o.")
     count = frame_count(motion, playback)
-    with VideoWriter(out, playback.fps_hz, playback.width_px, playback.height_px) as video:
+    with _writer(out, playback) as write:
         for done, image in enumerate(rendered_frames(avatar, motion, playback, rasterizer, expression), start=1):
-            video.write(image)
+            write(image)
             emit(Progress(stage="render", done=done, total=count, unit="frames"))
     return count
+
+
+@contextlib.contextmanager
+def _writer(out: Path, playback: Playback) -> Iterator[Callable[[np.ndarray], object]]:
+    """What takes the frames, one after the other."""
+    from bodydouble.capture.video import VideoWriter
+    from bodydouble.capture.video_alpha import AlphaVideoWriter
+
+    suffix = out.suffix.lower()
+    facts = (out, playback.fps_hz, playback.width_px, playback.height_px)
+    if suffix not in ("", ".mp4", ".webm"):
+        raise ConfigError(
+            f"{out.name} must end in .mp4 (H.264) or .webm (VP9), or be a folder for pictures (.png). Rename it with -o."
+        )
+    if suffix == ".mp4" and playback.background is None:
+        raise ConfigError(
+            f"{out.name} cannot be transparent: H.264 has no alpha. Name a .webm or a folder for pictures."
+        )
+    if suffix == ".mp4":
+        with VideoWriter(*facts) as video:
+            yield video.write
+    elif suffix == ".webm":
+        with AlphaVideoWriter(*facts) as video:
+            yield lambda image: video.write(_with_alpha(image))
+    else:
+        with _pictures(out) as write:
+            yield write
+
+
+@contextlib.contextmanager
+def _pictures(out: Path) -> Iterator[Callable[[np.ndarray], object]]:
+    """A new folder of pictures, numbered from 0."""
+    from PIL import Image
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} is not an empty folder: nothing there is touched. Choose a new one with -o.")
+    numbers = itertools.count()
+    with atomic_path(out) as partial:
+        partial.mkdir(parents=True)
+        yield lambda image: Image.fromarray(image).save(partial / f"frame_{next(numbers):06d}.png", compress_level=4)
+
+
+def _with_alpha(image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 4"]:
+    return image if image.shape[2] == 4 else np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
 
 
 def frame_count(motion: Motion, playback: Playback) -> int:
@@ -109,8 +157,8 @@ def rendered_frames(
     playback: Playback,
     rasterizer: Rasterizer,
     expression: Float[Tensor, " actions"] | None = None,
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """The frames of `render_video`, one at a time."""
+) -> Iterator[UInt8[np.ndarray, "height width channels"]]:
+    """The frames of `render_video`, one at a time: RGB, or RGBA (not multiplied) where the background is transparent."""
     if avatar.splats is None and avatar.mesh is None:
         raise InputError("The avatar holds neither splats nor a mesh: there is nothing to show.")
     motion = motion.resampled(playback.fps_hz)
@@ -188,8 +236,11 @@ def _picture(
     avatar: Avatar,
     posed: PosedAvatar,
     camera: Camera,
-    background: tuple[float, float, float],
+    background: tuple[float, float, float] | None,
     rasterizer: Rasterizer,
-) -> UInt8[np.ndarray, "height width 3"]:
+) -> UInt8[np.ndarray, "height width channels"]:
+    if background is None:
+        image = picture_of(avatar, posed, camera, rasterizer)
+        return straight_rgba(image.rgb, image.alpha)
     rgb = picture_of(avatar, posed, camera, rasterizer, torch.tensor(background)).rgb
     return (rgb.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()

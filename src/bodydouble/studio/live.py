@@ -10,25 +10,15 @@ from typing import Protocol, runtime_checkable
 from bodydouble.avatar.values import Avatar
 from bodydouble.core.errors import NoSubjectError
 from bodydouble.core.events import Done, Event, Previewed, Progress, Step, Warned
+from bodydouble.pipeline.stage_words import TRAINED, time_left, words_of
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.studio.motions import REST, Repertoire
 from bodydouble.studio.scene import Scene
 from bodydouble.studio.show import Show, open_show
 
-_WORDS = {
-    "perform": "Filming a synthetic performer",
-    "adopt": "Taking over the capture",
-    "perceive": "Looking at every frame",
-    "fit": "Fitting the body",
-    "reconstruct": "Building the avatar",
-    "surface": "Finding the surface",
-    "register": "Aligning frames to the avatar",
-    "compile kernels": "Compiling kernels (slow only the first time)",
-    "evaluate": "Scoring on held-out frames",
-    "turntable": "Filming the turntable",
-    "report": "Writing the report",
-}
 _STATUS_EVERY_S = 0.5
+_SURE_AFTER_S = 2.0
+"""A guess of the time left is told when a stage has gone on for so long."""
 _PICTURE_EVERY_S = 1.0
 """Pictures of the training come no more often: it needs the cores itself."""
 
@@ -64,7 +54,8 @@ class LiveShow:
         """
         self._screen, self._rasterizer, self._clock = screen, rasterizer, clock
         self._status_s = self._picture_s = -1e9
-        self._stage, self._training = "", "reconstruct"
+        self._stage, self._training = "", TRAINED[0]
+        self._begun_s, self._begun_share = 0.0, 0.0
         self._step: Step | None = None
         self._layers: tuple[str, ...] = ()
         self._warnings: list[str] = []
@@ -88,11 +79,11 @@ class LiveShow:
             self._step = event
             self._tell(self._training, event.step, event.num_steps)
         elif isinstance(event, Progress):
-            if event.stage == "surface":  # its steps follow
-                self._training, self._step = "surface", None
+            if event.stage in TRAINED:  # its steps follow
+                self._training, self._step = event.stage, None
             self._tell(event.stage, event.done, event.total)
         elif isinstance(event, Done):
-            self._stage, self._training, self._step = "", "reconstruct", None
+            self._stage, self._training, self._step = "", TRAINED[0], None
             self._screen.status(f"{_words(event.stage)}: {event.seconds:.0f} s", 1.0)
 
     def finish(self, folder: Path) -> None:
@@ -127,16 +118,23 @@ class LiveShow:
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         now_s = self._clock()
-        if stage == self._stage and now_s - self._status_s < _STATUS_EVERY_S and done < total:
+        share = done / total if total else 0.0
+        if stage != self._stage or share < self._begun_share:
+            self._begun_s, self._begun_share = now_s, share
+        elif now_s - self._status_s < _STATUS_EVERY_S and done < total:
             return
         self._stage, self._status_s = stage, now_s
         text = _words(stage)
         if stage == self._training and self._step is not None:
             text += f", step {self._step.step} of {self._step.num_steps}, loss {self._step.loss:.4f}"
+        if self._begun_share < share < 1.0 and now_s - self._begun_s > _SURE_AFTER_S:
+            left = (now_s - self._begun_s) * (1.0 - share) / (share - self._begun_share)
+            text += f"\n\n{time_left(left).capitalize()}"
         for warning in self._warnings[-3:]:
             text += f"\n\n*{warning}*"
-        self._screen.status(text, done / total if total else None)
+        self._screen.status(text, share if total else None)
 
 
 def _words(stage: str) -> str:
-    return f"**{_WORDS.get(stage, stage)}**"
+    words = words_of(stage)
+    return f"**{words[:1].upper()}{words[1:]}**"

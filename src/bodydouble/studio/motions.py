@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bodydouble.avatar.builtin import BUILTIN_MOTIONS
+from bodydouble.avatar.clips.read import READABLE
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
@@ -16,7 +17,7 @@ from bodydouble.core.errors import BodydoubleError, InputError
 
 FROM_VIDEO = "as in the video"
 REST = "rest pose"
-READABLE_UPLOADS = (".bvh", ".npz", ".glb", ".vmd", ".csv")
+READABLE_UPLOADS = (*READABLE, ".csv")
 MAX_UPLOAD_MB = 64.0
 MAX_FRAMES = 30 * 60 * 10
 """Ten minutes at thirty frames a second: 104 bones of that are a quarter of a gigabyte."""

@@ -78,7 +78,7 @@ def page_data(avatar: Avatar, motions: Sequence[Motion], notice: PageNotice) -> 
         notice: Title, authors, consent.
     Returns:
         The description, and the bytes that its blocks point into. Kept exactly: positions (32 bits); rounded: turns
-        to 0.0002 rad, colours and sizes to 11 bits, weights to 16. Harmonics above degree 0 are left out.
+        to 0.0002 rad, colours and sizes to 11 bits, weights to 16, harmonics above degree 0 to 8.
     """
     pack = _Packer()
     rig = avatar.rig
@@ -161,8 +161,15 @@ def _splats(pack: _Packer, splats: Splats) -> PageSplats:
         scales_m=pack.add(splats.scales_m, "float16"),
         opacities=pack.add(splats.opacities, "uint16", 1.0 / 65535.0),
         colors=pack.add(mean_rgb(splats.sh), "float16"),
+        harmonics=_harmonics(pack, splats.sh[:, 1:]),
         skin=_skin(pack, splats.joints, splats.weights, splats.morphs, splats.correctives),
     )
+
+
+def _harmonics(pack: _Packer, higher: Float[Tensor, "n more 3"]) -> Block | None:
+    """Degree 1 and above in 8 bits, over the range that they take; none where there are none."""
+    largest = float(higher.abs().max()) if higher.numel() else 0.0
+    return pack.add(higher, "int8", largest / 127.0) if largest > 0.0 else None
 
 
 def _mesh(pack: _Packer, mesh: Mesh) -> PageMesh:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-BlockType = Literal["float32", "float16", "int16", "uint8", "uint16", "uint32"]
+BlockType = Literal["float32", "float16", "int8", "int16", "uint8", "uint16", "uint32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,8 @@ class PageSplats:
     """(n)."""
     colors: Block
     """(n, 3): 0.5 + C0 * harmonic of degree 0, sRGB, not clamped."""
+    harmonics: Block | None
+    """(n, 3, 8 or 15; 3): those of degree 1 and above, in the rest frame; none where splats look alike from everywhere."""
     skin: PageSkin
 
 
