@@ -31,6 +31,7 @@ BEGIN, END = "<!-- first walk: begin -->", "<!-- first walk: end -->"
 MOMENT_S = 5.2
 """Of the dance, for the pictures."""
 _WINDOW_PX = (1000, 640)
+_PHONE_PX = (390, 844)
 _PICTURE_WIDTH_PX = 640
 
 
@@ -71,7 +72,8 @@ def walk(source: Path, motion: Path, out: Path, preset: str) -> list[tuple[str, 
     step("`render`", lambda: bodydouble("render", run, "--motion", motion, "-o", video))
     step("the studio open, the motion dropped in", lambda: look_at_studio(run, motion, out / "studio.jpg"))
     step("`export --to html`", lambda: bodydouble("export", run, "--to", "html", "--motion", motion, "-o", page))
-    step("the page open", lambda: look_at_page(page, motion, out / "page.jpg"))
+    step("the page open", lambda: look_at_page(page, out / "page.jpg"))
+    look_at_page(page, out / "phone.jpg", phone=True)
     step("`export --to glb`", lambda: bodydouble("export", run, "--to", "glb", "--motion", motion, "-o", clip))
     if shutil.which("blender"):
         step("Blender, with a picture", lambda: look_in_blender(clip, out / "blender.jpg"))
@@ -111,7 +113,7 @@ def look_at_studio(run: Path, motion: Path, out: Path) -> None:
         studio.wait()
 
 
-def look_at_page(file: Path, motion: Path, out: Path) -> None:
+def look_at_page(file: Path, out: Path, *, phone: bool = False) -> None:
     """The page from the disk, without a network, and a picture of it dancing."""
 
     def dance(page: Any) -> None:
@@ -124,10 +126,10 @@ def look_at_page(file: Path, motion: Path, out: Path) -> None:
             page.wait_for_timeout(200)
             page.evaluate("bodydouble.orbit(0.02, 0.0)")
 
-    photograph(file.resolve().as_uri(), out, dance)
+    photograph(file.resolve().as_uri(), out, dance, phone=phone)
 
 
-def photograph(url: str, out: Path, prepare: Callable[..., None]) -> None:
+def photograph(url: str, out: Path, prepare: Callable[..., None], *, phone: bool = False) -> None:
     """A picture of a page in headless Chromium, once it has been prepared."""
     from playwright.sync_api import sync_playwright
 
@@ -136,7 +138,8 @@ def photograph(url: str, out: Path, prepare: Callable[..., None]) -> None:
         raise SystemExit("No Chromium was found: install one, or name it in BODYDOUBLE_CHROMIUM.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *SOFTWARE_GL])
-        page = browser.new_page(viewport={"width": _WINDOW_PX[0], "height": _WINDOW_PX[1]})
+        width, height = _PHONE_PX if phone else _WINDOW_PX
+        page = browser.new_page(viewport={"width": width, "height": height}, has_touch=phone, is_mobile=phone)
         page.set_default_timeout(300_000)
         page.goto(url)
         prepare(page)

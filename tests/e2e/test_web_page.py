@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from avatar_fakes import make_avatar
+from PIL import Image
 from scipy.ndimage import binary_erosion
 from test_pose_correctives import corrected_avatar
 from web_pages import Opened, browsers, chromium, psnr
@@ -218,6 +219,22 @@ def test_faces_change_by_presets_and_sliders(opened: Opened) -> None:
     opened.js("() => bodydouble.setExpression({ jawOpen: 1 })")
     assert np.abs(opened.snapshot(**SHOT) - calm).max() > 0.02
     page.get_by_role("tab", name="Motion").click()
+
+
+def test_pictures_are_saved_without_a_ground_and_the_speed_is_chosen(opened: Opened) -> None:
+    page = opened.page
+    opened.js("bodydouble.setMotion(0); bodydouble.setView('splats')")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save a picture (S)").click()
+    assert saved.value.suggested_filename == "script-script-alert-1-script-img-src-x-onerror-alert-1.png"
+    with Image.open(saved.value.path()) as image:
+        assert image.mode == "RGBA" and max(image.size) >= max(page.locator("canvas").bounding_box().values())
+        low, high = image.getchannel("A").getextrema()
+        assert low == 0 and high == 255
+    page.get_by_role("button", name="0.25×").click()
+    assert opened.js("bodydouble.state().speed") == 0.25
+    page.get_by_role("button", name="1×", exact=True).click()
+    assert opened.js("bodydouble.state().speed") == 1.0 and opened.complaints == []
 
 
 def test_it_fits_a_phone(chrome: Any, page_file: Path) -> None:

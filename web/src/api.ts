@@ -30,6 +30,7 @@ export interface PageApi {
 	state(): {
 		readonly playing: boolean;
 		readonly seconds: number;
+		readonly speed: number;
 		readonly motion: number;
 		readonly view: View;
 		readonly eye: Rgb;
@@ -97,6 +98,7 @@ export function makeApi(viewer: Viewer, layout: Layout): PageApi {
 		state: () => ({
 			playing: viewer.playing,
 			seconds: viewer.seconds,
+			speed: viewer.speed,
 			motion: viewer.clip ? viewer.clips.indexOf(viewer.clip) : -1,
 			view: viewer.view,
 			eye: viewer.camera.position.toArray() as Rgb,

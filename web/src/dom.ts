@@ -46,3 +46,9 @@ export function clock(seconds: number): string {
 	const tenths = Math.floor(seconds * 10 + 1e-6);
 	return `${Math.floor(tenths / 600)}:${String(Math.floor((tenths % 600) / 10)).padStart(2, "0")}.${tenths % 10}`;
 }
+
+/** A title as the name of a file: letters and digits of any script, the rest as dashes. */
+export function fileName(title: string): string {
+	const plain = title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+	return plain.slice(0, 60) || "double";
+}

@@ -1,5 +1,5 @@
 // The page around the picture: title, buttons, transport, panel, keys.
-import { clock, el, icon } from "./dom";
+import { clock, el, fileName, icon } from "./dom";
 import { choices, makePanel } from "./panel";
 import type { View } from "./stage";
 import type { Viewer } from "./viewer";
@@ -7,6 +7,8 @@ import type { Viewer } from "./viewer";
 const PLAY = "M8 5.5v13l10.5-6.5z";
 const PAUSE = "M7 5.5h3.6v13H7zM13.4 5.5H17v13h-3.6z";
 const HALF = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zm0 2v14a7 7 0 0 1 0-14z";
+const CAMERA =
+	"M9 4.5 7.5 6.5H5a2 2 0 0 0-2 2V17a2 2 0 0 0 2 2h14a2 2 0 0 0 2-2V8.5a2 2 0 0 0-2-2h-2.5L15 4.5zM12 8.2a4.3 4.3 0 1 1 0 8.6 4.3 4.3 0 0 1 0-8.6zm0 1.8a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z";
 const HOME = "M12 5V2L7.5 6.5 12 11V7.5a5 5 0 1 1-5 5H4.5A7.5 7.5 0 1 0 12 5z";
 const TURN =
 	"M12 6c-5 0-9 2-9 5 0 2.2 2.3 4 5.5 4.7V18l4-3.5-4-3.5v2.2C6.400 12.600 5 11.700 5 11c0-1.200 2.900-3 7-3s7 1.800 7 3c0 .8-1.500 1.800-3.800 2.400l.6 1.900C18.800 14.500 21 12.900 21 11c0-3-4-5-9-5z";
@@ -53,6 +55,7 @@ export function makeLayout(viewer: Viewer, licences: string): Layout {
 		turntable,
 		roundButton("Light or dark (B)", HALF, background.toggle),
 		roundButton("Camera back in front (R)", HOME, () => viewer.resetCamera()),
+		roundButton("Save a picture (S)", CAMERA, () => void savePicture(viewer)),
 	);
 	const heading = el(
 		"header",
@@ -95,6 +98,15 @@ export function makeLayout(viewer: Viewer, licences: string): Layout {
 		refresh,
 		setBackground: background.set,
 	};
+}
+
+/** Lets the browser save what is seen: a PNG with a transparent ground. */
+async function savePicture(viewer: Viewer): Promise<void> {
+	const link = el("a", {
+		href: await viewer.picture(),
+		download: `${fileName(viewer.body.data.page.notice.title)}.png`,
+	});
+	link.click();
 }
 
 function makeTransport(viewer: Viewer, onChange: () => void): { element: HTMLElement; refresh(): void } {
@@ -169,6 +181,7 @@ function addKeys(viewer: Viewer, toggleBackground: () => void, refresh: () => vo
 		t: () => viewer.setTurning(!viewer.turning),
 		f: () => viewer.lookAtFace(),
 		r: () => viewer.resetCamera(),
+		s: () => void savePicture(viewer),
 	};
 	document.addEventListener("keydown", (event) => {
 		if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -4,6 +4,7 @@ import { clock, el, words } from "./dom";
 import { POSE_SETS, type PoseSlider, turnsOf } from "./poses";
 import type { Viewer } from "./viewer";
 
+const SPEEDS: readonly number[] = [0.25, 0.5, 1, 2];
 let serial = 0;
 
 /** Tabs with their pages; arrow keys go from tab to tab. */
@@ -148,13 +149,25 @@ function motionPage(viewer: Viewer): Panel {
 		});
 		return row;
 	});
+	const speed = choices(
+		SPEEDS.map((times) => `${times}×`),
+		(index) => {
+			viewer.speed = SPEEDS[index];
+			refresh();
+		},
+	);
+	speed.box.setAttribute("role", "group");
+	speed.box.setAttribute("aria-label", "Speed");
 	const refresh = () => {
 		rows.forEach((row, i) => {
 			row.setAttribute("aria-pressed", String(clips[i] === viewer.clip));
 		});
+		speed.press(SPEEDS.indexOf(viewer.speed));
 	};
 	refresh();
-	return { element: el("section", { className: "page" }, ...rows), refresh };
+	const pace = el("div", { className: "pace" }, el("span", {}, "Speed"), speed.box);
+	pace.hidden = viewer.clips.length === 0;
+	return { element: el("section", { className: "page" }, ...rows, pace), refresh };
 }
 
 function facePage(viewer: Viewer): Panel {
@@ -274,6 +287,7 @@ function aboutPage(viewer: Viewer, licences: string): HTMLElement {
 		["T", "turntable"],
 		["F", "to the face"],
 		["R", "camera back in front"],
+		["S", "save a picture"],
 	];
 	const table = el("dl", { className: "keys" });
 	for (const [key, text] of keys) table.append(el("dt", {}, el("kbd", {}, key)), el("dd", {}, text));

@@ -11,6 +11,7 @@ const FACE_M = [0, 0.07, 0.05] as const; // from the head's joint to the middle 
 const FOLLOW_S = 0.35;
 const EASE_S = 0.09; // of expressions
 const TURN_S = 12; // of the turntable
+const PICTURE_PX = 2048; // longer side of a saved picture, about
 const SLOW_MS = 45;
 const FAST_MS = 20;
 
@@ -36,6 +37,8 @@ export class Viewer {
 	readonly camera = new THREE.PerspectiveCamera((2 * Math.atan(0.5 / FOCAL_HEIGHTS) * 180) / Math.PI, 1, 0.05, 100);
 	clip: Clip | null;
 	seconds = 0;
+	/** Times as fast as the clip. */
+	speed = 1;
 	playing = false;
 	turning = false;
 	view: View;
@@ -234,6 +237,13 @@ export class Viewer {
 		this.invalidate();
 	}
 
+	/** What the visitor sees, without the page's background, larger than it is shown where the screen is coarse. */
+	picture(): Promise<string> {
+		const { width, height } = this.size;
+		const scale = Math.max(1, Math.min(2, PICTURE_PX / Math.max(width, height)));
+		return this.snapshot({ width: Math.round(width * scale), height: Math.round(height * scale) });
+	}
+
 	/** A picture from a camera of one's own, or from the page's. */
 	async snapshot(shot: Shot): Promise<string> {
 		const camera = this.camera.clone();
@@ -295,7 +305,7 @@ export class Viewer {
 
 	private advance(elapsed: number): void {
 		if (!this.playing || !this.clip) return;
-		this.seconds = (this.seconds + elapsed) % this.clip.seconds;
+		this.seconds = (this.seconds + elapsed * this.speed) % this.clip.seconds;
 		this.poseChanged = true;
 	}
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { drawTriangles } from "../src/canvas_stage";
-import { clock, words } from "../src/dom";
+import { clock, fileName, words } from "../src/dom";
 import { POSE_SETS, turnsOf } from "../src/poses";
 import { near } from "./fakes";
 
@@ -84,4 +84,11 @@ test("sliders of a chain share the angle, and left and right are mirrored", () =
 	near(arms.get(7)!, [0, 0, Math.PI / 2]);
 	near(arms.get(8)!, [0, 0, -Math.PI / 2]);
 	assert.equal(turnsOf(new Map([[head.sliders[0], 60]]), new Map()).size, 0);
+});
+
+test("titles become names of files", () => {
+	assert.equal(fileName("Ada's double, 2nd: ../../x"), "Ada-s-double-2nd-x");
+	assert.equal(fileName("Große Ärztin"), "Große-Ärztin");
+	assert.equal(fileName("</script>!"), "script");
+	assert.equal(fileName("..."), "double");
 });
