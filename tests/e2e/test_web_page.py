@@ -231,9 +231,9 @@ def test_pictures_are_saved_without_a_ground_and_the_speed_is_chosen(opened: Ope
         assert image.mode == "RGBA" and max(image.size) >= max(page.locator("canvas").bounding_box().values())
         low, high = image.getchannel("A").getextrema()
         assert low == 0 and high == 255
-    page.get_by_role("button", name="0.25×").click()
+    page.get_by_role("button", name="0.25\u00d7").click()
     assert opened.js("bodydouble.state().speed") == 0.25
-    page.get_by_role("button", name="1×", exact=True).click()
+    page.get_by_role("button", name="1\u00d7", exact=True).click()
     assert opened.js("bodydouble.state().speed") == 1.0 and opened.complaints == []
 
 
