@@ -16,6 +16,7 @@ from bodydouble.avatar.limb_ik import joint_places, move_limb_end
 from bodydouble.avatar.performer import Performer
 from bodydouble.avatar.timing import smoothed
 from bodydouble.avatar.values import Rig
+from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 PLANTED_SPEED_M_S = 0.25
@@ -25,11 +26,17 @@ _SMOOTH_S = 0.08
 """Corrections bend on this scale of time between contacts."""
 _FORGET_S = 1.5
 """How fast a correction fades where no contact asks for it."""
-_STAND = 30.0
+_TURN_FORGET_S = 0.5
+"""The same for the turns of feet, which in the air should be the source's soon."""
+_STAND = 300.0
 """Weight of standing still against a smooth correction."""
 _FLOOR_M = 0.005
 """How exactly standing feet are on the floor, against a smooth correction."""
 _LIFTED_M = 0.08
+_FLAT_RAD = 0.5
+"""A sole that rises more than this between heel and ball does not lie on the floor, whatever the source's joints do."""
+_LEVEL_RAD = 0.02
+"""How exactly standing soles are level, against a smooth correction."""
 _NEAR_M, _FAR_M = 0.10, 0.30
 """Hands nearer than the first keep their whole distance to what they touch, beyond the second none of it."""
 
@@ -107,16 +114,17 @@ def plant_feet(
         fps_hz: Frame rate.
         soles: For `left` and `right` the points of the rest pose under heel and ball that move with the foot.
     Returns:
-        The motion with legs (and, where a leg is too short, hips) moved by the least that does it.
+        The motion with feet turned and legs (and, where a leg is too short, hips) moved by the least that does it.
     """
     if len(rotvecs) < 3:
         return rotvecs, translation_world_m
+    rotvecs = _settled_feet(rotvecs, translation_world_m, rig, bones, planted, fps_hz, soles)
     R, p = joint_places(rotvecs, translation_world_m, rig)
     joints = rig.joints_rest_m.to(rotvecs)
     shifts: dict[str, Tensor] = {}
     for place, side in enumerate(("left", "right")):
         foot = bones[f"{side}Foot"]
-        heel, ball = (p[:, foot] + (R[:, foot] @ (point.to(joints) - joints[foot])) for point in soles[side])
+        heel, ball = _sole_places(R, p, joints, foot, soles[side])
         # A foot that is slow high above the floor (a kick held, a hovering capture) does not stand on it.
         near = torch.minimum(heel[:, 1], ball[:, 1]) < _LIFTED_M
         on_ball, on_heel = planted.ball[:, place] & near, planted.heel[:, place] & near
@@ -128,6 +136,62 @@ def plant_feet(
         limb = (bones[f"{side}UpperLeg"], bones[f"{side}LowerLeg"], bones[f"{side}Foot"])
         rotvecs = move_limb_end(rotvecs, translation, rig, limb, shift - moved, hinges[f"{side}UpperLeg"])
     return rotvecs, translation
+
+
+def _sole_places(
+    R: Float[Tensor, "frames bones 3 3"],
+    p: Float[Tensor, "frames bones 3"],
+    joints: Float[Tensor, "bones 3"],
+    foot: int,
+    sole: tuple[Tensor, Tensor],
+) -> tuple[Float[Tensor, "frames 3"], Float[Tensor, "frames 3"]]:
+    """Heel and ball in the world."""
+    heel, ball = (p[:, foot] + R[:, foot] @ (point.to(joints) - joints[foot]) for point in sole)
+    return heel, ball
+
+
+def _settled_feet(
+    rotvecs: Float[Tensor, "frames bones 3"],
+    translation_world_m: Float[Tensor, "frames 3"],
+    rig: Rig,
+    bones: dict[str, int],
+    planted: Planted,
+    fps_hz: float,
+    soles: dict[str, tuple[Tensor, Tensor]],
+) -> Float[Tensor, "frames bones 3"]:
+    """Feet that stand on heel and ball at once, turned so that the sole is level and keeps its direction.
+
+    Heel and ball of the source never rest at quite the same moments and heights; a foot held by one of them would turn
+    about it. What it turns too much is undone as smoothly as `_least_shift` undoes what it slides. Arguments as `plant_feet`.
+    """
+    R, p = joint_places(rotvecs, translation_world_m, rig)
+    joints = rig.joints_rest_m.to(rotvecs)
+    out = rotvecs.clone()
+    for place, side in enumerate(("left", "right")):
+        foot = bones[f"{side}Foot"]
+        heel, ball = _sole_places(R, p, joints, foot, soles[side])
+        line = ball - heel
+        level = line[:, [0, 2]].norm(dim=-1)
+        rise = torch.atan2(line[:, 1], level)
+        near = torch.minimum(heel[:, 1], ball[:, 1]) < _LIFTED_M
+        flat = planted.ball[:, place] & planted.heel[:, place] & near & (rise.abs() < _FLAT_RAD)
+        if not bool(flat.any()):
+            continue
+        heading = np.unwrap(np.arctan2(line[:, 0].numpy(), line[:, 2].numpy()))
+        both = (flat[1:] & flat[:-1]).numpy().astype(float)
+        frames, none = len(p), np.zeros(len(p) - 1)
+        turn = _solve(-np.diff(heading) * fps_hz * both, _STAND * both, None, None, frames, fps_hz, _TURN_FORGET_S)
+        tilt = _solve(none, none, -rise.numpy(), flat.double().numpy() / _LEVEL_RAD**2, frames, fps_hz, _TURN_FORGET_S)
+        # Up by `tilt` about the axis across the foot, then about the vertical by `turn`.
+        across = torch.stack([-line[:, 2], torch.zeros_like(level), line[:, 0]], 1) / level.clamp_min(1e-6)[:, None]
+        up = torch.tensor([0.0, 1.0, 0.0], dtype=rotvecs.dtype).expand_as(across)
+        turned = (
+            rotvec_to_matrix(up * torch.from_numpy(turn)[:, None])
+            @ rotvec_to_matrix(across * torch.from_numpy(tilt)[:, None])
+            @ R[:, foot]
+        )
+        out[:, foot] = matrix_to_rotvec(R[:, rig.bone_parents[foot]].transpose(1, 2) @ turned)
+    return out
 
 
 def _least_shift(
@@ -168,13 +232,14 @@ def _solve(
     place_weight: np.ndarray | None,
     frames: int,
     fps_hz: float,
+    forget_s: float = _FORGET_S,
 ) -> np.ndarray:
-    """The d that minimises sum w (d' - speed)^2 + sum (_SMOOTH_S d'')^2 + sum (d / _FORGET_S)^2 + sum w (d - place)^2."""
+    """The d that minimises sum w (d' - speed)^2 + sum (_SMOOTH_S d'')^2 + sum (d / forget_s)^2 + sum w (d - place)^2."""
     from scipy.linalg import solveh_banded
 
     band = np.zeros((3, frames))  # upper form: row 2 is the diagonal
     right = np.zeros(frames)
-    band[2] += 1.0 / _FORGET_S**2
+    band[2] += 1.0 / forget_s**2
     w = speed_weight * fps_hz**2
     band[2, :-1] += w
     band[2, 1:] += w

@@ -24,6 +24,29 @@ def joint_places(
     return R, (R @ joints[:, :, None])[..., 0] + t
 
 
+def _bending_axis(
+    u: Float[Tensor, "frames 3"], s: Float[Tensor, "frames 3"], hinge: Float[Tensor, "frames 3"]
+) -> Float[Tensor, "frames 3"]:
+    """The axis about which a limb of upper part `u` and lower part `s` bends; changes steadily where they do.
+
+    A bent limb has a plane of its own, and keeps it: hinges of files are not exact, and thighs and arms twist. A nearly
+    straight limb has none, so the hinge takes over; so it does for one that is overstretched by a little.
+    """
+    across = torch.linalg.cross(u, s)
+    sine = across.norm(dim=-1, keepdim=True) / (u.norm(dim=-1, keepdim=True) * s.norm(dim=-1, keepdim=True))
+    bent = torch.nn.functional.normalize(across, dim=-1)
+    hinge = torch.nn.functional.normalize(hinge, dim=-1)
+    forwards = _ramp((bent * hinge).sum(-1, keepdim=True), -0.95, -0.6)
+    own = _ramp(sine, 0.0, 0.1) * torch.maximum(forwards, _ramp(sine, 0.35, 0.5))
+    n = own * bent + (1.0 - own) * hinge
+    return torch.where(n.norm(dim=-1, keepdim=True) > 1e-3, n, hinge)
+
+
+def _ramp(values: Float[Tensor, "*batch"], low: float, high: float) -> Float[Tensor, "*batch"]:
+    """0 below `low`, 1 above `high`, straight in between."""
+    return ((values - low) / (high - low)).clamp(0.0, 1.0)
+
+
 def move_limb_end(
     rotvecs: Float[Tensor, "frames bones 3"],
     translation_world_m: Float[Tensor, "frames 3"],
@@ -45,12 +68,7 @@ def move_limb_end(
     R, p = joint_places(rotvecs, translation_world_m, rig)
     start, middle, tip = p[:, upper], p[:, lower], p[:, end]
     u, s = middle - start, tip - middle
-    hinge = R[:, upper] @ hinge_rest.to(rotvecs)
-    bent = torch.linalg.cross(u, s)
-    sine = bent.norm(dim=-1, keepdim=True) / (u.norm(dim=-1, keepdim=True) * s.norm(dim=-1, keepdim=True))
-    # A nearly straight limb has no plane of its own: there the hinge takes over gradually.
-    bent = torch.nn.functional.normalize(bent, dim=-1) * (bent * hinge).sum(-1, keepdim=True).sign()
-    n = bent * (sine / 0.1).clamp(max=1.0) + hinge * (1.0 - sine / 0.1).clamp_min(0.0)
+    n = _bending_axis(u, s, R[:, upper] @ hinge_rest.to(rotvecs))
     line = tip - start
     goal = line + shift_world_m
     one, two = u.norm(dim=-1), s.norm(dim=-1)

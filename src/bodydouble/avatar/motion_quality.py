@@ -14,6 +14,9 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.retarget import sole_points
 from bodydouble.avatar.values import Rig
 
+_LIMBS = tuple(
+    side + bone for side in ("left", "right") for bone in ("LowerLeg", "Foot", "LowerArm", "Hand")
+)  # fmt: skip
 _HYPER_RAD, _FOLDED_RAD = 0.17, 2.79
 """Knees and elbows bend from 10 degrees the wrong way to 160 degrees."""
 
@@ -37,6 +40,8 @@ class MotionQuality:
     """Share of (frame, knee or elbow) that bends the wrong way by more than 10 degrees or beyond 160."""
     jitter_m_s3: float
     """Median magnitude of the third derivative of the joints' positions."""
+    peak_m_s2: float
+    """Greatest acceleration of knees, feet, elbows and hands: a limb that snaps to its other side shows here."""
 
 
 def motion_quality(
@@ -73,6 +78,7 @@ def motion_quality(
         hover_cm=float(standing.clamp_min(0.0).mean()) * 100 if len(standing) else 0.0,
         limits_share=_past_limits(R, p, rig, bones),
         jitter_m_s3=jitter(p, motion.fps_hz),
+        peak_m_s2=_peak(p[:, [bones[name] for name in _LIMBS if name in bones]], motion.fps_hz),
     )
 
 
@@ -82,6 +88,13 @@ def jitter(places: Float[Tensor, "frames joints 3"], fps_hz: float) -> float:
         return 0.0
     third = (places[3:] - 3 * places[2:-1] + 3 * places[1:-2] - places[:-3]) * fps_hz**3
     return float(third.norm(dim=-1).mean(1).median())
+
+
+def _peak(places: Float[Tensor, "frames joints 3"], fps_hz: float) -> float:
+    """The greatest acceleration; 0 for under three frames."""
+    if len(places) < 3 or not places.shape[1]:
+        return 0.0
+    return float(((places[2:] - 2 * places[1:-1] + places[:-2]) * fps_hz**2).norm(dim=-1).max())
 
 
 def _worst_wander(soles: Float[Tensor, "frames parts sides 3"], stands: Bool[Tensor, "frames parts sides"]) -> float:

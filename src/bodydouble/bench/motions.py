@@ -162,6 +162,7 @@ def _rows(item: Retargeted) -> list[Row]:
             "close hands": (hands, "cm"),
             "limbs turned": (item.turned_deg if label == HELD else 0.0, "deg"),
             "jitter ratio": (values["jitter_m_s3"] / max(item.alone.jitter_m_s3, 1e-9), ""),
+            "peak ratio": (values["peak_m_s2"] / max(item.alone.peak_m_s2, 1e-9), ""),
         }
         rows += [
             Row(suite="motions", name=f"{item.file}: {figure}, {label}", value=value, unit=unit, better="lower")
@@ -184,7 +185,7 @@ def table(rows: Sequence[Row]) -> str:
     units = {name: next(iter(of.values())).unit for name, of in next(iter(cells.values())).items()}
     heads = [f"{name}, {units[name]}" if units[name] else name for name in figures]
     lines = [f"| motion | {' | '.join(heads)} |", "|---|" + "---:|" * len(figures)]
-    once = ("foot stands", "limbs turned", "jitter ratio")
+    once = ("foot stands", "limbs turned", "jitter ratio", "peak ratio")
     for file, of in cells.items():
         texts = []
         for name in figures:
