@@ -255,13 +255,14 @@ class Performance:
     def save(
         self, path: str | Path, *, device: str = "auto", listen: Callable[[Event], None] | None = None, **playback: Any
     ) -> int:
-        """Write it as a video (.mp4).
+        """Write it as a video (.mp4, .webm) or, without an ending, as a folder of pictures.
 
         Args:
-            path: The video.
+            path: Where to.
             device: `cpu`, `cuda` or `auto`.
             listen: Told about progress.
-            playback: Fields of `pipeline.playback.Playback`: `camera`, `width_px`, `height_px`, `seconds`, `background`.
+            playback: Fields of `pipeline.playback.Playback`: `camera`, `width_px`, `height_px`, `seconds`,
+                `background` (none: transparent).
         Returns:
             The number of frames.
         """
