@@ -28,7 +28,7 @@ def interrupted(command: Any, words: list[str]) -> str:
         command: The options.
         words: The command line after the program's name.
     """
-    if words[:2] == ["corpus", "run"]:  # goes on by itself
+    if words[:2] == ["corpus", "run"] or words[:1] == ["gallery"]:  # go on by themselves
         return f"Interrupted. What was finished is kept. To go on:\n  {quoted(['bodydouble', *words])}"
     if not hasattr(command, "resume"):
         return "Interrupted. Nothing half-written was left."
