@@ -61,7 +61,7 @@ def test_the_suite_from_a_folder_to_a_page(tmp_path: Path):
     (tmp_path / "clips" / "notes.txt").write_text("not a motion", encoding="utf-8")
     events = []
     rows, remarks = run(tmp_path / "out", tmp_path / "clips", AVATAR, events.append)
-    assert {row.name.split(":")[0] for row in rows} == {"still.bvh"} and len(rows) == 20
+    assert {row.name.split(":")[0] for row in rows} == {"still.bvh"} and len(rows) == 22
     assert remarks[0].startswith("broken.bvh left out: ") and (events[-1].done, events[-1].total) == (2, 2)
     with Image.open(tmp_path / "out" / "motions.png") as sheet:
         assert sheet.size == (1200, 218)
