@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between pictures")
-    parser.add_argument("options", nargs="*", help="for create")
-    words = parser.parse_args()
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    words, options = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1 :]
     words.out.mkdir(parents=True, exist_ok=True)
-    command = ["create", str(words.video), "-o", str(words.out / "run"), "--studio", *words.options]
+    command = ["create", str(words.video), "-o", str(words.out / "run"), "--studio", *options]
     creating = Creating(command)
     try:
         pictures = watch(creating, words.out, words.every)
