@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,12 @@ def test_all_files_of_the_package_are_inside(wheel: Path):
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
     assert wanted - names == set()
+    if shutil.which("npm"):  # builds the page's program, which git does not keep
+        pages = {
+            f"bodydouble/avatar/export/page_assets/{name}"
+            for name in ("page.html", "page.css", "page.js", "licences.txt")
+        }
+        assert pages <= names
     assert "bodydouble/py.typed" in wanted and len(wanted) > 300
     assert any(name.endswith("licenses/NOTICE") for name in names)
     assert not any(name.startswith(("tests/", "docs/", "scripts/")) for name in names)

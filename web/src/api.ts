@@ -26,7 +26,10 @@ export interface PageApi {
 	orbit(azimuth: number, elevation: number, zoom?: number): void;
 	/** A PNG as data URL; without eye, target and focal length from where the visitor looks. */
 	snapshot(shot: Shot): Promise<string>;
-	stats(): Stats;
+	stats(): Stats & {
+		/** Strengths in the picture, on their way to those of `state()`. */
+		readonly shownExpression: Readonly<Record<string, number>>;
+	};
 	state(): {
 		readonly playing: boolean;
 		readonly seconds: number;
@@ -94,7 +97,10 @@ export function makeApi(viewer: Viewer, layout: Layout): PageApi {
 			viewer.orbit(azimuth, elevation, zoom);
 		},
 		snapshot: (shot) => viewer.snapshot(shot),
-		stats: () => viewer.stats(),
+		stats: () => ({
+			...viewer.stats(),
+			shownExpression: Object.fromEntries(page.actions.map((name, a) => [name, viewer.body.addedExpression[a]])),
+		}),
 		state: () => ({
 			playing: viewer.playing,
 			seconds: viewer.seconds,

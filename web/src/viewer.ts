@@ -289,6 +289,7 @@ export class Viewer {
 		if (this.applied !== this.density) this.applyDensity();
 		if (this.stage.ready()) {
 			this.easing = this.updateBody(this.sincePose || 1 / 60);
+			if (this.easing) this.last = now; // it takes its time, not its number of frames
 			this.follow(this.sincePose);
 			this.sincePose = 0;
 			const feet = this.jointAt(this.feet[0]).add(this.jointAt(this.feet[1])).multiplyScalar(0.5);
