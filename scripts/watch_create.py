@@ -114,6 +114,8 @@ def watch(creating: Creating, out: Path, every_s: float) -> list[Path]:
         page.set_default_timeout(300_000)
         page.goto(creating.url)
         page.wait_for_selector("canvas")
+        for close in page.locator(".mantine-Notification-closeButton").all():  # viser's, about software rendering
+            close.click()
         while not creating.done:
             creating.check()
             pictures.append(photograph(page, out, creating.elapsed_s))
