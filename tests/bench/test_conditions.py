@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import FPS, HEIGHT, WIDTH, film
+from tracks import made_up_track
 
 from bodydouble.bench.conditions import CONDITIONS, Condition, conditioned, true_poses
 from bodydouble.body.anny import load_anny
@@ -63,21 +64,12 @@ def test_true_poses_stand_before_the_camera_that_filmed_them(tmp_path: Path):
 
 
 def _empty_track(frames: int, size: tuple[int, int], bones: int, actions: int) -> BodyTrack:
-    return BodyTrack(
-        body="anny",
-        frame_indices=torch.arange(frames),
+    return made_up_track(
+        torch.zeros(frames, bones, 3),
+        torch.zeros(3),
+        torch.zeros(6),
         times_s=torch.arange(frames) / FPS,
-        shape=torch.zeros(6),
-        rotvecs=torch.zeros(frames, bones, 3),
-        translation_world_m=torch.zeros(frames, 3),
         expression=torch.zeros(frames, actions),
-        focal_px=torch.tensor(1.0),
-        focal_source="estimated",
-        height_source="prior",
         width_px=size[0],
         height_px=size[1],
-        valid=torch.zeros(frames, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.zeros(frames),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tracks import made_up_track
 
 from bodydouble.bench.starts import exchanged, noisy
 from bodydouble.body.anny import AnnyBody, load_anny
@@ -21,13 +22,7 @@ def anny() -> AnnyBody:
 def _track(anny: AnnyBody, frames: int = 30) -> BodyTrack:
     bones = len(anny.bone_names)
     rotvecs = torch.from_numpy(numpy_rng(1, "pose").normal(size=(frames, bones, 3)) * 0.2).float()
-    return BodyTrack(
-        body="anny", frame_indices=torch.arange(frames), times_s=torch.arange(frames) / 10.0, shape=anny.shape_default,
-        rotvecs=rotvecs, translation_world_m=torch.zeros(frames, 3), expression=torch.zeros(frames, 52),
-        focal_px=torch.tensor(900.0), focal_source="given", height_source="given", width_px=640, height_px=480,
-        valid=torch.ones(frames, dtype=torch.bool), limb_names=("torso",), limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.ones(frames),
-    )  # fmt: skip
+    return made_up_track(rotvecs, torch.zeros(3), anny.shape_default, times_s=torch.arange(frames) / 10.0)
 
 
 def test_noise_turns_every_bone_by_about_ten_degrees(anny: AnnyBody) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bodydouble.body import anny_cache, anny_source
-from bodydouble.core.errors import InputError, MissingDependencyError
+from bodydouble.body.cache import write_cached
+from bodydouble.core.errors import InputError, MissingDependencyError, OutputError
 
 
 def test_where_the_cache_lies(monkeypatch, tmp_path):
@@ -49,6 +50,12 @@ def test_build_once_then_load(tmp_path, monkeypatch):
     monkeypatch.setattr(anny_cache, "build_anny_data", lambda folder: built)
     assert torch.equal(anny_cache.load_anny_data(tmp_path).faces, built.faces)
     assert path.stat().st_size > 1_000_000
+
+
+def test_a_cache_that_takes_no_files_says_which_folder_to_name(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match=r"cannot be kept in .*taken: .*Point BODYDOUBLE_CACHE_DIR to a folder"):
+        write_cached(tmp_path / "taken" / "a.safetensors", {"a": torch.zeros(1)})
 
 
 def test_missing_package(monkeypatch):

@@ -83,7 +83,6 @@ def test_smplx_agrees_with_full_hands_and_by_shape_values(body: SmplBody, smplx_
     )  # fmt: skip
     ours = body.with_shape(shape).with_pose(Pose(rotvecs=rotvecs, translation_world_m=place))
     assert_same(ours, theirs, 55)
-    torch.testing.assert_close(body.shape_of(body.betas(shape)), shape)
 
 
 @pytest.mark.parametrize("chumpy", [False, True])

@@ -9,6 +9,7 @@ from smpl_files import in_a_t, model_body, thinned
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.segments import segment_maps
+from bodydouble.body.smplx import BETA_SPAN
 from bodydouble.body.transfer import carry_points, map_over, nearest_on_surface
 from bodydouble.body.unwrap import triangle_atlas
 
@@ -42,7 +43,7 @@ def test_another_build_is_followed() -> None:
     """A body a third of a standard deviation off in everything, and larger: the nose stays the nose."""
     anny, body = load_anny(), model_body("smplx")
     betas = torch.tensor([2.0, 1.5, -1.0, 1.0, 0.5, 1.0, 2.0, -2.0, 1.0, 0.0])
-    other = body.replace(shape_default=body.shape_of(betas))
+    other = body.replace(shape_default=0.5 + betas / BETA_SPAN)
     carried = map_over(anny, other, None)
     surface = other.with_shape(other.shape_default).vertices_rest
     laid = carried.anny_vertices_m[torch.from_numpy(thinned("smplx")[0])]

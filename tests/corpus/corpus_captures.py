@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tracks import made_up_track
 
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
@@ -27,23 +28,15 @@ def track_of(body: BodyModel, frames: int) -> BodyTrack:
     rotvecs[:, body.bone_names.index(body.humanoid["rightLowerLeg"]), 0] = 0.5 * s
     root = body.with_shape(body.shape_default).joints_rest[0]
     place = torch.stack([0.1 * s - 0.05, 0.0 * s, -3.2 + 0.2 * s], 1)
-    return BodyTrack(
+    return made_up_track(
+        rotvecs,
+        place - root,
+        body.shape_default,
         body=body.name,
-        frame_indices=torch.arange(frames),
         times_s=torch.arange(frames) / FPS,
-        shape=body.shape_default,
-        rotvecs=rotvecs,
-        translation_world_m=place - root,
-        expression=torch.zeros(frames, 52),
         focal_px=torch.tensor(FOCAL),
-        focal_source="given",
-        height_source="given",
         width_px=WIDTH,
         height_px=HEIGHT,
-        valid=torch.ones(frames, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.ones(frames),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracks import made_up_track
 
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.body.protocol import Pose
@@ -46,23 +47,14 @@ def turning(anny: AnnyBody, angles: list[float], lift: float = 0.0) -> BodyTrack
     rotvecs[:, 0, 1] = torch.tensor(angles)
     rotvecs[-1, anny.bone_names.index(anny.humanoid["leftUpperArm"]), 2] = lift
     root = anny.with_shape(anny.shape_default).joints_rest[0]
-    return BodyTrack(
-        body="anny",
-        frame_indices=torch.arange(frames),
+    return made_up_track(
+        rotvecs,
+        torch.tensor([0.0, 0.0, -3.5]) - root,
+        anny.shape_default,
         times_s=torch.arange(frames) / 10.0,
-        shape=anny.shape_default,
-        rotvecs=rotvecs,
-        translation_world_m=(torch.tensor([0.0, 0.0, -3.5]) - root).expand(frames, 3).clone(),
-        expression=torch.zeros(frames, 52),
         focal_px=torch.tensor(FOCAL),
-        focal_source="given",
-        height_source="given",
         width_px=WIDTH,
         height_px=HEIGHT,
-        valid=torch.ones(frames, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.ones(frames),
     )
 
 

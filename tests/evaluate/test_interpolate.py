@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracks import made_up_track
 
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
@@ -13,23 +14,11 @@ from bodydouble.evaluate.interpolate import interpolated_track
 
 def make_track(frames: int = 24, bones: int = 5, seed: int = 0) -> BodyTrack:
     rng = torch.Generator().manual_seed(seed)
-    return BodyTrack(
-        body="test",
-        frame_indices=torch.arange(frames),
-        times_s=torch.arange(frames) / 30.0,
-        shape=torch.zeros(3),
-        rotvecs=0.5 * torch.randn(frames, bones, 3, generator=rng),
-        translation_world_m=torch.randn(frames, 3, generator=rng),
+    return made_up_track(
+        0.5 * torch.randn(frames, bones, 3, generator=rng),
+        torch.randn(frames, 3, generator=rng),
+        torch.zeros(3),
         expression=torch.full((frames, 4), 0.5),
-        focal_px=torch.tensor(1000.0),
-        focal_source="given",
-        height_source="prior",
-        width_px=96,
-        height_px=128,
-        valid=torch.ones(frames, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.ones(frames),
     )
 
 

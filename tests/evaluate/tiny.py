@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tracks import made_up_track
 
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.values import Avatar, Provenance, Rig, Splats
-from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
+from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import VideoWriter, probe
@@ -71,20 +72,15 @@ def true_track(frames: int) -> BodyTrack:
     for f in range(frames // 2, frames):
         angle = 0.9 * math.sin((f - frames // 2) / 3 + 0.4)
         turn[f, 2, 2], turn[f, 3, 2] = angle, -angle
-    return BodyTrack(
+    return made_up_track(
+        turn,
+        torch.tensor([0.0, -0.65, -2.2]),
+        torch.zeros(1),
         body="test",
-        frame_indices=torch.arange(frames),
         times_s=torch.arange(frames) / FPS,
-        shape=torch.zeros(1),
-        rotvecs=turn,
-        translation_world_m=torch.tensor([0.0, -0.65, -2.2]).repeat(frames, 1),
-        expression=torch.zeros(frames, len(ARKIT_ACTIONS)),
         focal_px=torch.tensor(FOCAL),
-        focal_source="given",
-        height_source="given",
         width_px=WIDTH,
         height_px=HEIGHT,
-        valid=torch.ones(frames, dtype=torch.bool),
         limb_names=("torso", "left_leg"),
         limb_error_px=torch.stack([torch.full((frames,), 2.0), torch.full((frames,), float("nan"))], dim=1),
         frame_quality=torch.full((frames,), 0.9),

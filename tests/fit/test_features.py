@@ -8,6 +8,7 @@ import torch
 from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracks import made_up_track
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.capture.values import BodyTrack, Observations
@@ -21,23 +22,15 @@ def truth(anny: AnnyBody) -> Truth:
 
 def _track(truth: Truth) -> BodyTrack:
     frames = len(truth.times_s)
-    return BodyTrack(
-        body="anny",
+    return made_up_track(
+        torch.from_numpy(truth.rotvecs).float(),
+        torch.from_numpy(truth.state.translation).float(),
+        torch.from_numpy(truth.state.shape).float(),
         frame_indices=torch.arange(frames) + 3,  # as `observe` numbers them
         times_s=torch.from_numpy(truth.times_s).float(),
-        shape=torch.from_numpy(truth.state.shape).float(),
-        rotvecs=torch.from_numpy(truth.rotvecs).float(),
-        translation_world_m=torch.from_numpy(truth.state.translation).float(),
-        expression=torch.zeros(frames, 52),
         focal_px=torch.tensor(FOCAL_PX),
-        focal_source="given",
-        height_source="given",
         width_px=SIZE_PX[0],
         height_px=SIZE_PX[1],
-        valid=torch.ones(frames, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(frames, 1),
-        frame_quality=torch.ones(frames),
     )
 
 

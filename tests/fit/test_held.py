@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from test_gauss_newton import FRAMES, JOINTS, NAMES, PARENTS, POINTS, _crop, _project, _rig, _scene
+from tracks import made_up_track
 
 from bodydouble.avatar.values import Rig
 from bodydouble.capture.values import BodyTrack
@@ -96,21 +97,6 @@ def test_what_was_not_seen_is_not_held() -> None:
 
 def _track(limb_error_px: torch.Tensor) -> BodyTrack:
     frames = len(limb_error_px)
-    return BodyTrack(
-        body="anny",
-        frame_indices=torch.arange(frames),
-        times_s=torch.arange(frames) / 30.0,
-        shape=torch.zeros(1),
-        rotvecs=torch.zeros(frames, 8, 3),
-        translation_world_m=torch.zeros(frames, 3),
-        expression=torch.zeros(frames, 1),
-        focal_px=torch.tensor(600.0),
-        focal_source="given",
-        height_source="prior",
-        width_px=512,
-        height_px=512,
-        valid=torch.ones(frames, dtype=torch.bool),
-        limb_names=LIMBS,
-        limb_error_px=limb_error_px,
-        frame_quality=torch.ones(frames),
+    return made_up_track(
+        torch.zeros(frames, 8, 3), torch.zeros(3), torch.zeros(1), limb_names=LIMBS, limb_error_px=limb_error_px
     )

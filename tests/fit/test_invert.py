@@ -11,7 +11,7 @@ from bodydouble.body.anny import AnnyBody
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import InputError
 from bodydouble.fit.controls import build_controls
-from bodydouble.fit.invert import InvertConfig, Inverted, invert_points, invert_surface, spread_vertices
+from bodydouble.fit.invert import InvertConfig, Inverted, invert_points
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.marks import Carried, Marks, landmark_marks, surface_marks
 from bodydouble.fit.state import track_rotvecs
@@ -48,6 +48,19 @@ def places(anny: AnnyBody, truth: Truth, marks: Marks) -> np.ndarray:
     return Carried.of(marks, truth.controls).place(posed, rest)[1]
 
 
+def spread_vertices(body: AnnyBody, count: int) -> np.ndarray:
+    """Vertices far from one another on the visible surface (farthest point sampling in the rest pose)."""
+    hidden = torch.tensor([body.part_names.index(name) for name in ("eyes", "mouth")])
+    usable = np.flatnonzero(~torch.isin(body.vertex_parts, hidden).numpy())
+    points = body.with_shape(body.shape_default).vertices_rest.double().numpy()[usable]
+    chosen = np.zeros(count, dtype=np.int64)
+    distance = np.full(len(points), np.inf)
+    for i in range(1, count):
+        distance = np.minimum(distance, ((points - points[chosen[i - 1]]) ** 2).sum(1))
+        chosen[i] = int(distance.argmax())
+    return np.sort(usable[chosen])
+
+
 def test_a_mesh_gives_back_the_parameters_that_made_it(anny: AnnyBody, truth: Truth) -> None:
     ids = spread_vertices(anny, 160)
     marks = surface_marks(anny, ids[:, None])
@@ -77,36 +90,6 @@ def test_a_known_shape_is_kept_and_missing_points_do_not_matter(anny: AnnyBody, 
     found = invert_points(anny, marks, targets, weights, shape=truth.state.shape, config=config)
     assert np.array_equal(found.shape, truth.state.shape)
     assert found.error_m.max() < 0.004
-
-
-def test_a_differently_sampled_surface_is_followed(anny: AnnyBody, truth: Truth) -> None:
-    """Other vertices, other triangles, half a millimetre of noise; the start is 1.5 cm of noise on joints."""
-    rng = np.random.default_rng(3)
-    some = perform(anny, frames=2)
-    marks, _ = landmark_marks(anny, truth.landmarks.names)
-    targets = places(anny, some, marks)
-    start = invert_points(anny, marks, targets + rng.normal(size=targets.shape) * 0.015)
-    vertices, faces = resampled(true_vertices(anny, some), anny.faces.numpy())
-    rounds: list[int] = []
-    found = invert_surface(
-        anny, vertices + rng.normal(size=vertices.shape) * 0.0005, faces, start, on_round=lambda: rounds.append(1)
-    )
-    before, after = error_mm(anny, some, start).mean(), error_mm(anny, some, found).mean()
-    assert after < 4.0
-    assert after < 0.4 * before
-    assert len(rounds) == 6
-
-
-def resampled(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The middles of all triangles and edges in place of the vertices: each triangle becomes three of other corners."""
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    unique, place = np.unique(edges, axis=0, return_inverse=True)
-    middles = vertices[:, unique].mean(2)
-    centres = vertices[:, faces].mean(2)
-    a, b, c = place.reshape(3, -1)
-    centre = len(unique) + np.arange(len(faces))
-    corners = np.concatenate([np.stack([a, b, centre], 1), np.stack([b, c, centre], 1), np.stack([c, a, centre], 1)])
-    return np.concatenate([middles, centres], axis=1), corners
 
 
 def test_points_within_triangles_are_carried_as_their_corners(anny: AnnyBody, truth: Truth) -> None:

@@ -10,6 +10,7 @@ import torch
 from fit_truth import joints_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracks import made_up_track
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.capture.values import BodyTrack
@@ -25,23 +26,15 @@ def _standing(body: AnnyBody, frames: int = 150, *, legs_seen: bool = True) -> B
     errors = torch.full((frames, len(LIMBS)), 2.0)
     if not legs_seen:
         errors[:, -2:] = math.nan
-    return BodyTrack(
-        body="anny",
-        frame_indices=torch.arange(frames),
-        times_s=torch.arange(frames) / 30.0,
-        shape=body.shape_default,
-        rotvecs=rotvecs,
-        translation_world_m=torch.tensor([0.2, -0.1, -3.0]).repeat(frames, 1),
-        expression=torch.zeros(frames, 52),
+    return made_up_track(
+        rotvecs,
+        torch.tensor([0.2, -0.1, -3.0]),
+        body.shape_default,
         focal_px=torch.tensor(1000.0),
-        focal_source="given",
-        height_source="prior",
         width_px=720,
         height_px=960,
-        valid=torch.ones(frames, dtype=torch.bool),
         limb_names=LIMBS,
         limb_error_px=errors,
-        frame_quality=torch.ones(frames),
     )
 
 

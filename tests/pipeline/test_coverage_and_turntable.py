@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tracks import made_up_track, nothing_seen
 
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
-from bodydouble.capture.values import BodyTrack, Observations
+from bodydouble.capture.values import BodyTrack
 from bodydouble.capture.video import VideoWriter, probe, read_frames
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import InputError
@@ -53,23 +54,19 @@ def track_of(body: BodyModel, yaw_rad: list[float], drop_m: float = 0.0) -> Body
     hips = body.with_shape(body.shape_default).joints_rest[0]
     limbs = torch.full((frames, 2), 3.0)
     limbs[:, 1] = NAN
-    return BodyTrack(
+    return made_up_track(
+        rotvecs,
+        torch.tensor([0.0, -drop_m, -2.4]) - hips,
+        body.shape_default,
         body=body.name,
-        frame_indices=torch.arange(frames),
-        times_s=torch.arange(frames) / 30.0,
-        shape=body.shape_default,
-        rotvecs=rotvecs,
-        translation_world_m=(torch.tensor([0.0, -drop_m, -2.4]) - hips).repeat(frames, 1),
         expression=torch.zeros(frames, len(body.action_names)),
         focal_px=torch.tensor(FOCAL),
-        focal_source="given",
-        height_source="prior",
         width_px=WIDTH,
         height_px=HEIGHT,
-        valid=torch.ones(frames, dtype=torch.bool),
         limb_names=("torso", "left_hand"),
         limb_error_px=limbs,
         frame_quality=torch.full((frames,), 0.8),
+        height_source="prior",
     )
 
 
@@ -86,20 +83,7 @@ def film(folder: Path, body: BodyModel, track: BodyTrack) -> Capture:
         pose = track.pose(f)
         mask = rasterize_mesh(shaped.with_pose(pose).vertices(), body.faces, camera).mask
         capture.save_mask(f, (mask.numpy() * 255).astype(np.uint8))
-    capture.save_observations(
-        Observations(
-            frame_indices=torch.arange(frames),
-            times_s=torch.arange(frames) / 30.0,
-            width_px=WIDTH,
-            height_px=HEIGHT,
-            landmark_names=("body/nose",),
-            xy_px=torch.zeros(frames, 1, 2),
-            xyz_camera_m=torch.zeros(frames, 1, 3),
-            confidence=torch.ones(frames, 1),
-            present=torch.ones(frames, dtype=torch.bool),
-            box_px=torch.tensor([20.0, 10.0, 100.0, 150.0]).repeat(frames, 1),
-        )
-    )
+    capture.save_observations(nothing_seen(track, torch.tensor([20.0, 10.0, 100.0, 150.0])))
     return capture
 
 
@@ -197,13 +181,14 @@ def test_the_picture_shows_unseen_surface_in_orange(body: BodyModel) -> None:
 
 def test_limb_figures_leave_out_frames_without_landmarks() -> None:
     errors = torch.tensor([[1.0, NAN], [3.0, NAN], [NAN, NAN], [8.0, NAN], [99.0, 99.0]])
-    track = BodyTrack(
-        body="x", frame_indices=torch.arange(5), times_s=torch.arange(5) / 30, shape=torch.zeros(1),
-        rotvecs=torch.zeros(5, 1, 3), translation_world_m=torch.zeros(5, 3), expression=torch.zeros(5, 1),
-        focal_px=torch.tensor(100.0), focal_source="given", height_source="given", width_px=10, height_px=10,
-        valid=torch.tensor([True, True, True, True, False]), limb_names=("left_arm", "left_leg"),
-        limb_error_px=errors, frame_quality=torch.ones(5),
-    )  # fmt: skip
+    track = made_up_track(
+        torch.zeros(5, 1, 3),
+        torch.zeros(3),
+        torch.zeros(1),
+        limb_names=("left_arm", "left_leg"),
+        limb_error_px=errors,
+        valid=torch.tensor([True, True, True, True, False]),
+    )
     arm, leg = limb_qualities(track, 100.0)
     assert (arm.name, arm.median_px, arm.worst_tenth_px) == ("left arm", 3.0, 8.0)
     assert arm.seen_share == pytest.approx(0.75) and arm.median_share == pytest.approx(0.03)

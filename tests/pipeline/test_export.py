@@ -19,20 +19,20 @@ from bodydouble.avatar.values import Avatar
 from bodydouble.cli.main import main
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.pipeline import motions
-from bodydouble.pipeline.export import FORMATS, LOSSES, ExportChoices, default_path, export_avatar
+from bodydouble.pipeline.export import FORMATS, LOSSES, ExportChoices, ExportFormat, default_path, export_avatar
 from bodydouble.pipeline.motions import page_motions
 
 AVATAR = make_avatar()
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_each_format_is_written_and_says_what_it_left_out(tmp_path: Path, to: str) -> None:
+def test_each_format_is_written_and_says_what_it_left_out(tmp_path: Path, to: ExportFormat) -> None:
     if to.startswith("usd"):
         pytest.importorskip("pxr", reason="usd-core is needed: pip install 'bodydouble[usd]'")
     if to == "html" and not (ASSETS / "page.js").is_file():
         pytest.skip("the web page's program is not built: make web")
     choices = ExportChoices(meta=VrmMeta(authors=("A",)))
-    done = export_avatar(AVATAR, to, tmp_path / f"a.{to}", choices)  # type: ignore[arg-type]
+    done = export_avatar(AVATAR, to, default_path(tmp_path / "a", to), choices)
     assert done.path.stat().st_size == done.bytes > 1000 and done.lost == LOSSES[to] and done.format == to
 
 
@@ -54,7 +54,7 @@ def test_a_frame_of_a_motion_and_an_expression_are_in_the_splats(tmp_path: Path)
 
 def test_choices_a_format_cannot_honour_are_refused(tmp_path: Path) -> None:
     motion = builtin_motion("wave", AVATAR.rig)
-    path = tmp_path / "a"
+    path = tmp_path / "a.vrm"
     with pytest.raises(ConfigError, match="no --motion was given"):
         export_avatar(AVATAR, "obj", path, ExportChoices(frame=3))
     with pytest.raises(ConfigError, match="has frames 0 to 119"):
@@ -63,7 +63,10 @@ def test_choices_a_format_cannot_honour_are_refused(tmp_path: Path) -> None:
         export_avatar(AVATAR, "glb", path, ExportChoices(motion=motion, frame=1))
     with pytest.raises(ConfigError, match="holds no motion"):
         export_avatar(AVATAR, "vrm", path, ExportChoices(motion=motion, meta=VrmMeta(authors=("A",))))
-    assert not path.exists()
+    for name in ("a", "a.glb", "a.vrm.zip"):
+        with pytest.raises(ConfigError, match=r"no name for what --to vrm writes.*Expected one such as double\.vrm"):
+            export_avatar(AVATAR, "vrm", tmp_path / name, ExportChoices(meta=VrmMeta(authors=("A",))))
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_avatar_without_the_part_is_told_which_format_fits(tmp_path: Path) -> None:

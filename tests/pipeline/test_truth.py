@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tracks import made_up_track, nothing_seen
 
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig, Splats
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.capture.folder import Capture
-from bodydouble.capture.values import BodyTrack, Observations
+from bodydouble.capture.values import BodyTrack
 from bodydouble.capture.video import probe
 from bodydouble.core.errors import ConfigError, InputError
 from bodydouble.evaluate.geometry_protocol import VID2AVATAR_GEOMETRY
@@ -47,23 +48,15 @@ def performer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def perfect_track(truth: Truth) -> BodyTrack:
     rotvecs, translations = truth.pose_in_camera()
     index = truth.index
-    return BodyTrack(
-        body="anny",
-        frame_indices=torch.arange(FRAMES),
+    return made_up_track(
+        rotvecs,
+        translations,
+        truth.values.shape,
         times_s=truth.times_s,
-        shape=truth.values.shape,
-        rotvecs=rotvecs,
-        translation_world_m=translations,
         expression=truth.values.expression,
         focal_px=truth.values.focal_px[0, 0],
-        focal_source="given",
-        height_source="given",
         width_px=index.width_px,
         height_px=index.height_px,
-        valid=torch.ones(FRAMES, dtype=torch.bool),
-        limb_names=("torso",),
-        limb_error_px=torch.zeros(FRAMES, 1),
-        frame_quality=torch.ones(FRAMES),
     )
 
 
@@ -109,22 +102,8 @@ def known(performer: Path, body: AnnyBody, tmp_path_factory: pytest.TempPathFact
     capture = Capture.create(tmp_path_factory.mktemp("capture") / "capture", probe(truth.video))
     for frame in range(FRAMES):
         capture.save_mask(frame, truth.mask(frame))
-    index = truth.index
-    capture.save_observations(
-        Observations(
-            frame_indices=torch.arange(FRAMES),
-            times_s=truth.times_s,
-            width_px=index.width_px,
-            height_px=index.height_px,
-            landmark_names=("body/nose",),
-            xy_px=torch.zeros(FRAMES, 1, 2),
-            xyz_camera_m=torch.zeros(FRAMES, 1, 3),
-            confidence=torch.zeros(FRAMES, 1),
-            present=torch.ones(FRAMES, dtype=torch.bool),
-            box_px=torch.tensor([1.0, 1.0, 9.0, 9.0]).repeat(FRAMES, 1),
-        )
-    )
     track = perfect_track(truth)
+    capture.save_observations(nothing_seen(track, torch.tensor([1.0, 1.0, 9.0, 9.0])))
     return known_run(truth, capture, body, naked_avatar(body, truth), track, track, capture.masks_folder)
 
 

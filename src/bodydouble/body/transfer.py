@@ -15,13 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.anny import AnnyBody, load_anny
-from bodydouble.body.anny_cache import cache_file
 from bodydouble.body.anny_face import IBUG_ON_ANNY
+from bodydouble.body.cache import cache_folder, write_cached
 from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
 from bodydouble.body.segments import segment_maps
 from bodydouble.core.errors import InputError
-from bodydouble.core.files import read_tensors, write_tensors
+from bodydouble.core.files import read_tensors
 from bodydouble.core.normals import vertex_normals_array
 from bodydouble.core.struct import TensorStruct, tensor_struct
 
@@ -65,13 +65,13 @@ def carry_over(body: BodyModel, *, key: str, landmarks: Float[Tensor, "landmarks
         except (InputError, TypeError):
             path.unlink(missing_ok=True)  # of an older version, or damaged: it is made again
     carried = map_over(load_anny(), body, landmarks)
-    write_tensors(path, {name: getattr(carried, name) for name in Carried.__dataclass_fields__})
+    write_cached(path, {name: getattr(carried, name) for name in Carried.__dataclass_fields__})
     return carried
 
 
 def carried_file(key: str) -> Path:
     """Where what was carried over to a body lies."""
-    return cache_file().parent / f"carried-{_FORMAT}-{key}.safetensors"
+    return cache_folder() / f"carried-{_FORMAT}-{key}.safetensors"
 
 
 def map_over(anny: AnnyBody, body: BodyModel, landmarks: Float[Tensor, "landmarks 3"] | None) -> Carried:

@@ -13,6 +13,9 @@ from bodydouble.core.cameras import Camera, video_camera
 if TYPE_CHECKING:
     from bodydouble.capture.folder import Capture
 
+_MARGIN = 0.1
+"""How much the mask's box is grown, as a share of its size: hair and hems reach beyond a mask."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PersonCrop:
@@ -55,7 +58,7 @@ def cut_square(image: np.ndarray, x0_px: int, y0_px: int, side_px: int, size_px:
 
 
 def person_crops(
-    capture: Capture, frame_indices: Sequence[int], *, size_px: int, focal_px: float, margin: float = 0.1
+    capture: Capture, frame_indices: Sequence[int], *, size_px: int, focal_px: float
 ) -> Iterator[PersonCrop]:
     """Crops of the given source frames, in ascending order; frames with an empty mask are left out.
 
@@ -64,11 +67,10 @@ def person_crops(
         frame_indices: Source frame indices.
         size_px: Side of the resampled square.
         focal_px: Focal length of the fitted camera.
-        margin: How much the mask's box is grown, as a share of its size.
     """
     for frame in capture.frames(sorted(frame_indices)):
         mask = capture.mask(frame.index)
-        square = None if mask is None else crop_square(mask, margin)
+        square = None if mask is None else crop_square(mask, _MARGIN)
         if mask is None or square is None:
             continue
         height, width = mask.shape

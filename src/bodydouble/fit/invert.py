@@ -4,33 +4,26 @@ Every frame has its own pose, all share the shape. Damped Gauss-Newton with exac
 `fit.controls`, so that the result is a pose which the fit can go on from; joint limits and a weak prior decide what the
 points leave open, such as the twist of a limb of which only joints are known. A robust loss that narrows lets a start far
 away be found and points without counterpart be left aside.
-
-A surface of another topology has no known counterparts: after a start from joints, each mark is matched with the surface's
-nearest vertex that faces the same way (iterated closest points, Besl and McKay 1992), and the same solver runs again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.errors import InputError
-from bodydouble.core.normals import vertex_normals_array
 from bodydouble.fit.controls import Controls, build_controls
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3, pose_nodes, unwrap_rotvecs
 from bodydouble.fit.landmarks import rest_geometry
-from bodydouble.fit.marks import Carried, Marks, surface_marks
+from bodydouble.fit.marks import Carried, Marks
 from bodydouble.fit.solve import SHAPE_SIGMA
 
 _ROBUST_M = (0.8, 0.4, 0.2, 0.1, 0.05)
 """Scale of the robust loss in the course of the iterations; the last one stays."""
 _POINT_SIGMA_M = 0.004
-_TANGENTIAL = 0.1
 _LIMIT_SIGMA_RAD = 0.08
 _MAX_TURN_RAD = 0.7
 _CHUNK = 16
@@ -81,15 +74,6 @@ class _Task:
     weights: np.ndarray
     config: InvertConfig
     shape_mean: np.ndarray
-    normals: np.ndarray | None = None
-    """[frames, points, 3] of a surface: the distance along them counts, across them hardly."""
-
-    def across(self, values: np.ndarray, part: slice) -> np.ndarray:
-        """Vectors (axis 2; further axes may follow) with what runs along a surface made small."""
-        if self.normals is None:
-            return values
-        n = self.normals[part].reshape(*values.shape[:3], *(1,) * (values.ndim - 3))
-        return _TANGENTIAL * values + (1.0 - _TANGENTIAL) * n * (n * values).sum(2, keepdims=True)
 
 
 def invert_points(
@@ -135,63 +119,6 @@ def invert_points(
     return Inverted(pose.shape, rotvecs, pose.translation, error)
 
 
-def invert_surface(
-    body: BodyModel,
-    vertices_m: Float[np.ndarray, "frames verts 3"],
-    faces: Int[np.ndarray, "faces 3"],
-    start: Inverted,
-    *,
-    points: int = 400,
-    rounds: int = 6,
-    on_round: Callable[[], None] | None = None,
-) -> Inverted:
-    """Improve a body that is about right by the surface of another mesh, of any topology.
-
-    Args:
-        body: Ours.
-        vertices_m: Of the other mesh, posed.
-        faces: Its triangles, corners counter-clockwise seen from outside.
-        start: From `invert_points` with joints.
-        points: Marks on our surface.
-        rounds: Of matching and solving.
-        on_round: Called after each.
-    """
-    from scipy.spatial import cKDTree
-
-    marks = surface_marks(body, spread_vertices(body, points)[:, None])
-    trees = [cKDTree(frame) for frame in vertices_m]
-    normals = [vertex_normals_array(frame, faces) for frame in vertices_m]
-    controls = build_controls(body)
-    carried = Carried.of(marks, controls)
-    found = start
-    for place in range(rounds):
-        reach = 0.10 * 0.7**place
-        own, own_normals = _posed_surface(body, found, marks.model.vertex_ids)
-        targets, weights = np.zeros((len(own), points, 3)), np.zeros((len(own), points))
-        planes = np.zeros_like(targets)
-        for f, tree in enumerate(trees):
-            distance, nearest = tree.query(own[f], k=6, distance_upper_bound=reach)
-            good = np.isfinite(distance)
-            nearest = np.where(good, nearest, 0)
-            same = (normals[f][nearest] * own_normals[f][:, None]).sum(-1) > 0.5
-            first = np.argmax(good & same, axis=1)
-            rows = np.arange(points)
-            weights[f] = (good & same)[rows, first]
-            chosen = nearest[rows, first]
-            planes[f], targets[f] = normals[f][chosen], vertices_m[f][chosen]
-        config = InvertConfig(iterations=2, robust_m=(0.05, 0.03), retries=0)
-        task = _Task(body, controls, carried, targets, weights, config, found.shape, planes)
-        rest = rest_geometry(body, marks.model, controls, found.shape)
-        pose, _, error = _solved(task, marks, _pose_of(found, controls), rest, config.iterations)
-        rotvecs = np.zeros_like(found.rotvecs)
-        rotvecs[:, controls.node_bones] = np.einsum("nik,fk->fni", controls.axes, pose.theta)
-        rotvecs[:, controls.node_bones[0]] = unwrap_rotvecs(log_so3(pose.R_root))
-        found = Inverted(pose.shape, rotvecs, pose.translation, error)
-        if on_round is not None:
-            on_round()
-    return found
-
-
 def _solved(task: _Task, marks: Marks, pose: _Pose, rest: Rest, iterations: int) -> tuple[_Pose, Rest, np.ndarray]:
     scales = task.config.robust_m
     for i in range(iterations):
@@ -217,14 +144,14 @@ def _step(task: _Task, pose: _Pose, rest: Rest, robust_m: float, free_shape: boo
         square = (residual**2).sum(-1)
         weight = task.weights[part] * (robust_m**2 / (robust_m**2 + square)) ** 2 / _POINT_SIGMA_M**2
         root = np.sqrt(weight / np.maximum(task.weights[part].sum(1, keepdims=True) / 100.0, 1.0))[..., None]
-        J = task.across(task.carried.derivatives(controls, posed, alone, dofs), part) * root[..., None]
-        rows, values = J.reshape(len(J), -1, size), (task.across(residual, part) * root).reshape(len(J), -1)
+        J = task.carried.derivatives(controls, posed, alone, dofs) * root[..., None]
+        rows, values = J.reshape(len(J), -1, size), (residual * root).reshape(len(J), -1)
         H, g = np.swapaxes(rows, 1, 2) @ rows, (values[:, None] @ rows)[:, 0]
         _add_priors(H, g, pose.theta[part], controls, task.config.prior)
         diagonal = np.arange(size)
         H[:, diagonal, diagonal] += 1e-4 * H[:, diagonal, diagonal] + 1e-6
         if free_shape:
-            moved = task.across(task.carried.shape_derivatives(controls, posed, rest), part)
+            moved = task.carried.shape_derivatives(controls, posed, rest)
             extra = (moved * root[..., None]).reshape(len(J), -1, shapes)
             B = np.swapaxes(rows, 1, 2) @ extra
             solved = np.linalg.solve(H, np.concatenate([g[..., None], B], axis=2))
@@ -316,38 +243,3 @@ def _trunk_share(task: _Task, marks: Marks) -> np.ndarray:
 def _limited(vectors: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors * np.minimum(1.0, _MAX_TURN_RAD / np.maximum(length, 1e-12))
-
-
-def _pose_of(found: Inverted, controls: Controls) -> _Pose:
-    flat = controls.axes[1:].reshape(-1, controls.axes.shape[-1])
-    theta = found.rotvecs[:, controls.node_bones[1:]].reshape(len(found.rotvecs), -1) @ np.linalg.pinv(flat).T
-    return _Pose(exp_so3(found.rotvecs[:, controls.node_bones[0]]), found.translation_m, theta, found.shape)
-
-
-def _posed_surface(body: BodyModel, found: Inverted, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices of our body and their normals."""
-    from bodydouble.body.protocol import Pose
-
-    shape = torch.as_tensor(found.shape, dtype=body.shape_default.dtype)
-    pose = Pose(
-        rotvecs=torch.as_tensor(found.rotvecs, dtype=shape.dtype),
-        translation_world_m=torch.as_tensor(found.translation_m, dtype=shape.dtype),
-    )
-    with torch.no_grad():
-        vertices = body.with_shape(shape).with_pose(pose).vertices().double().numpy()
-    faces = body.faces.numpy()
-    normals = np.stack([vertex_normals_array(frame, faces)[ids] for frame in vertices])
-    return vertices[:, ids], normals
-
-
-def spread_vertices(body: BodyModel, count: int) -> np.ndarray:
-    """Vertices far from one another on the visible surface (farthest point sampling in the rest pose)."""
-    hidden = [body.part_names.index(n) for n in ("eyes", "mouth") if n in body.part_names]
-    usable = np.flatnonzero(~np.isin(body.vertex_parts.numpy(), hidden))
-    points = body.with_shape(body.shape_default).vertices_rest.detach().double().numpy()[usable]
-    chosen = np.zeros(count, dtype=np.int64)
-    distance = np.full(len(points), np.inf)
-    for i in range(1, count):
-        distance = np.minimum(distance, ((points - points[chosen[i - 1]]) ** 2).sum(1))
-        chosen[i] = int(distance.argmax())
-    return np.sort(usable[chosen])

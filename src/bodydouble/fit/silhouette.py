@@ -33,6 +33,7 @@ _SAME_M = 0.10
 """Outline points closer than this err together."""
 _MASK_LEVEL = 128
 _STEP = 0.02
+_ITERATIONS = 3
 _MIN_POINTS = 30
 
 
@@ -57,7 +58,6 @@ def refine_girth(
     size_px: tuple[int, int],
     precision: Float[np.ndarray, "shape shape"],
     frame_weight: float,
-    iterations: int = 3,
 ) -> State:
     """Change the body's shape so that its outline agrees with the masks.
 
@@ -71,7 +71,6 @@ def refine_girth(
         size_px: Width and height of the image.
         precision: What landmarks and priors know of the shape (second derivative of half the cost).
         frame_weight: Sum of the frames' weights behind `precision`.
-        iterations: Gauss-Newton steps.
     """
     views = _views(state, frames, frame_indices, mask, size_px)
     if not views:
@@ -83,7 +82,7 @@ def refine_girth(
     )
     trunk = _trunk_vertices(body)
     start = shape = state.shape
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         A, b = precision.copy(), precision @ (start - shape)
         rows = _outline_rows(body, shape, pose, views, trunk)
         for J, residual, weight in rows:

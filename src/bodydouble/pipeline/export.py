@@ -87,7 +87,7 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
     Args:
         avatar: With a mesh, splats, or both.
         to: One of `FORMATS`.
-        path: The file; an existing one is replaced.
+        path: The file, with the format's ending; an existing one is replaced.
         choices: Motion, frame, expression, permissions.
     Raises:
         ConfigError: For choices the format cannot honour.
@@ -103,6 +103,11 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
         choices.frame is not None or choices.expression is not None
     ):
         raise ConfigError(f"--frame and --expression choose one pose, but a .{to} holds the rig; leave them out.")
+    ending = _SUFFIX.get(to, f".{to}")
+    if path.suffix.lower() != Path(ending).suffix and not path.is_dir():
+        raise ConfigError(
+            f"{path.name} is no name for what --to {to} writes: readers go by the ending. Expected one such as double{ending}."
+        )
     if to in ("usd", "usda", "usdz"):
         from bodydouble.avatar.export.usd import write_usd
 

@@ -6,7 +6,7 @@ _WORDS = {
     "perform": "filming a synthetic performer",
     "synthesise": "filming a synthetic performer",
     "extra views": "rendering extra views",
-    "compile kernels": "compiling kernels (slow only the first time)",
+    "compile kernels": "preparing kernels (slow only the first time)",
     "body": "preparing the body model (only the first time)",
     "import": "importing frames and masks",
     "overlap": "laying the body over the masks",

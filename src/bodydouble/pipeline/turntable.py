@@ -52,9 +52,8 @@ def write_turntable(
     rasterizer: Rasterizer,
     seconds: float,
     emit: Callable[[Event], None],
-    motion: Motion | None = None,
 ) -> None:
-    """Write an H.264 video that ends where it begins.
+    """Write an H.264 video that ends where it begins; meanwhile the avatar stands and breathes (`idle`).
 
     Args:
         avatar: With splats, or else with a mesh.
@@ -62,7 +61,6 @@ def write_turntable(
         rasterizer: Renders the splats.
         seconds: Duration of one turn.
         emit: Told about progress.
-        motion: What the avatar does meanwhile, on its own rig; by default it stands and breathes (`idle`).
     Raises:
         InputError: When the avatar holds nothing that can be drawn.
     """
@@ -75,7 +73,7 @@ def write_turntable(
         provenance=avatar.provenance,
     )
     frames = max(2, round(seconds * FPS_HZ))
-    motion = _standing(avatar.rig, frames) if motion is None else motion.resampled(FPS_HZ)
+    motion = _standing(avatar.rig, frames)
     stage = _stage_of(drawn, motion.pose(0))
     ground = _studio(stage)
     with VideoWriter(path, FPS_HZ, WIDTH_PX, HEIGHT_PX, crf=_CRF) as video, torch.no_grad():

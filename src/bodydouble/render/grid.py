@@ -17,6 +17,11 @@ from bodydouble.render.threads import kernel_threads, run_kernel
 
 _ALONE_BELOW = 2048
 """So few points are not worth a second thread."""
+_BETA1 = 0.9
+_BETA2 = 1.0 - (1.0 - _BETA1) ** 2
+"""Of Adam, tied so that rows which are seldom touched need no correction (`grid_kernels.adam_rows`)."""
+_EPS = 1e-10
+"""Added to the root of the second moment."""
 
 
 class GridOptimizer:
@@ -53,25 +58,22 @@ class GridOptimizer:
         self.flags[rows] = 0
         self._touched = []
 
-    def step(self, rates: Float[Tensor, " channels"], *, beta1: float = 0.9, eps: float = 1e-10) -> int:
+    def step(self, rates: Float[Tensor, " channels"]) -> int:
         """One step along the gradients collected since the last; returns how many rows moved.
 
         Args:
             rates: Step size of each channel.
-            beta1: Of Adam; the second moment forgets with 1 - (1 - beta1)^2.
-            eps: Added to the root of the second moment.
         """
         from bodydouble.render.grid_kernels import adam_rows
 
         rows = self.touched()
-        beta2 = 1.0 - (1.0 - beta1) ** 2
         flat = self.values.view(-1, self.values.shape[3]).numpy()
         run_kernel(
             adam_rows,
             kernel_threads(),
             *(rows, flat, self.gradient, self.first, self.second),
             rates.detach().float().numpy(),
-            *(np.float32(beta1), np.float32(beta2), np.float32(eps), self.flags),
+            *(np.float32(_BETA1), np.float32(_BETA2), np.float32(_EPS), self.flags),
         )
         self._touched = []
         return len(rows)

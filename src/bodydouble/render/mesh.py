@@ -47,7 +47,6 @@ def rasterize_mesh(
     colors: Float[Tensor, "verts 3"] | None = None,
     background: Float[Tensor, " 3"] | None = None,
     cull_backfaces: bool = False,
-    near_m: float = NEAR_M,
 ) -> MeshImage:
     """Draw a mesh with a z-buffer.
 
@@ -57,8 +56,8 @@ def rasterize_mesh(
         camera: Where to look from and how large the image is.
         colors: Vertex colours to interpolate, any range.
         background: Colour where no face is seen; black by default.
-        cull_backfaces: Whether faces seen from inside are left out.
-        near_m: Parts of faces nearer to the camera's plane than this are left out.
+        cull_backfaces: Whether faces seen from inside are left out. Parts nearer to the camera's plane than `NEAR_M` are
+            left out always.
     Returns:
         Face, weights and depth of every pixel (float32); `rgb` if colours were given (differentiable in them).
     Raises:
@@ -86,7 +85,7 @@ def rasterize_mesh(
 
     workers = kernel_threads()
     rows = np.full(height, 0.25)
-    kernels.count_rows(points, drawn, fy, cy, near_m, rows)
+    kernels.count_rows(points, drawn, fy, cy, NEAR_M, rows)
     share = np.cumsum(rows) / rows.sum()
     bands = np.concatenate([[0], np.searchsorted(share, np.arange(1, workers) / workers), [height]]).astype(np.int64)
     face_index = np.full((height, width), -1, dtype=np.int32)
@@ -101,7 +100,7 @@ def rasterize_mesh(
         fy,
         cx,
         cy,
-        near_m,
+        NEAR_M,
         cull_backfaces,
         face_index,
         inverse_depth,
