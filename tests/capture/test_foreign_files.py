@@ -25,7 +25,8 @@ from bodydouble.capture.foreign.files import by_number, inside, number_in
 from bodydouble.capture.foreign.pictures import image_size, read_mask, same_shape
 from bodydouble.capture.foreign.worlds import make_cameras, split_projection
 from bodydouble.capture.foreign.zju import read_opencv_yaml
-from bodydouble.capture.video import VideoWriter, probe, read_frames
+from bodydouble.capture.video import probe, read_frames
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core import arrays, pickles
 from bodydouble.core.arrays import Npz, numbers, read_npy, rows
 from bodydouble.core.errors import InputError

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bodydouble.capture.video import VideoWriter, probe, read_frames, read_thumbnails
+from bodydouble.capture.video import probe, read_frames, read_thumbnails
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.errors import InputError
 
 from .tiny_clips import (

@@ -103,7 +103,7 @@ def make_inputs(folder: Path) -> None:
     from PIL import Image
 
     from bodydouble.avatar.glb import save_avatar
-    from bodydouble.capture.video import VideoWriter
+    from bodydouble.capture.video_write import VideoWriter
 
     (folder / "folder").mkdir()
     (folder / "folder" / "cat.jpg").write_bytes(b"x")

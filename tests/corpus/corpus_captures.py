@@ -12,7 +12,8 @@ from tracks import made_up_track
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import video_camera
 from bodydouble.corpus.consistency import PCK_LANDMARKS, body_landmarks_px, silhouette
 

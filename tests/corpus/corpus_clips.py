@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.events import Event
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus_clips import quiet
@@ -27,8 +28,8 @@ def files(folder: Path, names: dict[str, bytes]) -> Path:
     return folder
 
 
-def planned(sources: list[Path | str], root: Path, **options: object) -> PlanSummary:
-    return plan([str(s) for s in sources], root, PlanOptions(**options), quiet)  # type: ignore[arg-type]
+def planned(sources: list[Path | str], root: Path, **options: Any) -> PlanSummary:
+    return plan([str(s) for s in sources], root, PlanOptions(**options), quiet)
 
 
 def table(path: Path, rows: list[dict[str, object]]) -> Path:

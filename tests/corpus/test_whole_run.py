@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from corpus_clips import quiet, write_clip
 
-from bodydouble.capture.video import VideoWriter, read_frames
+from bodydouble.capture.video import read_frames
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.corpus.catalogue import Catalogue, item_folder
 from bodydouble.corpus.plan import PlanOptions, plan
 from bodydouble.corpus.run import RunOptions, run_corpus

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 
 
 def write_clip(path: Path, frames: list[np.ndarray], fps_hz: float = 24.0) -> Path:

@@ -15,4 +15,8 @@ def image_pair(seed: int, height: int = 208, width: int = 176) -> tuple[np.ndarr
     image = np.clip(truth + 0.15 * error, 0.0, 1.0)
     image[60:100, 50:90] = (0.9, 0.2, 0.1)
     image[::40] = 0.0
-    return tuple((np.round(v * 255.0) / 255.0).astype(np.float32) for v in (image, truth))  # type: ignore[return-value]
+    return _eight_bits(image), _eight_bits(truth)
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return (np.round(values * 255.0) / 255.0).astype(np.float32)

@@ -15,7 +15,8 @@ from bodydouble.avatar.values import Avatar, Provenance, Rig, Splats
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import video_camera
 from bodydouble.render.reference import rasterize_reference
 

@@ -10,7 +10,8 @@ import torch
 
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import Observations
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.errors import NoSubjectError
 from bodydouble.core.events import Done, Event, Progress, Warned
 from bodydouble.perceive.observe import PerceiveConfig, observe

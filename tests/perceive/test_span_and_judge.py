@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bodydouble.capture.values import VideoInfo
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.events import Event, Warned
 from bodydouble.perceive.judge import check_subject, settle, subject_box_px

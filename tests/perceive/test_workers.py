@@ -14,7 +14,8 @@ import pytest
 
 from bodydouble.capture.folder import info_to_json
 from bodydouble.capture.values import VideoInfo
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.errors import BodydoubleError, InputError
 from bodydouble.perceive.workers import Workers
 

@@ -17,7 +17,8 @@ from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.capture.video import VideoWriter, probe, read_frames
+from bodydouble.capture.video import probe, read_frames
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress, Warned

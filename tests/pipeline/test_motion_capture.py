@@ -11,7 +11,7 @@ import torch
 from bodydouble.avatar.arkit_csv import read_arkit_csv
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import ARKIT_ACTIONS
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.events import Event, Warned
 from bodydouble.fit.face import FaceTrack

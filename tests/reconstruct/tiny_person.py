@@ -11,7 +11,8 @@ from tracks import made_up_track, nothing_seen
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
-from bodydouble.capture.video import VideoWriter, probe
+from bodydouble.capture.video import probe
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import video_camera
 from bodydouble.render.mesh import rasterize_mesh
 

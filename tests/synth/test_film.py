@@ -15,7 +15,7 @@ from bodydouble.core.errors import ConfigError
 from bodydouble.core.geometry import matrix_to_quat_wxyz, quat_wxyz_to_rotvec
 from bodydouble.synth.cameras import CAMERA_HEIGHT_M, CameraPath, Framing, camera_path
 from bodydouble.synth.film import Film, Sensor
-from bodydouble.synth.places import draw_scene
+from bodydouble.synth.places import PlaceKind, draw_scene
 from bodydouble.synth.plan import Plan, Rectangle
 from bodydouble.synth.scene import Scene
 from bodydouble.synth.stage import SynthConfig, set_stage
@@ -74,14 +74,14 @@ def test_between_frames_the_camera_is_between():
     assert torch.equal(path.camera_at(0, -0.2).T_camera_world, path.T_camera_world[0])
 
 
-def _orbit_scene(kind: str, seed: int, orbit_rad: float) -> tuple[Scene, CameraPath]:
+def _orbit_scene(kind: PlaceKind, seed: int, orbit_rad: float) -> tuple[Scene, CameraPath]:
     path = camera_path("orbit", _FRAMING, _hips(24), seed=seed, fps_hz=24.0, orbit_rad=orbit_rad)
     plan = Plan(
         floor_m=-CAMERA_HEIGHT_M,
         performer=Rectangle.of(_hips(24).double().numpy()),
         camera=Rectangle.of(path.eyes_world().double().numpy()),
     )
-    return draw_scene(kind, seed, plan, [path.camera(i) for i in range(0, 24, 3)]), path  # type: ignore[arg-type]
+    return draw_scene(kind, seed, plan, [path.camera(i) for i in range(0, 24, 3)]), path
 
 
 @pytest.fixture(scope="module", params=["room", "outdoors"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,8 +33,8 @@ def head() -> Head:
     return Head(load_anny(), 5)
 
 
-def _picture(head: Head, actions: torch.Tensor, **view: float) -> np.ndarray:
-    return head.picture(actions, View(**view), size_px=64, seed=1).astype(float)  # type: ignore[arg-type]
+def _picture(head: Head, actions: torch.Tensor, **view: Any) -> np.ndarray:
+    return head.picture(actions, View(**view), size_px=64, seed=1).astype(float)
 
 
 def test_pictures_repeat_and_show_what_is_done(head: Head) -> None:

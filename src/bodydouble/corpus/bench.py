@@ -259,7 +259,7 @@ def bench_table(config: BenchConfig, rows: Sequence[Mapping[str, Any]]) -> Bench
             else "Split heldout: all frames; those with index % 8 == 7 are tested on, the others trained on."
         ),
         "Means and standard deviations are over the subjects that every method finished; failures are counted beside them.",
-        *(sentence for name in PROTOCOLS for sentence in find_protocol(name).describe()),  # type: ignore[union-attr]
+        *(sentence for name in PROTOCOLS for sentence in find_protocol(name).describe()),
     ]
     found = [
         BenchRow(

@@ -35,7 +35,8 @@ def even_odd_capture(source: Capture, rows: list[int], folder: Path) -> Capture:
     Raises:
         InputError: When the frames are not an even number of at least four, or the track does not follow the observations.
     """
-    from bodydouble.capture.video import VideoWriter, probe
+    from bodydouble.capture.video import probe
+    from bodydouble.capture.video_write import VideoWriter
 
     observations, track = source.observations(), source.track()
     if len(rows) < 4 or len(rows) % 2:

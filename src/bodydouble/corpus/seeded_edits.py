@@ -50,7 +50,7 @@ def other_look(a: FilmFrames) -> FilmFrames:
 
 def write(path: Path, frames: list[np.ndarray], fps_hz: float) -> None:
     """Encode frames, cut to even sizes."""
-    from bodydouble.capture.video import VideoWriter
+    from bodydouble.capture.video_write import VideoWriter
 
     height, width = (n - n % 2 for n in frames[0].shape[:2])
     with VideoWriter(path, fps_hz, width, height, crf=20) as video:

@@ -213,7 +213,7 @@ def _wardrobe() -> Finding:
 
 
 def _codecs() -> Finding:
-    from bodydouble.capture.video import codec_support
+    from bodydouble.capture.video_decode import codec_support
 
     version = metadata.version("av")
     found = codec_support()

@@ -150,7 +150,8 @@ def _import(foreign: ForeignCapture, out: Path, choices: ImportChoices, emit: Em
 
 def _write_pictures(foreign: ForeignCapture, rectifier: Rectifier | None, folder: Path, emit: Emit) -> Capture:
     """Video, masks, and the observations that follow from them."""
-    from bodydouble.capture.video import VideoWriter, probe
+    from bodydouble.capture.video import probe
+    from bodydouble.capture.video_write import VideoWriter
 
     width, height = (
         (foreign.width_px, foreign.height_px) if rectifier is None else (rectifier.width_px, rectifier.height_px)

@@ -102,8 +102,8 @@ def render_video(
 @contextlib.contextmanager
 def _writer(out: Path, playback: Playback) -> Iterator[Callable[[np.ndarray], object]]:
     """What takes the frames, one after the other."""
-    from bodydouble.capture.video import VideoWriter
     from bodydouble.capture.video_alpha import AlphaVideoWriter
+    from bodydouble.capture.video_write import VideoWriter
 
     suffix = out.suffix.lower()
     facts = (out, playback.fps_hz, playback.width_px, playback.height_px)

@@ -17,7 +17,7 @@ from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar, Rig
 from bodydouble.body.protocol import ARKIT_ACTIONS, Pose
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Progress

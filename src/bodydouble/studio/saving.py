@@ -128,7 +128,7 @@ def video(
     Returns:
         None when `tell` said to stop.
     """
-    from bodydouble.capture.video import VideoWriter
+    from bodydouble.capture.video_write import VideoWriter
     from bodydouble.studio.state import TURN_S
 
     seconds = min(duration_s / shown.speed, MAX_VIDEO_S)

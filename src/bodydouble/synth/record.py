@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bodydouble import __version__
 from bodydouble.body.protocol import Pose
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path

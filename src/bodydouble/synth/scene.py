@@ -240,7 +240,7 @@ def _sides_beyond(points_camera: ndarray, camera: Camera, margin: float) -> Int[
         / float(camera.focal_px[1])
     )
     sides = (z < _NEAR_M, x > slope_x * z, -x > slope_x * z, y > slope_y * z, -y > slope_y * z)
-    return sum(side.astype(np.int64) << k for k, side in enumerate(sides))  # type: ignore[return-value]
+    return np.stack([side.astype(np.int64) << k for k, side in enumerate(sides)]).sum(0)
 
 
 def _footprint_m(points: ndarray, camera: Camera) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from bodydouble.avatar.values import Mesh, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture, write_mask
-from bodydouble.capture.video import VideoWriter
+from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path
