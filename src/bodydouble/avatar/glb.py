@@ -11,8 +11,9 @@ import torch
 
 from bodydouble.avatar.glb_correctives import read_basis, read_correctives
 from bodydouble.avatar.glb_foreign import read_skinned_mesh, rest_rig
+from bodydouble.avatar.glb_primitives import FORMAT_VERSION, SKIN_EXTENSION, SPLAT_EXTENSION
 from bodydouble.avatar.glb_skin import read_morphs, read_skin_attributes
-from bodydouble.avatar.glb_write import FORMAT_VERSION, SKIN_EXTENSION, SPLAT_EXTENSION, avatar_to_glb
+from bodydouble.avatar.glb_write import avatar_to_glb
 from bodydouble.avatar.gltf_reader import GlbFile
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Provenance, Splats

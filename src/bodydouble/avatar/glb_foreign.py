@@ -12,10 +12,10 @@ from torch import Tensor
 
 from bodydouble.avatar.glb_skin import read_morphs, read_skin_attributes
 from bodydouble.avatar.glb_texture import read_texture, within_picture
-from bodydouble.avatar.glb_write import linear_to_srgb, srgb_to_linear
 from bodydouble.avatar.gltf_reader import MAX_NODES, GlbFile
 from bodydouble.avatar.humanoid import guess_humanoid
 from bodydouble.avatar.values import Mesh, Morph, Rig, Texture
+from bodydouble.core.colors import linear_to_srgb, srgb_to_linear
 from bodydouble.core.geometry import quat_wxyz_to_matrix, quat_xyzw_to_wxyz
 from bodydouble.render.texture import sample_texture
 

@@ -35,3 +35,11 @@ def vertex_normals_array(
         for axis in range(3):
             summed[:, axis] += np.bincount(faces[:, corner], area[:, axis], minlength=len(vertices))
     return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-20)
+
+
+def unit_normals_array(
+    positions: Float[np.ndarray, "verts 3"], faces: Int[np.ndarray, "faces 3"]
+) -> Float[np.ndarray, "verts 3"]:
+    """Unit normals [verts, 3] float32, weighted by area; +Y where a vertex has no face, as glTF wants unit length."""
+    normals = vertex_normals_array(positions, faces)
+    return np.where(np.linalg.norm(normals, axis=1, keepdims=True) > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)

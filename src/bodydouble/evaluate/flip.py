@@ -11,6 +11,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from bodydouble.core.colors import srgb_to_linear
 from bodydouble.core.errors import ConfigError
 from bodydouble.evaluate.psnr import check_same_shape, differing_box
 
@@ -82,7 +83,7 @@ def flip(
 def _opponent(srgb: np.ndarray) -> np.ndarray:
     """Y Cx Cz, the linear opponent space that CIELAB's axes are taken from (section 4.1.1)."""
     value = np.clip(srgb, 0.0, 1.0).astype(np.float32)
-    linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
+    linear = srgb_to_linear(value)
     x, y, z = np.moveaxis(linear @ (_XYZ_OF_LINEAR_RGB.T / _WHITE_XYZ).astype(np.float32), -1, 0)
     return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bodydouble.avatar.glb_write import unit_normals
+from bodydouble.core.normals import unit_normals_array
 
 
 def mesh_to_obj(
@@ -33,7 +33,7 @@ def mesh_to_obj(
     if uv is not None:
         lines = [lines[0], f"mtllib {material_file}", lines[1], "usemtl baked"]
     lines += ["v {:.6f} {:.6f} {:.6f} {:.4f} {:.4f} {:.4f}".format(*row) for row in table.tolist()]
-    lines += ["vn {:.4f} {:.4f} {:.4f}".format(*row) for row in unit_normals(places, corners).tolist()]
+    lines += ["vn {:.4f} {:.4f} {:.4f}".format(*row) for row in unit_normals_array(places, corners).tolist()]
     corner = "{0}//{0} {1}//{1} {2}//{2}"
     if uv is not None:
         # OBJ counts v from the bottom.
@@ -62,7 +62,7 @@ def mesh_to_ply(
     floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     fields = [*floats, *((name, "u1") for name in ("red", "green", "blue"))]
     rows = np.zeros(len(places), np.dtype(fields))
-    normals = unit_normals(places, corners)
+    normals = unit_normals_array(places, corners)
     for axis, name in enumerate("xyz"):
         rows[name], rows[f"n{name}"] = places[:, axis], normals[:, axis]
     for channel, name in enumerate(("red", "green", "blue")):

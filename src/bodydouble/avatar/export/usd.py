@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from bodydouble.avatar.glb_texture import encode_texture
-from bodydouble.avatar.glb_write import srgb_to_linear
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.values import Avatar, Mesh, Rig, Texture
 from bodydouble.body.protocol import ARKIT_ACTIONS
+from bodydouble.core.colors import srgb_to_linear
 from bodydouble.core.errors import ConfigError, InputError, MissingDependencyError
 from bodydouble.core.files import atomic_path, write_bytes
 from bodydouble.core.geometry import rotvec_to_quat_wxyz
