@@ -71,6 +71,7 @@ CASES: tuple[str, ...] = (
     "render person.glb -o pictures --like folder",
     "export person.glb --to ply -o folder",
     "export person.glb --to ply -o letter.mp4/person.ply",
+    "export person.glb --to ply -o person.obj",
     "export person.glb --to vrm",
     "export person.glb --to ply --frame 3",
     "export person.glb --to ply --motion wave --frame 100000",
@@ -92,6 +93,8 @@ CASES: tuple[str, ...] = (
     "synth -o folder",
     "demo -o folder",
     "demo -o letter.mp4",
+    "bench motions --page absent.md",
+    "bench motions --page letter.csv",
     "completion powershell",
 )
 """Words after `bodydouble`, in a folder that `make_inputs` fills."""

@@ -201,11 +201,21 @@ def with_table(page: str, rows: Sequence[Row]) -> str:
     Raises:
         InputError: When the page lacks the marks.
     """
+    before, after = around_table(page)
+    return f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}"
+
+
+def around_table(page: str) -> tuple[str, str]:
+    """What stands before and after the two marks.
+
+    Raises:
+        InputError: When the page lacks them.
+    """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise InputError(f"The page lacks the lines {BEGIN!r} and {END!r}, between which the table goes. Add them.")
-    return f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}"
+    return before, after
 
 
 def _short(value: float) -> str:

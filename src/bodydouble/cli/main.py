@@ -69,18 +69,18 @@ def _parsed(words: list[str]) -> Any:
 
 
 def _run(command: Any) -> int:
-    from bodydouble.cli import commands, completion, corpus, export, gallery, motion, options, studio
+    from bodydouble.cli import bench, commands, completion, corpus, export, filming, gallery, motion, options, studio
 
     table = {
         options.Create: commands.create,
         options.Capture: commands.capture,
         options.Import: commands.import_,
         options.Demo: commands.demo,
-        options.Render: commands.render,
+        options.Render: filming.render,
         options.Export: export.export,
         options.Evaluate: commands.evaluate,
-        options.Bench: commands.bench,
-        options.Synth: commands.synth,
+        options.Bench: bench.bench,
+        options.Synth: filming.synth,
         options.Doctor: commands.doctor,
         motion.Motion: motion.run,
         corpus.Corpus: corpus.run,

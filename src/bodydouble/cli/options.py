@@ -225,7 +225,7 @@ class Bench(Compute):
     """Which suites: kernels (a minute), faces, fit, create (minutes), quality (half an hour: four performers, each with
     truth in place of estimates and without), ablation (half an hour: without alignment, density control, confidence;
     EVA's recipe), motions (a minute: how motion files sit on an avatar, as figures and as a contact sheet), surface
-    (hours: doubles without masks, their ablation, and the published recipe of Vid2Avatar)."""
+    (hours: doubles without masks, their ablation, and the published recipe of Vid2Avatar), starts (the fit from bad ones)."""
     preset: Literal["draft", "standard", "fine"] = "draft"
     """How much time the avatars of create and quality may take."""
     out: Annotated[Path, _Out] = Path("bench")
