@@ -7,7 +7,6 @@ what is blurred in the picture is blurred in the mask too.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,25 +18,17 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from bodydouble.core.cameras import Camera, look_at_camera
-from bodydouble.render.mesh import MeshImage, rasterize_mesh, visible_vertices
+from bodydouble.core.cameras import Camera
+from bodydouble.render.mesh import MeshImage, rasterize_mesh
 from bodydouble.synth.actor import Actor
 from bodydouble.synth.cameras import CameraPath
-from bodydouble.synth.scene import Layers, Scene, sphere_directions
-from bodydouble.synth.surface import Smoother
+from bodydouble.synth.person_light import FLOOR_CELL_M, REACH_M, Lit, Openness, PersonLight, shadow_maps
+from bodydouble.synth.scene import Layers, Scene
 
-_SKY_DIRECTIONS = 14
 _SKY_EVERY = 8
 """Openness to the sky is computed for every so many frames and interpolated between."""
-_SKY_MAP_PX = 176
-_LAMP_MAP_PX = 640
-_REACH_M = 1.35
-"""Radius of a sphere around the performer's middle that holds all of it."""
-_GRID_CELL_M, _GRID_CELLS = 0.03, 112
-"""The performer's soft shadow on the floor: this many cells square."""
 _LAMP_SOFTNESS = 0.055
 """How much wider a shadow's edge is for each metre behind the performer."""
-_SHADOW_LEVELS = 5
 _EXPOSURE = 1.12
 _WORKERS = 2
 _SUBPIXELS = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -70,16 +61,6 @@ class Sensor:
     """Standard deviation of the noise in middle tones, 8-bit steps; grows with the root of the light."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lit:
-    """The performer at one moment, with the light on it."""
-
-    points: Float[ndarray, "verts 3"]
-    normals: Float[ndarray, "verts 3"]
-    lamp_image: MeshImage
-    lamp_camera: Camera
-
-
 class Film:
     """Renders any frame of a performance; frames are independent of each other.
 
@@ -98,8 +79,7 @@ class Film:
         self._coordinates = self.performer.coordinates.double().numpy()
         self._palette = self.performer.palette.double().numpy()
         self._eyes = self.performer.eyes_rest_m.double().numpy()
-        self._directions = sphere_directions(_SKY_DIRECTIONS)
-        self._smoother = Smoother(self._faces, len(self.performer.coordinates))
+        self._light = PersonLight(self.performer, scene)
         joints = self.performer.shaped.joints_rest[0]
         self.roots_world = actor.translations_world_m + joints
         self._still: Layers | None = None if path.moves else self._layers(0)
@@ -146,11 +126,11 @@ class Film:
         """
         keys = sorted({*range(0, self.num_frames, _SKY_EVERY), self.num_frames - 1})
         with ThreadPoolExecutor(_WORKERS) as workers:
-            skies: dict[int, Future] = {}
-            shots: list[Future] = []
+            skies: dict[int, Future[Openness]] = {}
+            shots: list[Future[tuple[Shot, _T]]] = []
 
-            def shoot(frame: int, before: Future, after: Future, share: float) -> tuple[Shot, _T]:
-                return self._shoot(frame, _blend(before.result(), after.result(), share)), also(frame)
+            def shoot(frame: int, before: Future[Openness], after: Future[Openness], share: float) -> tuple[Shot, _T]:
+                return self._shoot(frame, before.result().towards(after.result(), share)), also(frame)
 
             try:
                 for frame in range(self.num_frames):
@@ -176,8 +156,8 @@ class Film:
 
         linear = np.zeros((camera.height_px, camera.width_px, 4))
         lit = self._lit(frame, 0.0)
-        sky, _ = self._openness_between(frame)
-        self._add_person(lit, sky, camera, None, linear, (0, 0, camera.width_px, camera.height_px))
+        sky = self._openness_between(frame)
+        self._add_person(lit, sky.vertices, camera, None, linear, (0, 0, camera.width_px, camera.height_px))
         cover = linear[..., 3:]
         shown = np.empty((*linear.shape[:2], 3))
         shading.develop(np.ascontiguousarray(linear[..., :3] / np.maximum(cover, 1e-6)), _EXPOSURE, shown)
@@ -190,23 +170,16 @@ class Film:
     # --- light ---
 
     def _middle(self, frame: int) -> Float[Tensor, "3"]:
-        root = self.roots_world[frame]
-        return torch.stack([root[0], torch.tensor(self.scene.floor_m + 0.95), root[2]]).float()
+        return self._light.middle(self.roots_world[frame])
 
-    def _lit(self, frame: int, later: float, under: _Lit | None = None) -> _Lit:
+    def _lit(self, frame: int, later: float, under: Lit | None = None) -> Lit:
         """The performer at a moment; `under` gives the shadow map of another moment close by."""
-        from bodydouble.synth import shading
+        return self._light.lit(self.vertices_at(frame, later), self._middle(frame), under)
 
-        world = self.vertices_at(frame, later)
-        points = world.double().numpy()
-        normals = np.empty(points.shape)
-        shading.posed_normals(points, self._faces, normals)
-        if under is not None:
-            return dataclasses.replace(under, points=points, normals=normals)
-        image, camera = self._seen_from(world, self._middle(frame), self.scene.lights.to_lamp, _LAMP_MAP_PX, 9.0)
-        return _Lit(points=points, normals=normals, lamp_image=image, lamp_camera=camera)
+    def _openness(self, frame: int) -> Openness:
+        return self._light.openness(self.vertices_world(frame), self._middle(frame))
 
-    def _moments(self, frame: int, times: int, still: _Lit) -> Iterator[tuple[float, _Lit]]:
+    def _moments(self, frame: int, times: int, still: Lit) -> Iterator[tuple[float, Lit]]:
         """When the samples of a frame are taken, and the performer then."""
         half = self.sensor.shutter / 2
         ends = self.vertices_at(frame, half) - self.vertices_at(frame, -half)
@@ -219,55 +192,12 @@ class Film:
             latest = self._lit(frame, later, latest)
             yield later, latest
 
-    def _openness_between(self, frame: int) -> tuple[ndarray, ndarray]:
+    def _openness_between(self, frame: int) -> Openness:
         before = frame - frame % _SKY_EVERY
         after = min(before + _SKY_EVERY, self.num_frames - 1)
         share = (frame - before) / max(after - before, 1)
-        a = self._openness(before)
-        return a if share == 0 else _blend(a, self._openness(after), share)
-
-    def _openness(self, frame: int) -> tuple[ndarray, ndarray]:
-        """How much of its surroundings each vertex sees, and each place of the floor around: 0 to 1."""
-        from scipy.ndimage import gaussian_filter
-
-        from bodydouble.synth.shading import posed_normals
-
-        world, middle = self.vertices_world(frame), self._middle(frame)
-        normals = np.empty(world.shape)
-        posed_normals(world.double().numpy(), self._faces, normals)
-        seen, most = np.zeros(len(world)), np.full(len(world), 1e-6)
-        grid = self._floor_grid(middle)
-        grid_seen, grid_most = np.zeros(len(grid)), 1e-6
-        for direction in self._directions:
-            image, camera = self._seen_from(world, middle, direction, _SKY_MAP_PX, 14.0)
-            cosine = np.maximum(normals @ direction, 0.0)
-            visible = visible_vertices(image, world, camera, tolerance_m=0.02).numpy()
-            seen, most = seen + cosine * visible, most + cosine
-            if direction[1] > 0:
-                grid_seen += direction[1] * _unshadowed(image, grid, camera)
-                grid_most += direction[1]
-        openness = self._smoother((seen / most)[:, None], 2)[:, 0]
-        # A few directions stand for the whole sky: blur away their separate shadows.
-        return openness, gaussian_filter((grid_seen / grid_most).reshape(_GRID_CELLS, _GRID_CELLS), 1.5)
-
-    def _floor_grid(self, middle: Tensor) -> Float[Tensor, "cells 3"]:
-        half = _GRID_CELL_M * (_GRID_CELLS - 1) / 2
-        across = torch.linspace(-half, half, _GRID_CELLS)
-        x, z = torch.meshgrid(across + middle[0], across + middle[2], indexing="xy")
-        return torch.stack([x, torch.full_like(x, self.scene.floor_m), z], -1).reshape(-1, 3)
-
-    def _seen_from(
-        self, world: Tensor, middle: Tensor, direction: ndarray, size_px: int, away_m: float
-    ) -> tuple[MeshImage, Camera]:
-        """What a distant observer sees of the performer."""
-        camera = look_at_camera(
-            middle + away_m * torch.from_numpy(direction).float(),
-            middle,
-            width_px=size_px,
-            height_px=size_px,
-            focal_px=size_px * away_m / (2 * _REACH_M),
-        )
-        return rasterize_mesh(world, self.performer.faces, camera), camera
+        found = self._openness(before)
+        return found if share == 0 else found.towards(self._openness(after), share)
 
     # --- pictures ---
 
@@ -297,28 +227,28 @@ class Film:
         times = 1 if moved < _STILL_PX else 4 if moved < _FAST_PX else 8
         return max(times, 4) if self.path.moves else times
 
-    def _shoot(self, frame: int, openness: tuple[ndarray, ndarray]) -> Shot:
+    def _shoot(self, frame: int, openness: Openness) -> Shot:
         times = self._times(frame)
         box = self._box(frame)
         x0, y0, width, height = box
         person = np.zeros((height, width, 4))
         lit = self._lit(frame, 0.0)
         if times == 1:
-            self._add_person(lit, openness[0], self.path.camera(frame), None, person, box)
+            self._add_person(lit, openness.vertices, self.path.camera(frame), None, person, box)
         else:
             for k, (later, moment) in enumerate(self._moments(frame, times, lit)):
                 camera = self.path.camera_at(frame, later)
-                self._add_person(moment, openness[0], camera, _SUBPIXELS[k % 4], person, box)
+                self._add_person(moment, openness.vertices, camera, _SUBPIXELS[k % 4], person, box)
             person *= 4.0 / times
         layers = self._still or self._layers(frame)
-        rgb = self._compose(frame, layers, person, box, lit, openness[1])
+        rgb = self._compose(frame, layers, person, box, lit, openness.floor)
         mask = np.zeros(rgb.shape[:2], np.uint8)
         mask[y0 : y0 + height, x0 : x0 + width] = np.rint(person[..., 3] * 255)
         return Shot(rgb=rgb, mask=mask)
 
     def _add_person(
         self,
-        lit: _Lit,
+        lit: Lit,
         sky: ndarray,
         camera: Camera,
         subpixel: tuple[int, int] | None,
@@ -377,7 +307,7 @@ class Film:
         layers: Layers,
         person: ndarray,
         box: tuple[int, int, int, int],
-        lit: _Lit,
+        lit: Lit,
         floor_open: ndarray,
     ) -> UInt8[ndarray, "height width 3"]:
         from bodydouble.synth import scene_kernels, shading
@@ -385,8 +315,8 @@ class Film:
         camera = self.path.camera(frame)
         T = np.linalg.inv(camera.T_camera_world.double().numpy())
         view = np.concatenate([T[:3].ravel(), camera.focal_px.double().numpy(), camera.center_px.double().numpy()])
-        covers, behind = _shadow_maps(lit.lamp_image)
-        cell_m = 2 * _REACH_M / len(behind)
+        covers, behind = shadow_maps(lit.lamp_image)
+        cell_m = 2 * REACH_M / len(behind)
         lamp_camera = lit.lamp_camera
         lamp = np.concatenate(
             [
@@ -395,8 +325,8 @@ class Film:
                 [len(behind) / lamp_camera.width_px, cell_m, _LAMP_SOFTNESS],
             ]
         )
-        grid = self._floor_grid(self._middle(frame))
-        place = np.array([float(grid[0, 0]), float(grid[0, 2]), _GRID_CELL_M, self.scene.floor_m])
+        grid = self._light.floor_grid(self._middle(frame))
+        place = np.array([float(grid[0, 0]), float(grid[0, 2]), FLOOR_CELL_M, self.scene.floor_m])
         reach_lamp, reach_sky = np.empty(layers.depth.shape), np.empty(layers.depth.shape)
         scene_kernels.person_shade(layers.depth, view, lamp, covers, behind, floor_open, place, reach_lamp, reach_sky)
         rgb = np.empty((*layers.depth.shape, 3), np.uint8)
@@ -431,38 +361,3 @@ class Film:
         end = torch.minimum(torch.stack(high).amax(0), limit)
         x0, y0 = (int(v) for v in corner)
         return x0, y0, max(int(end[0]) - x0, 1), max(int(end[1]) - y0, 1)
-
-
-def _blend(a: tuple[ndarray, ndarray], b: tuple[ndarray, ndarray], share: float) -> tuple[ndarray, ndarray]:
-    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share
-
-
-def _shadow_maps(image: MeshImage) -> tuple[Float[ndarray, "levels n n"], Float[ndarray, "n n"]]:
-    """The performer's outline seen from the lamp, ever more blurred, and how far it is away there."""
-    from scipy.ndimage import gaussian_filter
-
-    size = image.depth.shape[0] // 2
-    mask = image.mask.numpy().astype(np.float32)
-    depth = np.where(mask > 0, image.depth.numpy(), 0.0).astype(np.float32)
-    mask, depth = (v.reshape(size, 2, size, 2).mean((1, 3)) for v in (mask, depth))
-    sigma = 2.5 ** np.arange(_SHADOW_LEVELS)
-    levels, blurred, done = [], mask, 0.0
-    for s in sigma:
-        blurred = gaussian_filter(blurred, np.sqrt(s * s - done * done), truncate=2.5, mode="constant")
-        done = s
-        levels.append(blurred)
-    near = [gaussian_filter(v, 5.0, truncate=3.0, mode="constant") for v in (mask, depth)]
-    wide = [gaussian_filter(v, 25.0, truncate=2.0, mode="constant") for v in near]
-    # Where the outline is far, the distance is that of its nearest parts, more and more averaged.
-    cover, total = near[0] + 1e-3 * wide[0] + 1e-9, near[1] + 1e-3 * wide[1] + 1e-9 * 9.0
-    return np.stack(levels).astype(np.float64), (total / cover).astype(np.float64)
-
-
-def _unshadowed(image: MeshImage, points: Tensor, camera: Camera) -> ndarray:
-    """Points that an observer sees; those outside its picture are taken as seen."""
-    pixels, depth = camera.project(points)
-    column, row = pixels[:, 0].floor().long(), pixels[:, 1].floor().long()
-    size = camera.width_px
-    inside = (column >= 0) & (row >= 0) & (column < size) & (row < size)
-    nearest = image.depth[row.clamp(0, size - 1), column.clamp(0, size - 1)]
-    return (~inside | (depth <= nearest + 0.02)).numpy()
