@@ -67,6 +67,47 @@ class _Prediction:
     alpha: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class _Double:
+    """The avatar, and the three tracks of poses that it is judged in."""
+
+    avatar: Avatar
+    fit: BodyTrack
+    between: BodyTrack
+    """Held-out frames in poses between those of the training frames around them."""
+    registered: BodyTrack | None
+    rasterizer: Rasterizer
+    protocol: HeldoutProtocol
+
+    def predictions(self, row: int, truth: _Truth) -> tuple[_Prediction, _Prediction, _Prediction | None]:
+        """One frame in the pose of the fit, in that between its neighbours, and in the registered one."""
+        fit = self._drawn(self.fit, row, truth, full=True)
+        mid = self._drawn(self.between, row, truth, full=False)
+        if self.registered is None:
+            return fit, mid, None
+        reg = self._drawn(self.registered, row, truth, full=True)
+        if self.avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
+            # Splats stood in for the mesh; a frame that they led astray keeps the pose that it began with.
+            reg = self._drawn(self.between, row, truth, full=True)
+        return fit, mid, reg
+
+    def _drawn(self, track: BodyTrack, row: int, truth: _Truth, *, full: bool) -> _Prediction:
+        camera = video_camera(track.width_px, track.height_px, track.focal_px)
+        x0, y0, side = truth.square
+        crop_px = self.protocol.crop_px
+        with torch.no_grad():
+            extra = None if track.looks is None else track.looks[row]
+            posed = pose_avatar(self.avatar, track.pose(row), track.expression[row], extra=extra)
+
+            def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:
+                rendered = picture_of(self.avatar, posed, view, self.rasterizer)
+                return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
+
+            crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))
+            whole, alpha = image(camera) if full else (None, None)
+        return _Prediction(crop=crop, full=whole, alpha=alpha)
+
+
 def evaluate_heldout(
     capture: Capture,
     avatar: Avatar,
@@ -103,6 +144,7 @@ def evaluate_heldout(
     registered = None
     if register is not None and asked:
         registered = register_frames(capture, avatar, between, asked, rasterizer, register, emit)
+    double = _Double(avatar, fit_track, between, registered, rasterizer, protocol)
 
     observations = capture.observations()
     speeds = frame_speeds(observations, asked, protocol)
@@ -135,18 +177,7 @@ def evaluate_heldout(
         for done, frame in enumerate(capture.frames(asked) if asked else ()):
             truth = _truth(capture, frame, observations, protocol)
             if truth is not None:
-                row = rows[frame.index]
-                fit = _predict(avatar, fit_track, row, truth, rasterizer, protocol, full=True)
-                mid = _predict(avatar, between, row, truth, rasterizer, protocol, full=False)
-                reg = (
-                    None
-                    if registered is None
-                    else _predict(avatar, registered, row, truth, rasterizer, protocol, full=True)
-                )
-                if reg is not None and avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
-                    # Splats stood in for the mesh; a frame that they led astray keeps the pose that it began with.
-                    reg = _predict(avatar, between, row, truth, rasterizer, protocol, full=True)
-                judged.append(beside.submit(judge, frame, truth, fit, mid, reg))
+                judged.append(beside.submit(judge, frame, truth, *double.predictions(rows[frame.index], truth)))
             while len(judged) > _JUDGED_BEHIND:
                 judged.popleft().result()
             emit(Progress(stage="evaluate", done=done + 1, total=len(asked), unit="frames"))
@@ -212,44 +243,13 @@ def _truth(capture: Capture, frame: Frame, observations: Observations, protocol:
     )
 
 
-def _predict(
-    avatar: Avatar,
-    track: BodyTrack,
-    row: int,
-    truth: _Truth,
-    rasterizer: Rasterizer,
-    protocol: HeldoutProtocol,
-    *,
-    full: bool,
-) -> _Prediction:
-    camera = video_camera(track.width_px, track.height_px, track.focal_px)
-    x0, y0, side = truth.square
-    crop_px = protocol.crop_px
-    with torch.no_grad():
-        pose = track.pose(row)
-        extra = None if track.looks is None else track.looks[row]
-        posed = pose_avatar(avatar, pose, track.expression[row], extra=extra)
-
-        def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:
-            rendered = picture_of(avatar, posed, view, rasterizer)
-            return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
-
-        crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))
-        whole, alpha = image(camera) if full else (None, None)
-    return _Prediction(crop=crop, full=whole, alpha=alpha)
-
-
 def _figures(
     truth: _Truth, fit: _Prediction, mid: _Prediction, reg: _Prediction | None, protocol: HeldoutProtocol
 ) -> Figures:
     values = {**_pose_figures(truth, fit, protocol), "psnr_box_interpolated": _box_psnr(truth, mid)}
     if reg is not None:
-        values |= {_registered_name(name): value for name, value in _pose_figures(truth, reg, protocol).items()}
+        values |= {f"{name}_registered": value for name, value in _pose_figures(truth, reg, protocol).items()}
     return Figures(**values)
-
-
-def _registered_name(name: str) -> str:
-    return f"{name}_registered"
 
 
 def _pose_figures(truth: _Truth, prediction: _Prediction, protocol: HeldoutProtocol) -> dict[str, float]:

@@ -79,10 +79,6 @@ def collect_report(
     rest = body.with_shape(track.shape).vertices_rest
     boxes = observations.box_px[observations.present]
     person_height_px = float((boxes[:, 3] - boxes[:, 1]).median()) if len(boxes) else 0.0
-    remembered = [
-        Warned(code=w.get("code", ""), message=w.get("message", ""), advice=w.get("advice", ""))
-        for w in capture.warnings
-    ]
     overlays, masks = _strips(capture, body, track)
     return ReportData(
         version=bodydouble.__version__,
@@ -100,16 +96,12 @@ def collect_report(
         splats=0 if avatar.splats is None else len(avatar.splats.means_rest_m),
         avatar_mb=avatar_path.stat().st_size / 1e6,
         heldout=heldout,
-        warnings=merged_warnings([*remembered, *warnings, *coverage_warnings(coverage, track), *_fit_warnings(track)]),
+        warnings=merged_warnings(
+            [*_remembered(capture), *warnings, *coverage_warnings(coverage, track), *_fit_warnings(track)]
+        ),
         limbs=limb_qualities(track, person_height_px),
-        frame_quality=tuple(
-            FrameQuality(frame_index=int(i), time_s=float(t), quality=float(q))
-            for i, t, q in zip(track.frame_indices, track.times_s, track.frame_quality, strict=True)
-        ),
-        regions=tuple(
-            RegionCoverage(name=n, seen_share=s)
-            for n, s in zip(coverage.region_names, coverage.region_seen.tolist(), strict=True)
-        ),
+        frame_quality=_frame_quality(track),
+        regions=_regions(coverage),
         total_seen=coverage.total_seen,
         overlays=overlays,
         masks=masks,
@@ -190,6 +182,28 @@ def _coverage_pictures(coverage: Coverage, body: BodyModel, verts_rest: torch.Te
     return tuple(
         png_picture(coverage_picture(coverage, body, verts_rest, back=back), caption)
         for back, caption in ((False, "front"), (True, "back"))
+    )
+
+
+def _remembered(capture: Capture) -> list[Warned]:
+    """What the capture's stages warned of, in this run or in the one that the capture was taken from."""
+    return [
+        Warned(code=w.get("code", ""), message=w.get("message", ""), advice=w.get("advice", ""))
+        for w in capture.warnings
+    ]
+
+
+def _frame_quality(track: BodyTrack) -> tuple[FrameQuality, ...]:
+    return tuple(
+        FrameQuality(frame_index=int(i), time_s=float(t), quality=float(q))
+        for i, t, q in zip(track.frame_indices, track.times_s, track.frame_quality, strict=True)
+    )
+
+
+def _regions(coverage: Coverage) -> tuple[RegionCoverage, ...]:
+    return tuple(
+        RegionCoverage(name=n, seen_share=s)
+        for n, s in zip(coverage.region_names, coverage.region_seen.tolist(), strict=True)
     )
 
 

@@ -213,70 +213,89 @@ def project_backward(
             for k in range(10):
                 s[k] += grads[e, k]
         _moments(records[i], s)
-        a, b, c, u, v, inverse_length = _geometry(i, means, quats, scales, cam, R, N, G, p)
-        x, y, z = p[0], p[1], p[2]
-        fx, fy = cam[12], cam[13]
-        iz = 1.0 / z
-        det = a * c - b * b
-        # Inverse covariance, and the gradient of the covariance: the sums are the second moments of q.
-        inverse_det = 1.0 / det
-        xx, xy, yy = c * inverse_det, -b * inverse_det, a * inverse_det
-        m_xx, m_xy, m_yy = -0.5 * s[3], -0.5 * s[4], -0.5 * s[5]
-        t00, t01 = xx * m_xx + xy * m_xy, xx * m_xy + xy * m_yy
-        t10, t11 = xy * m_xx + yy * m_xy, xy * m_xy + yy * m_yy
-        c_xx = -(t00 * xx + t01 * xy)
-        c_xy = -(t00 * xy + t01 * yy)
-        c_yy = -(t10 * xy + t11 * yy)
-        g_mx, g_my = xx * s[1] + xy * s[2], xy * s[1] + yy * s[2]
         g_opacities[i] = s[0] / opacities[i]
-
-        g_u, g_v, g_z = 0.0, 0.0, s[9]
-        for j in range(3):
-            gG[0, j] = 2.0 * (c_xx * G[0, j] + c_xy * G[1, j])
-            gG[1, j] = 2.0 * (c_xy * G[0, j] + c_yy * G[1, j])
-            # G0 = fx / z (N0 - u N2), G1 = fy / z (N1 - v N2)
-            g_z -= (gG[0, j] * G[0, j] + gG[1, j] * G[1, j]) * iz
-            g_u -= gG[0, j] * fx * iz * N[2, j]
-            g_v -= gG[1, j] * fy * iz * N[2, j]
-        x_over_z, y_over_z = x * iz, y * iz
-        g_x, g_y = g_mx * fx * iz, g_my * fy * iz
-        g_z -= g_mx * fx * iz * x_over_z + g_my * fy * iz * y_over_z
-        if u == x_over_z:
-            g_x += g_u * iz
-            g_z -= g_u * iz * x_over_z
-        if v == y_over_z:
-            g_y += g_v * iz
-            g_z -= g_v * iz * y_over_z
-
-        for j in range(3):
-            n0, n1 = gG[0, j] * fx * iz, gG[1, j] * fy * iz
-            n2 = -(u * n0 + v * n1)
-            scale = scales[i, j]
-            g_scale = 0.0
-            for r in range(3):
-                value = cam[r] * n0 + cam[3 + r] * n1 + cam[6 + r] * n2
-                g_scale += value * R[r, j]
-                gR[r, j] = value * scale
-            g_scales[i, j] = g_scale
+        a, b, c, u, v, inverse_length = _geometry(i, means, quats, scales, cam, R, N, G, p)
+        g_x, g_y, g_z = _place_gradient(a, b, c, u, v, p, cam, s, N, G, gG)
+        _shape_gradient(i, u, v, 1.0 / p[2], cam, scales, R, gG, gR, g_scales)
         _quat_gradient(i, quats, inverse_length, gR, g_quats)
-
-        gd[:] = 0.0
-        if coeffs > 1:
-            inverse_distance = _direction(i, means, cam, d)
-        _basis(d[0], d[1], d[2], coeffs, Y)
-        gY[:] = 0.0
-        for k in range(3):
-            g = s[6 + k] if records[i, 6 + k] > 0.0 else 0.0
-            for m in range(coeffs):
-                g_sh[i, m, k] = g * Y[m]
-                gY[m] += g * sh[i, m, k]
-        if coeffs > 1:
-            _basis_gradient(d[0], d[1], d[2], coeffs, gY, gd)
-            along = gd[0] * d[0] + gd[1] * d[1] + gd[2] * d[2]
-            for k in range(3):
-                gd[k] = (gd[k] - along * d[k]) * inverse_distance
+        _color_gradient(i, coeffs, means, sh, cam, records, s, d, Y, gY, gd, g_sh)
         for k in range(3):
             g_means[i, k] = cam[k] * g_x + cam[3 + k] * g_y + cam[6 + k] * g_z + gd[k]
+
+
+@kernel(cached=False, inline=True, fastmath={"contract"})
+def _place_gradient(a, b, c, u, v, p, cam, s, N, G, gG):
+    """Gradient at the camera point from the moments s; fills gG, that at G = J N."""
+    fx, fy = cam[12], cam[13]
+    iz = 1.0 / p[2]
+    det = a * c - b * b
+    # Inverse covariance, and the gradient of the covariance: the sums are the second moments of q.
+    inverse_det = 1.0 / det
+    xx, xy, yy = c * inverse_det, -b * inverse_det, a * inverse_det
+    m_xx, m_xy, m_yy = -0.5 * s[3], -0.5 * s[4], -0.5 * s[5]
+    t00, t01 = xx * m_xx + xy * m_xy, xx * m_xy + xy * m_yy
+    t10, t11 = xy * m_xx + yy * m_xy, xy * m_xy + yy * m_yy
+    c_xx = -(t00 * xx + t01 * xy)
+    c_xy = -(t00 * xy + t01 * yy)
+    c_yy = -(t10 * xy + t11 * yy)
+    g_mx, g_my = xx * s[1] + xy * s[2], xy * s[1] + yy * s[2]
+
+    g_u, g_v, g_z = 0.0, 0.0, s[9]
+    for j in range(3):
+        gG[0, j] = 2.0 * (c_xx * G[0, j] + c_xy * G[1, j])
+        gG[1, j] = 2.0 * (c_xy * G[0, j] + c_yy * G[1, j])
+        # G0 = fx / z (N0 - u N2), G1 = fy / z (N1 - v N2)
+        g_z -= (gG[0, j] * G[0, j] + gG[1, j] * G[1, j]) * iz
+        g_u -= gG[0, j] * fx * iz * N[2, j]
+        g_v -= gG[1, j] * fy * iz * N[2, j]
+    x_over_z, y_over_z = p[0] * iz, p[1] * iz
+    g_x, g_y = g_mx * fx * iz, g_my * fy * iz
+    g_z -= g_mx * fx * iz * x_over_z + g_my * fy * iz * y_over_z
+    # Beyond its bounds a slope does not move with the point.
+    if u == x_over_z:
+        g_x += g_u * iz
+        g_z -= g_u * iz * x_over_z
+    if v == y_over_z:
+        g_y += g_v * iz
+        g_z -= g_v * iz * y_over_z
+    return g_x, g_y, g_z
+
+
+@kernel(cached=False, inline=True, fastmath={"contract"})
+def _shape_gradient(i, u, v, iz, cam, scales, R, gG, gR, g_scales):
+    """From the gradient at G to those at the scales and at R_world_splat (into gR)."""
+    fx, fy = cam[12], cam[13]
+    for j in range(3):
+        n0, n1 = gG[0, j] * fx * iz, gG[1, j] * fy * iz
+        n2 = -(u * n0 + v * n1)
+        scale = scales[i, j]
+        g_scale = 0.0
+        for r in range(3):
+            value = cam[r] * n0 + cam[3 + r] * n1 + cam[6 + r] * n2
+            g_scale += value * R[r, j]
+            gR[r, j] = value * scale
+        g_scales[i, j] = g_scale
+
+
+@kernel(cached=False, inline=True, fastmath={"contract"})
+def _color_gradient(i, coeffs, means, sh, cam, records, s, d, Y, gY, gd, g_sh):
+    """From the gradient at the colour to those at the harmonics and, into gd, at the splat's place by its direction."""
+    gd[:] = 0.0
+    inverse_distance = 0.0
+    if coeffs > 1:
+        inverse_distance = _direction(i, means, cam, d)
+    _basis(d[0], d[1], d[2], coeffs, Y)
+    gY[:] = 0.0
+    for k in range(3):
+        g = s[6 + k] if records[i, 6 + k] > 0.0 else 0.0
+        for m in range(coeffs):
+            g_sh[i, m, k] = g * Y[m]
+            gY[m] += g * sh[i, m, k]
+    if coeffs > 1:
+        _basis_gradient(d[0], d[1], d[2], coeffs, gY, gd)
+        along = gd[0] * d[0] + gd[1] * d[1] + gd[2] * d[2]
+        for k in range(3):
+            gd[k] = (gd[k] - along * d[k]) * inverse_distance
 
 
 @kernel(cached=False, inline=True)

@@ -205,7 +205,7 @@ def composite_reference(
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sdf, rgb, starts, step_m, beta):
-        from bodydouble.render import volume_kernels as kernels
+        from bodydouble.render import composite_kernels as kernels
 
         s, c = (np.ascontiguousarray(v.detach().numpy()) for v in (sdf, rgb))
         first, rays = starts.numpy().astype(np.int64), len(starts) - 1
@@ -219,7 +219,7 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_rgb, g_alpha, _):
-        from bodydouble.render import volume_kernels as kernels
+        from bodydouble.render import composite_kernels as kernels
 
         first, s, c, scalars, weights = ctx.kept
         g_sdf, g_c, workers = np.empty_like(s), np.empty_like(c), kernel_threads()

@@ -1,4 +1,4 @@
-"""Kernels of the volume renderer: marching rays through a posed field, inverse skinning, and compositing.
+"""Kernels of the volume renderer: inverse skinning, and marching rays through a posed field.
 
 A point x of canonical space lies in the world at A(x) x, where the affine map A is interpolated trilinearly between
 lattice nodes (each node blends the bones' maps with its own weights). Its Jacobian is
@@ -14,12 +14,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodydouble.render.composite_kernels import laplace_density
 from bodydouble.render.jit import kernel
 
 NODE = 16
 """Floats of a node: a 3 x 4 matrix row by row, and padding."""
 SCRATCH = 96
 _AX, _X, _INV = 16, 64, 67
+"""Places in the scratch: where derivatives of the map begin, a canonical place, and J^-1 there."""
+_FAR_M = 1e3
+"""No signed distance of a body: nothing was found."""
+_MISS_M = 1e-3
+"""How near to a ray's sample the canonical place's image must have come."""
+_FOLLOWED_STEPS = 3.0
+"""A limb's place is followed along the ray for so many steps; then it is sought anew."""
+_SAFE_SHARE = 0.7
+"""Of the distance to the band that a step goes: posed and blended, the field is no exact distance."""
 
 
 @kernel()
@@ -158,11 +168,49 @@ def value_at(x, y, z, values, stride, nx, ny, nz, origin, inverse):
     return (v00 * (one - fy) + v01 * fy) * (one - fx) + (v10 * (one - fy) + v11 * fy) * fx
 
 
-@kernel(cached=False)
-def laplace_density(s, beta):
-    """Density of a signed distance (Yariv et al. 2021, equation 2, with alpha = 1 / beta), 1 / metre."""
-    half = 0.5 * np.exp(-abs(s) / beta)
-    return (half if s > 0 else 1 - half) / beta
+@kernel(cached=False, inline=True)
+def _span(ray, eye, directions, corner, cell_m, cells):
+    """Where along a ray the box of cells begins and ends, metres; it ends before it begins where the ray misses."""
+    number = eye.dtype.type
+    t, stop = number(0), number(1e9)
+    for a in range(3):
+        d = directions[ray, a]
+        low, high = corner[a] - eye[a], corner[a] + cell_m * number(cells[a]) - eye[a]
+        if abs(d) < number(1e-9):
+            if low > number(0) or high < number(0):
+                stop = number(-1)
+        else:
+            t0, t1 = low / d, high / d
+            t, stop = max(t, min(t0, t1)), min(stop, max(t0, t1))
+    return t, stop
+
+
+@kernel(cached=False, inline=True)
+def _guess_from_last(ray, directions, along_m, last_x, last_inv, slot, scratch):
+    """Start Newton where the limb's last canonical place moves to, along_m further on the ray."""
+    number = last_x.dtype.type
+    for r in range(3):
+        along = number(0)
+        for a in range(3):
+            along += last_inv[slot, 3 * r + a] * directions[ray, a]
+        scratch[_X + r] = last_x[slot, r] + along * along_m
+
+
+@kernel(cached=False, inline=True)
+def _guess_from_vertex(v, target, vertex_maps, J, inv, scratch):
+    """Start Newton where the map at a body vertex takes the target; False where that map cannot be undone."""
+    number = target.dtype.type
+    for r in range(3):
+        for a in range(3):
+            J[3 * r + a] = vertex_maps[v, 4 * r + a]
+    if not invert3(J, inv, 0):
+        return False
+    for r in range(3):
+        value = number(0)
+        for a in range(3):
+            value += inv[3 * r + a] * (target[a] - vertex_maps[v, 4 * a + 3])
+        scratch[_X + r] = value
+    return True
 
 
 @kernel()
@@ -176,54 +224,56 @@ def march(
 ):  # fmt: skip
     """Walk along rays through the band around a posed body and note the samples that matter.
 
-    seeds [cx, cy, cz, 2]: body vertices near each cell, of different limbs; -1 for none. vertex_maps [v, 12]: canonical
-    to world at each vertex. Where several limbs claim a place, the one with the lesser signed distance has it.
-    Samples closer than keep_m to the surface are kept, every step_m, until less than `end` of the light is left;
-    farther from it steps grow with the distance. Density is that of the distance to a surface sunk_m further in. least_out [rays]: least value of `classes` that was met.
-    nearest_out [rays, 3]: where the field itself was least; NaN where the band was missed.
+    Samples closer than keep_m to the surface are kept, every step_m, until less than `end` of the light is left; farther
+    from it steps grow with the distance. Density is that of the distance to a surface sunk_m further in. Where two limbs
+    claim a place, the one with the lesser signed distance has it.
+
+    Args:
+        worker, num_workers: This worker takes every num_workers-th ray.
+        eye, directions, jitter: [3], [rays, 3] unit vectors, [rays] in [0, 1): by how much of a step samples are shifted.
+        seeds: [cx, cy, cz, 2] body vertices near each cell, of different limbs; -1 for none. Cells of cell_m at cell_origin.
+        vertex_maps, vertex_limbs: [v, 12] canonical to world at each vertex; the limb it belongs to.
+        index, node_origin, node_inverse, nodes: The lattice of maps (`volume.SkinNodes`), 1 / its spacing, its rows.
+        values, shape, origin, inverse: The field, flat, signed distance first; its shape with channels, corner, 1 / spacing.
+        classes: Another signed distance on the field's lattice, by which rays are told apart.
+        step_m, keep_m, beta, sunk_m, end: As said above.
+        t_out, x_out, inv_out: [rays, samples], [.., 3], [.., 9] depth, canonical place and its J^-1 of each sample.
+        count_out: [rays] how many samples a ray has. least_out: [rays] least value of `classes` that was met.
+        nearest_out: [rays, 3] canonical place where the field itself was least; NaN where the band was missed.
     """
     number = nodes.dtype.type
     nx, ny, nz, stride = shape
-    cx, cy, cz = seeds.shape[:3]
+    cells = seeds.shape[:3]
     rays, most = t_out.shape
     scratch, J = np.empty(SCRATCH, nodes.dtype), np.empty(12, nodes.dtype)
     target = np.empty(3, nodes.dtype)
+    # The two limbs met last, so that their places can be followed instead of sought.
     last_x, last_inv = np.empty((2, 3), nodes.dtype), np.empty((2, 9), nodes.dtype)
     last_t, last_limb = np.empty(2, nodes.dtype), np.empty(2, np.int64)
     best_x, best_inv = np.empty(3, nodes.dtype), np.empty(9, nodes.dtype)
     inv = np.empty(9, nodes.dtype)
-    cells = (cx, cy, cz)
     for ray in range(worker, rays, num_workers):
         count = 0
-        least = number(1e3)
-        closest = number(1e3)
+        least = number(_FAR_M)
+        closest = number(_FAR_M)
         for a in range(3):
             nearest_out[ray, a] = np.nan
-        t, stop = number(0), number(1e9)
-        for a in range(3):
-            d = directions[ray, a]
-            low, high = cell_origin[a] - eye[a], cell_origin[a] + cell_m * number(cells[a]) - eye[a]
-            if abs(d) < number(1e-9):
-                if low > number(0) or high < number(0):
-                    stop = number(-1)
-            else:
-                t0, t1 = low / d, high / d
-                t, stop = max(t, min(t0, t1)), min(stop, max(t0, t1))
+        t, stop = _span(ray, eye, directions, cell_origin, cell_m, cells)
         t += jitter[ray] * step_m
         light = number(1)
         last_limb[0] = -1
         last_limb[1] = -1
         while t < stop and count < most and light > end:
-            i, j, k = 0, 0, 0
             for a in range(3):
                 target[a] = eye[a] + t * directions[ray, a]
             i = int((target[0] - cell_origin[0]) / cell_m)
             j = int((target[1] - cell_origin[1]) / cell_m)
             k = int((target[2] - cell_origin[2]) / cell_m)
-            if i < 0 or j < 0 or k < 0 or i >= cx or j >= cy or k >= cz or seeds[i, j, k, 0] < 0:
+            outside = i < 0 or j < 0 or k < 0 or i >= cells[0] or j >= cells[1] or k >= cells[2]
+            if outside or seeds[i, j, k, 0] < 0:
                 t += number(0.5) * cell_m
                 continue
-            best = number(1e3)
+            best = number(_FAR_M)
             for c in range(2):
                 v = seeds[i, j, k, c]
                 if v < 0:
@@ -234,27 +284,14 @@ def march(
                     slot = 0
                 elif last_limb[1] == limb:
                     slot = 1
-                near = slot >= 0 and t - last_t[slot] < number(3) * step_m
                 found = False
-                if near:
-                    for r in range(3):
-                        along = number(0)
-                        for a in range(3):
-                            along += last_inv[slot, 3 * r + a] * directions[ray, a]
-                        scratch[_X + r] = last_x[slot, r] + along * (t - last_t[slot])
-                    found = unskin(target, index, node_origin, node_inverse, nodes, 3, number(1e-3), scratch, J)
+                if slot >= 0 and t - last_t[slot] < number(_FOLLOWED_STEPS) * step_m:
+                    _guess_from_last(ray, directions, t - last_t[slot], last_x, last_inv, slot, scratch)
+                    found = unskin(target, index, node_origin, node_inverse, nodes, 3, number(_MISS_M), scratch, J)
                 if not found:
-                    for r in range(3):
-                        for a in range(3):
-                            J[3 * r + a] = vertex_maps[v, 4 * r + a]
-                    if not invert3(J, inv, 0):
+                    if not _guess_from_vertex(v, target, vertex_maps, J, inv, scratch):
                         continue
-                    for r in range(3):
-                        value = number(0)
-                        for a in range(3):
-                            value += inv[3 * r + a] * (target[a] - vertex_maps[v, 4 * a + 3])
-                        scratch[_X + r] = value
-                    found = unskin(target, index, node_origin, node_inverse, nodes, 6, number(1e-3), scratch, J)
+                    found = unskin(target, index, node_origin, node_inverse, nodes, 6, number(_MISS_M), scratch, J)
                 if not found:
                     continue
                 if slot < 0:
@@ -272,7 +309,7 @@ def march(
                         best_x[r] = scratch[_X + r]
                     for r in range(9):
                         best_inv[r] = scratch[_INV + r]
-            if best > number(999):
+            if best >= number(_FAR_M):
                 t += number(2) * step_m
                 continue
             known = value_at(best_x[0], best_x[1], best_x[2], classes, 1, nx, ny, nz, origin, inverse)
@@ -282,7 +319,7 @@ def march(
                 for r in range(3):
                     nearest_out[ray, r] = best_x[r]
             if best > keep_m:
-                t += step_m + number(0.7) * (best - keep_m)
+                t += step_m + number(_SAFE_SHARE) * (best - keep_m)
                 continue
             t_out[ray, count] = t
             for r in range(3):
@@ -357,51 +394,3 @@ def unskin_backward(
                 counts[worker] += 1
             for e in range(12):
                 g_nodes[worker, node, e] += w * row[e]
-
-
-@kernel()
-def composite_forward(worker, num_workers, starts, sdf, rgb, step, beta, out_rgb, out_alpha, weights):
-    """Front to back over each ray's samples starts[r] .. starts[r + 1], all of length `step`."""
-    rays = out_alpha.shape[0]
-    for ray in range(worker * rays // num_workers, (worker + 1) * rays // num_workers):
-        light = 1.0
-        red, green, blue = 0.0, 0.0, 0.0
-        for p in range(starts[ray], starts[ray + 1]):
-            through = np.exp(-laplace_density(sdf[p], beta) * step)
-            w = light * (1.0 - through)
-            weights[p] = w
-            red += w * rgb[p, 0]
-            green += w * rgb[p, 1]
-            blue += w * rgb[p, 2]
-            light *= through
-        out_rgb[ray, 0], out_rgb[ray, 1], out_rgb[ray, 2] = red, green, blue
-        out_alpha[ray] = 1.0 - light
-
-
-@kernel()
-def composite_backward(
-    worker, num_workers, starts, sdf, rgb, step, beta, weights, g_rgb, g_alpha, g_sdf, g_samples, g_beta
-):  # fmt: skip
-    """With q_i the gradient to weight i and tau_i the optical depth: d tau_i = T_(i+1) q_i - sum_(j > i) w_j q_j."""
-    rays = g_alpha.shape[0]
-    total = 0.0
-    for ray in range(worker * rays // num_workers, (worker + 1) * rays // num_workers):
-        first, last = starts[ray], starts[ray + 1]
-        light = 1.0
-        for p in range(first, last):
-            light -= weights[p]
-        behind = 0.0
-        for p in range(last - 1, first - 1, -1):
-            w = weights[p]
-            q = g_alpha[ray] + g_rgb[ray, 0] * rgb[p, 0] + g_rgb[ray, 1] * rgb[p, 1] + g_rgb[ray, 2] * rgb[p, 2]
-            for a in range(3):
-                g_samples[p, a] = w * g_rgb[ray, a]
-            s = sdf[p]
-            half = 0.5 * np.exp(-abs(s) / beta)
-            density = (half if s > 0 else 1.0 - half) / beta
-            g_density = step * (max(light, 0.0) * q - behind)
-            g_sdf[p] = -g_density * half / (beta * beta)
-            total += g_density * (half * s / (beta * beta * beta) - density / beta)
-            behind += w * q
-            light += w
-    g_beta[worker] = total
