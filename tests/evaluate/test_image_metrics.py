@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
@@ -19,7 +20,6 @@ from bodydouble.evaluate.flip import flip, flip_map
 from bodydouble.evaluate.psnr import PSNR_CEILING_DB, psnr_db
 from bodydouble.evaluate.ssim import (
     SSIM_OURS,
-    SSIM_SKIMAGE,
     SSIM_SKIMAGE_RANGE_2,
     SSIM_TORCHMETRICS,
     SSIM_ZERO_PADDED,
@@ -28,6 +28,7 @@ from bodydouble.evaluate.ssim import (
     ssim_map,
 )
 
+SSIM_SKIMAGE = replace(SSIM_SKIMAGE_RANGE_2, value_range=1.0)  # with the right range
 GOLDEN = json.loads((Path(__file__).parent / "golden_metrics.json").read_text())
 PAIRS = [image_pair(seed) for seed in GOLDEN["seeds"]]
 

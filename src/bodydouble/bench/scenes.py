@@ -27,9 +27,9 @@ _CAPSULES = (
 )
 
 
-def figure_splats(num_splats: int, *, seed: int = 0, sh_degree: int = 0) -> SplatCloud:
+def figure_splats(num_splats: int) -> SplatCloud:
     """Anisotropic splats of 5 to 15 mm on the surface of the figure, randomly turned, coloured and translucent."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     start, end = (torch.tensor([c[k] for c in _CAPSULES]) for k in (0, 1))
     radius = torch.tensor([c[2] for c in _CAPSULES])
     area = 2 * math.pi * radius * ((end - start).norm(dim=1) + 2 * radius)
@@ -37,8 +37,8 @@ def figure_splats(num_splats: int, *, seed: int = 0, sh_degree: int = 0) -> Spla
     along = torch.rand(num_splats, 1, generator=rng)
     normal = torch.nn.functional.normalize(torch.randn(num_splats, 3, generator=rng), dim=1)
     means = start[which] + along * (end - start)[which] + radius[which, None] * normal
-    sh = 0.3 * torch.randn(num_splats, (sh_degree + 1) ** 2, 3, generator=rng)
-    sh[:, 0] = 3.0 * (torch.rand(num_splats, 3, generator=rng) - 0.5)
+    torch.randn(num_splats, 1, 3, generator=rng)  # figures of earlier versions were taken with the draws that follow
+    sh = 3.0 * (torch.rand(num_splats, 1, 3, generator=rng) - 0.5)
     return SplatCloud(
         means_world=means,
         quats_wxyz=torch.randn(num_splats, 4, generator=rng),
@@ -60,8 +60,8 @@ def figure_camera(size_px: int) -> Camera:
     )
 
 
-def rotated_bones(num_bones: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def rotated_bones(num_bones: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Small motions of bones: the figure stays where it is, near enough."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     R = rotvec_to_matrix(0.02 * torch.randn(num_bones, 3, generator=rng))
     return R, 0.005 * torch.randn(num_bones, 3, generator=rng)

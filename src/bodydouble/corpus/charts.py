@@ -16,6 +16,8 @@ from bodydouble.pipeline.report_charts import nice_ticks
 _WIDTH, _HEIGHT = 520.0, 240.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 14.0, 30.0, 40.0
 _ROW = 27
+_DIRECTIONS = 24
+"""From which a rose tells how often somebody was seen."""
 _ACCENT, _SECOND = "var(--accent, #0e7c74)", "var(--second, #b9622f)"
 _MUTED, _LINE, _INK = "var(--muted, #666b70)", "var(--line, #d9d7d2)", "var(--ink, #1d1f21)"
 _FONT = "font-family='system-ui, sans-serif' font-size='13'"
@@ -74,11 +76,11 @@ def histogram(
     return Markup("".join([*parts, "</svg>"]))
 
 
-def bars(title: str, rows: Sequence[Bar], *, top: float | None = None) -> Markup:
+def bars(title: str, rows: Sequence[Bar]) -> Markup:
     """Horizontal bars with labels on the left and the values on the right."""
     if not rows:
         return Markup("")
-    most = max([r.value for r in rows if math.isfinite(r.value)] or [1.0]) if top is None else top
+    most = max([r.value for r in rows if math.isfinite(r.value)] or [1.0])
     left = 12 + 7.2 * max(len(r.label) for r in rows)
     note = 16 + 7.2 * max(len(r.note or f"{r.value:g}") for r in rows)
     room = max(_WIDTH - left - note, 60)
@@ -124,14 +126,14 @@ def steps_chart(
     return Markup("".join([*parts, "</svg>"]))
 
 
-def rose(title: str, angles_rad: Sequence[float], *, bins: int = 24) -> Markup:
+def rose(title: str, angles_rad: Sequence[float]) -> Markup:
     """How often something is seen from each side: a bar for each direction around a person who faces downwards."""
     known = [a for a in angles_rad if math.isfinite(a)]
     if not known:
         return Markup("")
-    counts = [0] * bins
+    counts = [0] * _DIRECTIONS
     for angle in known:
-        counts[int((angle % (2 * math.pi)) / (2 * math.pi) * bins + 0.5) % bins] += 1
+        counts[int((angle % (2 * math.pi)) / (2 * math.pi) * _DIRECTIONS + 0.5) % _DIRECTIONS] += 1
     size, middle, inner, outer = 300, 150, 26.0, 112.0
     parts = [f"<svg xmlns='http://www.w3.org/2000/svg' class='rose' viewBox='0 0 {size} {size}' role='img' {_FONT}>"]
     parts.append(
@@ -139,7 +141,7 @@ def rose(title: str, angles_rad: Sequence[float], *, bins: int = 24) -> Markup:
     )
     for i, count in enumerate(counts):
         far = inner + (outer - inner) * math.sqrt(count / max(counts))
-        a, b = ((i + e) * 2 * math.pi / bins for e in (-0.42, 0.42))
+        a, b = ((i + e) * 2 * math.pi / _DIRECTIONS for e in (-0.42, 0.42))
         # Angle 0 (from the front) points down, the person's left side is on the right.
         corners = [
             (middle + r * math.sin(t), middle + r * math.cos(t))

@@ -89,10 +89,8 @@ def outline_figures(
     return OutlineFigures(soiou=(body - both) / body if body else 1.0, iou=both / either if either else 0.0)
 
 
-def body_landmarks_px(
-    track: BodyTrack, body: BodyModel, names: tuple[str, ...] = PCK_LANDMARKS
-) -> Float[np.ndarray, "frames points 2"]:
-    """Where a fitted body puts landmarks in the picture.
+def body_landmarks_px(track: BodyTrack, body: BodyModel) -> Float[np.ndarray, "frames points 2"]:
+    """Where a fitted body puts `PCK_LANDMARKS` in the picture.
 
     The places of landmarks on the body are those learnt once for everybody (`fit.landmarks`); what the fit calibrated for
     the video is not used, so the figure does not flatter itself.
@@ -100,14 +98,13 @@ def body_landmarks_px(
     Args:
         track: The fit.
         body: Its body model.
-        names: As in `Observations.landmark_names`.
     Returns:
         Pixels; meaningless behind the camera.
     """
     from bodydouble.fit.landmarks import build_landmarks
 
     points = build_landmarks(body)
-    rows = [points.index(name) for name in names]
+    rows = [points.index(name) for name in PCK_LANDMARKS]
     shaped = body.with_shape(track.shape)
     joints, vertices = shaped.joints_rest.double(), shaped.vertices_rest.double()
     rest = torch.from_numpy(points.joint_weights[rows]).double() @ joints
@@ -122,13 +119,13 @@ def body_landmarks_px(
 
 
 def seen_landmarks(
-    observations: Observations, names: tuple[str, ...] = PCK_LANDMARKS
+    observations: Observations,
 ) -> tuple[Float[np.ndarray, "frames points 2"], Float[np.ndarray, "frames points"]] | None:
-    """Place in pixels and confidence of some landmarks; None when the observations lack them (imported captures do)."""
+    """Place in pixels and confidence of `PCK_LANDMARKS`; None when the observations lack them (imported captures do)."""
     place = {name: i for i, name in enumerate(observations.landmark_names)}
-    if any(name not in place for name in names):
+    if any(name not in place for name in PCK_LANDMARKS):
         return None
-    columns = torch.tensor([place[name] for name in names])
+    columns = torch.tensor([place[name] for name in PCK_LANDMARKS])
     confidence = observations.confidence[:, columns] * observations.present[:, None]
     return observations.xy_px[:, columns].double().numpy(), confidence.double().numpy()
 

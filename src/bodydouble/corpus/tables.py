@@ -30,6 +30,8 @@ class Table:
     """Columns that differ from run to run, and so are left out of the catalogue's digest."""
 
 
+_ROWS_AT_ONCE = 1024
+"""Of anybody's Parquet file."""
 _T, _I, _F = "VARCHAR", "BIGINT", "DOUBLE"
 
 SOURCES = Table(
@@ -131,7 +133,7 @@ def read_segment(table: Table, data: bytes, where: str) -> Iterable[Any]:
     return from_rows(table.kind, list(columns), zip(*columns.values(), strict=True))
 
 
-def read_parquet_rows(path: Path, batch: int = 1024) -> Iterator[dict[str, Any]]:
+def read_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of anybody's Parquet file, a few at a time.
 
     Raises:
@@ -142,7 +144,7 @@ def read_parquet_rows(path: Path, batch: int = 1024) -> Iterator[dict[str, Any]]
 
     try:
         file = pq.ParquetFile(path)
-        for rows in file.iter_batches(batch_size=batch):
+        for rows in file.iter_batches(batch_size=_ROWS_AT_ONCE):
             yield from rows.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable Parquet file ({error}).") from error

@@ -40,8 +40,8 @@ def funnel_table(found: Funnel, refinement: Sequence[FunnelRow] = ()) -> str:
     return "\n".join(lines)
 
 
-def reasons_table(found: Funnel, most: int = 12) -> str:
-    """The most frequent complaints, by step and score."""
+def reasons_table(found: Funnel) -> str:
+    """The dozen most frequent complaints, by step and score."""
     counts = Counter(
         (verdict.step, _kind(reason))
         for verdict in found.verdicts.values()
@@ -49,7 +49,7 @@ def reasons_table(found: Funnel, most: int = 12) -> str:
         for reason in verdict.reasons
     )
     lines = ["| step | complaint | items |", "|---|---|---|"]
-    lines += [f"| {step} | {reason} | {count} |" for (step, reason), count in counts.most_common(most)]
+    lines += [f"| {step} | {reason} | {count} |" for (step, reason), count in counts.most_common(12)]
     return "\n".join(lines)
 
 

@@ -23,7 +23,6 @@ from bodydouble.evaluate.picture_scores import FilmedFrame, Pair, score_pair
 from bodydouble.evaluate.predictions import AvatarPictures, PictureSource
 from bodydouble.evaluate.regions import mask_box
 from bodydouble.evaluate.seen_parts import frame_speeds, part_boxes
-from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
 
@@ -140,7 +139,6 @@ def avatar_pictures(
     protocol: PictureProtocol,
     emit: Callable[[Event], None],
     *,
-    register: RegisterConfig = DEFAULT_REGISTER,
     fit_track: BodyTrack | None = None,
 ) -> AvatarPictures:
     """Pictures of an avatar in the poses that a protocol asks for.
@@ -150,7 +148,6 @@ def avatar_pictures(
         refined_track: Poses as training left them. They are used in the frames before test frames, where flicker is
             measured, except beside the fit's pose.
         frames: Test frames; none of them may have been trained on.
-        register: How poses are registered.
         fit_track: Poses of the fit as they drive the avatar; by default the capture's.
     Raises:
         InputError: When the avatar has nothing that can be drawn, or test frames were trained on.
@@ -166,7 +163,9 @@ def avatar_pictures(
     between = with_poses(interpolated_track(fit_track, refined_track, train, frames), refined_track, train)
     tracks = {"fit": fit_track, "interpolated": between}
     if "registered" in protocol.poses:
-        tracks["registered"] = register_frames(capture, avatar, between, list(frames), rasterizer, register, emit)
+        tracks["registered"] = register_frames(
+            capture, avatar, between, list(frames), rasterizer, DEFAULT_REGISTER, emit
+        )
     return AvatarPictures(
         avatar=avatar,
         columns=protocol.poses,

@@ -11,6 +11,8 @@ from bodydouble.evaluate.results import FrameScore, HeldoutExample
 
 PICTURE_PX = 400
 JPEG_QUALITY = 85
+_MORE_EXAMPLES = 3
+"""Beside the best, the median and the worst frame."""
 _FULL_SCALE = 0.5
 """Mean absolute difference of the three channels that is drawn at the top of the colour scale."""
 _HEAT = np.array(
@@ -46,8 +48,7 @@ class _Shelved:
 class ExampleShelf:
     """Keeps every scored frame as small JPEGs until it is known which are worth showing."""
 
-    def __init__(self, spread: int = 3) -> None:
-        self._spread = spread
+    def __init__(self) -> None:
         self._shelved: list[_Shelved] = []
 
     def offer(
@@ -77,8 +78,9 @@ class ExampleShelf:
         for label, item in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
             picked.setdefault(item.score.frame_index, (label, item))
         rest = [s for s in self._shelved if s.score.frame_index not in picked]
-        for k in range(min(self._spread, len(rest))):
-            item = rest[(2 * k + 1) * len(rest) // (2 * min(self._spread, len(rest)))]
+        more = min(_MORE_EXAMPLES, len(rest))
+        for k in range(more):
+            item = rest[(2 * k + 1) * len(rest) // (2 * more)]
             picked[item.score.frame_index] = ("", item)
         return tuple(
             HeldoutExample(

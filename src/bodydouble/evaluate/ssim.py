@@ -56,14 +56,11 @@ SSIM_ZERO_PADDED = SsimVariant(
     window="gaussian", window_px=11, sigma_px=1.5, covariance="population", border="zero", value_range=1.0
 )
 """The convolution with zero padding that 3D Gaussian splatting and its descendants use as loss and as metric."""
-SSIM_SKIMAGE = SsimVariant(
-    window="uniform", window_px=7, sigma_px=0.0, covariance="sample", border="inside", value_range=1.0
-)
-"""scikit-image's structural_similarity with the right range (8-bit images, or data_range=1)."""
 SSIM_SKIMAGE_RANGE_2 = SsimVariant(
     window="uniform", window_px=7, sigma_px=0.0, covariance="sample", border="inside", value_range=2.0
 )
-"""The same on floats without data_range, which older versions took for [-1, 1]: figures come out higher."""
+"""scikit-image's structural_similarity on floats without data_range, which older versions took for [-1, 1]: figures come
+out higher than with the right range."""
 
 
 def ssim_map(

@@ -24,7 +24,7 @@ def place(points, p, axis, origin, inverse, count):
     number = points.dtype.type  # a plain 0.0 would turn float32 into float64
     x = (points[p, axis] - origin[axis]) * inverse
     slope = inverse
-    if x < number(0):
+    if not x >= number(0):  # written so that NaN is caught too: it must not become a place in memory
         x = number(0)
         slope = number(0)
     elif x > number(count - 1):

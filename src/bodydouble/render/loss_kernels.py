@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.render.jit import kernel
+from bodydouble.render.losses import C1, C2
 from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, load, splat, store
 
 _TAPS = 11
@@ -12,7 +13,7 @@ _HALF = 5
 _PAD = 16
 """Zeros before and after each row: at least half a window, and whole vectors may be read past the end."""
 _ZERO = np.float32(0.0)
-_C1, _C2 = np.float32(0.01**2), np.float32(0.03**2)
+_C1, _C2 = np.float32(C1), np.float32(C2)
 
 
 @kernel(cached=False, inline=True)

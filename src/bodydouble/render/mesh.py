@@ -46,9 +46,8 @@ def rasterize_mesh(
     *,
     colors: Float[Tensor, "verts 3"] | None = None,
     background: Float[Tensor, " 3"] | None = None,
-    cull_backfaces: bool = False,
 ) -> MeshImage:
-    """Draw a mesh with a z-buffer.
+    """Draw a mesh with a z-buffer, its faces from both sides; parts nearer to the camera's plane than `NEAR_M` are left out.
 
     Args:
         vertices_world: Vertices, metres. Faces with a vertex that is not finite are not drawn.
@@ -56,8 +55,6 @@ def rasterize_mesh(
         camera: Where to look from and how large the image is.
         colors: Vertex colours to interpolate, any range.
         background: Colour where no face is seen; black by default.
-        cull_backfaces: Whether faces seen from inside are left out. Parts nearer to the camera's plane than `NEAR_M` are
-            left out always.
     Returns:
         Face, weights and depth of every pixel (float32); `rgb` if colours were given (differentiable in them).
     Raises:
@@ -101,7 +98,6 @@ def rasterize_mesh(
         cx,
         cy,
         NEAR_M,
-        cull_backfaces,
         face_index,
         inverse_depth,
     )

@@ -61,7 +61,7 @@ def _edges(p0, p1, p2, fx, fy, cx, cy, e):
 
 
 @kernel(fastmath={"contract"})
-def rasterize_band(worker, num_workers, bands, points, faces, fx, fy, cx, cy, near, cull, face_index, inverse_depth):
+def rasterize_band(worker, num_workers, bands, points, faces, fx, fy, cx, cy, near, face_index, inverse_depth):
     """Draw all faces into rows bands[worker] .. bands[worker + 1].
 
     points: [V, 3] float64 in the camera's frame. face_index [H, W] starts at -1 and inverse_depth [H, W] at 0; the
@@ -83,8 +83,7 @@ def rasterize_band(worker, num_workers, bands, points, faces, fx, fy, cx, cy, ne
         if x0 > x1 or y0 > y1:
             continue
         det = _edges(points[face[0]], points[face[1]], points[face[2]], fx, fy, cx, cy, e)
-        # Corners counter-clockwise as seen from outside: with +Y down and +Z forward a front face has det < 0.
-        if det == 0.0 or (cull and det > 0.0):
+        if det == 0.0:
             continue
         s = 1.0 if det > 0.0 else -1.0
         a0, b0, c0 = s * e[0, 0], s * e[0, 1], s * e[0, 2]

@@ -10,6 +10,9 @@ from bodydouble.core.cameras import Camera
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.mesh import interpolate, rasterize_mesh
 
+_SAMPLES = 2
+"""Each pixel of a drawn mesh is the mean of so many by so many samples."""
+
 
 @tensor_struct
 class DrawnMesh(TensorStruct):
@@ -51,7 +54,6 @@ def draw_mesh(
     uv: Float[Tensor, "verts 2"] | None = None,
     texture: UInt8[Tensor, "height width 3"] | None = None,
     background: Float[Tensor, " 3"] | None = None,
-    samples: int = 2,
 ) -> DrawnMesh:
     """Draw a mesh with its texture, or with its vertex colours where it has none.
 
@@ -60,10 +62,9 @@ def draw_mesh(
         colors: sRGB per vertex; not looked at where there is a texture.
         uv, texture: Both or neither.
         background: Black by default.
-        samples: Each pixel is the mean of so many by so many samples.
     """
     fine = camera.cropped(
-        0.0, 0.0, (float(camera.width_px), float(camera.height_px)), (camera.width_px * samples, camera.height_px * samples)
+        0.0, 0.0, (float(camera.width_px), float(camera.height_px)), (_SAMPLES * camera.width_px, _SAMPLES * camera.height_px)
     )  # fmt: skip
     image = rasterize_mesh(vertices_world, faces, fine)
     if uv is not None and texture is not None:
@@ -76,7 +77,7 @@ def draw_mesh(
 
     def pooled(values: Tensor) -> Tensor:
         height, width = camera.height_px, camera.width_px
-        return values.reshape(height, samples, width, samples, -1).mean((1, 3))
+        return values.reshape(height, _SAMPLES, width, _SAMPLES, -1).mean((1, 3))
 
     alpha = pooled(covered)
     mean_depth = pooled(depth) / alpha.clamp_min(1e-6)

@@ -45,7 +45,9 @@ def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
         fn(0, num_workers, *args)
     finally:
         for other in others:
-            other.result()
+            other.exception()  # waits: no worker may go on writing after this has returned
+    for other in others:
+        other.result()
 
 
 def _shared_pool(size: int) -> ThreadPoolExecutor:

@@ -163,9 +163,9 @@ class Film:
         shading.develop(np.ascontiguousarray(linear[..., :3] / np.maximum(cover, 1e-6)), _EXPOSURE, shown)
         return np.concatenate([np.where(cover > 0, shown, 0.0), cover], axis=2)
 
-    def plain_image(self, frame: int, camera: Camera | None = None) -> MeshImage:
+    def plain_image(self, frame: int) -> MeshImage:
         """Face, weights and depth at the pixels' centres, in the middle of the exposure."""
-        return rasterize_mesh(self.vertices_world(frame), self.performer.faces, camera or self.path.camera(frame))
+        return rasterize_mesh(self.vertices_world(frame), self.performer.faces, self.path.camera(frame))
 
     # --- light ---
 

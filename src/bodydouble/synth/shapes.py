@@ -20,7 +20,6 @@ def panel(
     *,
     cell_m: float = 0.1,
     lines: tuple[ndarray, ndarray] | None = None,
-    uv_corner_m: tuple[float, float] = (0.0, 0.0),
     casts: bool = True,
     glow: float = 0.0,
 ) -> Surface:
@@ -32,7 +31,6 @@ def panel(
         paint: What is on it.
         cell_m: Size of the cells it is divided into.
         lines: Where to divide it instead, as shares of the two edges, 0 to 1.
-        uv_corner_m: Place of the corner in the paint.
         casts, glow: As `Surface` says.
     """
     corner_, right_, up_ = (np.asarray(v, float) for v in (corner, right, up))
@@ -46,7 +44,7 @@ def panel(
         points=flat,
         normals=np.tile(normal / np.linalg.norm(normal), (len(flat), 1)),
         faces=grid_faces(len(t), len(s)),
-        uv_m=np.stack([u * lengths[0], v * lengths[1]], -1).reshape(-1, 2) + uv_corner_m,
+        uv_m=np.stack([u * lengths[0], v * lengths[1]], -1).reshape(-1, 2),
         paint=paint,
         casts=casts,
         glow=glow,

@@ -22,11 +22,13 @@ from bodydouble.render.sh import mean_rgb, rgb_to_sh
 
 _FLOATER = 0.1
 """A splat of which the masks support less than this share is none of the person."""
+_NEIGHBOURS = 12
+"""From so many trusted points a colour is borrowed."""
 _MORPH_FLOOR_M = 1e-4
 
 
 def spread_colors(
-    colors: Float[Tensor, "n 3"], trust: Float[Tensor, " n"], places: Float[Tensor, "n 3"], neighbours: int = 12
+    colors: Float[Tensor, "n 3"], trust: Float[Tensor, " n"], places: Float[Tensor, "n 3"]
 ) -> Float[Tensor, "n 3"]:
     """Colours in which those without trust are taken from the nearest trusted ones, by inverse squared distance.
 
@@ -40,7 +42,7 @@ def spread_colors(
     known = torch.nonzero(trust > 0.5)[:, 0]
     if len(known) == 0:
         return colors
-    distance, index = cKDTree(places[known].numpy()).query(places.numpy(), k=min(neighbours, len(known)))
+    distance, index = cKDTree(places[known].numpy()).query(places.numpy(), k=min(_NEIGHBOURS, len(known)))
     distance, index = np.reshape(distance, (len(places), -1)), np.reshape(index, (len(places), -1))
     weight = torch.from_numpy(1.0 / (distance**2 + 1e-4)).float()
     borrowed = (colors[known][torch.from_numpy(index)] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)

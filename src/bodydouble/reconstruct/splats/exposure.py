@@ -20,6 +20,8 @@ _DARK = 0.02
 """Added to both means: what is nearly black says little about gain."""
 _LARGEST_STEP = 0.5
 """Of a logarithm: a frame that is further off is rather misplaced."""
+_WINDOW_S = 0.5
+"""Changes of brightness faster than this are averaged away."""
 _FEWEST_PIXELS = 64
 
 
@@ -37,7 +39,7 @@ class ExposureConfig:
     """Share of the logarithm that is taken back each time: gains stay near 1."""
 
 
-def exposure_drift(crops: Sequence[PersonCrop], times_s: np.ndarray, window_s: float = 0.5) -> float:
+def exposure_drift(crops: Sequence[PersonCrop], times_s: np.ndarray) -> float:
     """How far the brightness of person and surroundings drifts together: a standard deviation of logarithms.
 
     A person who turns to the light brightens alone, and a camera that pans sees other walls; only a camera's exposure
@@ -46,7 +48,6 @@ def exposure_drift(crops: Sequence[PersonCrop], times_s: np.ndarray, window_s: f
     Args:
         crops: Training crops in ascending time.
         times_s: Of each crop.
-        window_s: Faster changes than this are averaged away.
     """
     if len(crops) < 8:
         return 0.0
@@ -62,7 +63,7 @@ def exposure_drift(crops: Sequence[PersonCrop], times_s: np.ndarray, window_s: f
     if known.sum() < 8:
         return 0.0
     times = np.asarray(times_s)[known]
-    near = np.exp(-0.5 * ((times[:, None] - times[None]) / window_s) ** 2)
+    near = np.exp(-0.5 * ((times[:, None] - times[None]) / _WINDOW_S) ** 2)
     smooth = (near @ both[:, known].T / near.sum(1, keepdims=True)).T
     smooth -= np.median(smooth, axis=1, keepdims=True)
     shared = np.where(smooth[0] * smooth[1] > 0, np.abs(smooth).min(0), 0.0)

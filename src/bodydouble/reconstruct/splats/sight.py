@@ -15,18 +15,20 @@ from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.sh import C0
 
+_COLOR_VIEWS, _SEEN_VIEWS = 24, 40
+"""About how many training frames are looked at."""
 CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
 """Splats with the given learnt fields, in the pose of the training frame at a place."""
 
 
 def observed_colors(
-    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer, max_views: int = 24
+    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Mean colour of each splat over the frames that show it from the front, and the weight of that evidence."""
     total = torch.zeros(len(state.means), 3)
     weight = torch.zeros(len(state.means))
     fields = {name: getattr(state, name) for name in LEARNT}
-    for place in range(0, len(frames), max(1, len(frames) // max_views)):
+    for place in range(0, len(frames), max(1, len(frames) // _COLOR_VIEWS)):
         crop = frames.half[place]
         with torch.no_grad():
             cloud = cloud_at(fields, place)
@@ -43,7 +45,7 @@ def observed_colors(
 
 
 def seen_shares(
-    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer, max_views: int = 40
+    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """How much the training frames show of each splat, and how much of that the masks support.
 
@@ -53,7 +55,7 @@ def seen_shares(
     """
     best = torch.zeros(len(state.means))
     total = torch.zeros(len(state.means), 2)
-    for place in range(0, len(frames), max(1, len(frames) // max_views)):
+    for place in range(0, len(frames), max(1, len(frames) // _SEEN_VIEWS)):
         crop = frames.half[place]
         fields = {name: getattr(state, name) for name in LEARNT}
         fields["sh_rest"] = fields["sh_rest"][:, :0]
