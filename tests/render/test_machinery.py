@@ -47,7 +47,7 @@ def test_warm_up_announces_itself() -> None:
 
 
 def test_cache_goes_where_it_can_be_written(tmp_path: Path) -> None:
-    code = "from bodydouble.render.jit import kernel_cache_dir; print(kernel_cache_dir())"
+    code = "from bodydouble.core.jit import kernel_cache_dir; print(kernel_cache_dir())"
     chosen = run_python(code, NUMBA_CACHE_DIR=str(tmp_path / "mine")).stdout.strip()
     assert chosen == str(tmp_path / "mine" / "bodydouble" / "kernels") and Path(chosen).is_dir()
     # A file stands where the folder should be: nobody can write there, not even root.

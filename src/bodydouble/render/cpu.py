@@ -201,8 +201,8 @@ def _camera_array(camera: Camera) -> np.ndarray:
 @functools.lru_cache(maxsize=1)
 def hot_kernels() -> ModuleType:
     """The kernels in use: `cpu_simd`, or `cpu_plain` if the user wants it or the vector type cannot be compiled."""
+    from bodydouble.core.jit import plain_kernels_wanted
     from bodydouble.render import cpu_plain
-    from bodydouble.render.jit import plain_kernels_wanted
 
     if plain_kernels_wanted():
         return cpu_plain

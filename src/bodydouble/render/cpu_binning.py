@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodydouble.render.jit import kernel
+from bodydouble.core.jit import kernel
 from bodydouble.render.simd import BLOCK_HEIGHT, BLOCK_WIDTH, count_bits
 
 TILE = 32

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodydouble.core.jit import kernel
 from bodydouble.render import sh as _sh
 from bodydouble.render.cpu_binning import tile_range
-from bodydouble.render.jit import kernel
 from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, MIN_ALPHA, NEAR_M
 
 RECORD = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodydouble.core.jit import kernel
 from bodydouble.render.cpu_binning import (
     STRIPS,
     TILE,
@@ -15,7 +16,6 @@ from bodydouble.render.cpu_binning import (
     tile_range,
     write_pixel,
 )
-from bodydouble.render.jit import kernel
 from bodydouble.render.protocol import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from bodydouble.render.simd import (
     BLOCK_HEIGHT,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodydouble.render.jit import kernel
+from bodydouble.core.jit import kernel
 from bodydouble.render.simd import LANES, fma, horizontal_sum, load, splat, store
 
 

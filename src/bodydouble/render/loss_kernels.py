@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodydouble.render.jit import kernel
+from bodydouble.core.jit import kernel
 from bodydouble.render.losses import C1, C2
 from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, load, splat, store
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodydouble.render.jit import kernel
+from bodydouble.core.jit import kernel
 
 
 @kernel(cached=False)

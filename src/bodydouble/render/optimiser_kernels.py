@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bodydouble.render.jit import kernel
+from bodydouble.core.jit import kernel
 from bodydouble.render.simd import LANES, fma, load, splat, sqrt, store
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bodydouble.core.jit import kernel
 from bodydouble.render.composite_kernels import laplace_density
-from bodydouble.render.jit import kernel
 
 NODE = 16
 """Floats of a node: a 3 x 4 matrix row by row, and padding."""
