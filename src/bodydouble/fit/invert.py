@@ -19,7 +19,7 @@ from bodydouble.fit.controls import Controls, build_controls
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3, pose_nodes, unwrap_rotvecs
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.marks import Carried, Marks
-from bodydouble.fit.solve import SHAPE_SIGMA
+from bodydouble.fit.solve import shape_sigmas
 
 _ROBUST_M = (0.8, 0.4, 0.2, 0.1, 0.05)
 """Scale of the robust loss in the course of the iterations; the last one stays."""
@@ -27,7 +27,6 @@ _POINT_SIGMA_M = 0.004
 _LIMIT_SIGMA_RAD = 0.08
 _MAX_TURN_RAD = 0.7
 _CHUNK = 16
-_OTHER_SHAPE_SIGMA = 0.2
 _POOR_M = 0.05
 """A frame that ends farther off is tried again from a neighbour's pose."""
 
@@ -162,7 +161,7 @@ def _step(task: _Task, pose: _Pose, rest: Rest, robust_m: float, free_shape: boo
             steps[part] = np.linalg.solve(H, g[..., None])[..., 0]
     shape = pose.shape
     if free_shape:
-        sigma = np.array([SHAPE_SIGMA.get(n, _OTHER_SHAPE_SIGMA) for n in task.body.shape_names])
+        sigma = shape_sigmas(task.body)
         pull = 1.0 / sigma**2
         moved = np.linalg.solve(S + np.diag(pull), s + pull * (task.shape_mean - shape))
         moved = np.clip(shape + np.clip(moved, -0.2, 0.2), 0.0, 1.0) - shape

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from bodydouble.capture.values import BodyTrack
+from bodydouble.core.events import Warned
 from bodydouble.fit.evidence import Evidence
 from bodydouble.fit.landmarks import HEAD_POINTS, LandmarkModel
 
 LIMBS = ("torso", "head", "left_arm", "right_arm", "left_hand", "right_hand", "left_leg", "right_leg")
 GOOD_SHARE, BAD_SHARE = 0.01, 0.10
 """Errors in shares of the person's height in pixels: a frame's quality is 1 up to the first, 0 from the second."""
+_POOR_FRAME, _POOR_SHARE = 0.5, 0.2
+"""More poor frames than this share are worth a warning."""
 
 
 def limb_of(name: str) -> str:
@@ -56,6 +60,31 @@ def measure(
     share = _median(by_limb) / np.maximum(person_px, 1.0)
     quality = np.clip((BAD_SHARE - share) / (BAD_SHARE - GOOD_SHARE), 0.0, 1.0)
     return by_limb, np.where(np.isnan(quality), 0.0, quality)
+
+
+def quality_warnings(track: BodyTrack) -> tuple[Warned, ...]:
+    """What nobody could have fitted, and what was fitted badly."""
+    found = []
+    unseen = [n for n, e in zip(track.limb_names, track.limb_error_px.T, strict=True) if bool(e.isnan().all())]
+    if unseen and len(unseen) < len(track.limb_names):  # else nobody looked for landmarks
+        found.append(
+            Warned(
+                code="limbs_unseen",
+                message=f"Never seen in the video: {', '.join(unseen).replace('_', ' ')}; a neutral pose was assumed.",
+                advice="Show these parts in the clip if the avatar shall have them right.",
+            )
+        )
+    quality = track.frame_quality[track.valid]
+    poor = float((quality < _POOR_FRAME).float().mean()) if len(quality) else 0.0
+    if poor > _POOR_SHARE:
+        found.append(
+            Warned(
+                code="poor_fit",
+                message=f"In {100 * poor:.0f} % of the frames the body lies beside what was seen.",
+                advice="Fewer occlusions, less motion blur and a whole person in view help.",
+            )
+        )
+    return tuple(found)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from bodydouble.body.protocol import BodyModel
+from bodydouble.body.smplx import BETA_SPAN
 from bodydouble.fit.banded import Stencil, solve_bordered
 from bodydouble.fit.contact import add_contacts
 from bodydouble.fit.kinematics import Rest, exp_so3, log_so3
@@ -36,10 +38,8 @@ _HEIGHT_SIGMA_M = 0.003
 _SHARE = 0.1
 """Priors of shared unknowns count as one in ten frames would: a landmark's errors repeat from frame to frame."""
 
-SHAPE_SIGMA = {"gender": 0.15, "age": 0.02, "muscle": 0.10, "weight": 0.10, "height": 1.0, "proportions": 0.20}
-SHAPE_SIGMA |= {
-    f"beta_{i}": 0.1 for i in range(300)
-}  # a standard deviation of SMPL's components, as body.smplx has them
+_SHAPE_SIGMA = {"gender": 0.15, "age": 0.02, "muscle": 0.10, "weight": 0.10, "height": 1.0, "proportions": 0.20}
+_SHAPE_SIGMA |= {f"beta_{i}": 1.0 / BETA_SPAN for i in range(300)}  # a standard deviation of SMPL's components
 """Spread of the shape prior. Girth hardly shows in landmarks, so it stays near the mean until silhouettes speak."""
 _OTHER_SHAPE_SIGMA = 0.2
 _OFFSET_SIGMA_M = 0.012
@@ -49,6 +49,11 @@ _ROOT_AGILITY = 5.0
 _PLACE_AGILITY = (1.5, 1.5, 0.75)
 _SLOW = (2.0, 1.0)
 """Spread of the root's speed, rad/s and m/s: weak, it only stops what nobody sees from drifting."""
+
+
+def shape_sigmas(body: BodyModel) -> Float[np.ndarray, " shape"]:
+    """Spread of the prior of each of the body's shape values."""
+    return np.array([_SHAPE_SIGMA.get(name, _OTHER_SHAPE_SIGMA) for name in body.shape_names])
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def _add_shared_priors(
 ) -> None:
     strength = _SHARE * max(1.0, float(problem.evidence.frame_weight.sum()))
     if len(shared.shape):
-        sigma = np.array([SHAPE_SIGMA.get(n, _OTHER_SHAPE_SIGMA) for n in body.shape_names])[shared.shape]
+        sigma = shape_sigmas(body)[shared.shape]
         index = np.arange(len(shared.shape))
         normal.shared_block[index, index] += strength / sigma**2
         normal.shared_gradient[index] += strength / sigma**2 * (targets.shape_mean - state.shape)[shared.shape]

@@ -29,9 +29,9 @@ from bodydouble.fit.initial import initial_state
 from bodydouble.fit.kinematics import place_points
 from bodydouble.fit.landmarks import build_landmarks, rest_geometry
 from bodydouble.fit.limb_axes import limb_lines
-from bodydouble.fit.quality import LIMBS, measure
+from bodydouble.fit.quality import LIMBS, measure, quality_warnings
 from bodydouble.fit.silhouette import refine_girth
-from bodydouble.fit.solve import SHAPE_SIGMA, Stage, Targets, run_stage
+from bodydouble.fit.solve import Stage, Targets, run_stage, shape_sigmas
 from bodydouble.fit.state import State, between, corrected_between, state_of_track, track_rotvecs
 from bodydouble.fit.terms import Problem, Weights, moved_rest, pose_state, project
 
@@ -167,7 +167,8 @@ def fit_observations(
     else:
         expression = np.zeros((len(state.theta), len(body.action_names)))
     track = _to_track(problem, body, state, expression, observations, sources)
-    _warn_of_quality(track, emit)
+    for warning in quality_warnings(track):
+        emit(warning)
     emit(Done(stage="fit", seconds=time.monotonic() - started))
     return track
 
@@ -215,7 +216,7 @@ def _targets(
 
 def likely_shape(body: BodyModel, height_m: float) -> np.ndarray:
     """The body's default shape, changed as little as its prior allows to stand this tall."""
-    sigma = torch.tensor([SHAPE_SIGMA.get(name, 0.2) for name in body.shape_names], dtype=torch.float64)
+    sigma = torch.from_numpy(shape_sigmas(body))
     shape = body.shape_default.double()
     for _ in range(20):
         values = shape.to(body.shape_default.dtype).requires_grad_(True)
@@ -330,28 +331,6 @@ def _to_track(
         limb_error_px=tensor(limb_error),
         frame_quality=tensor(quality),
     )
-
-
-def _warn_of_quality(track: BodyTrack, emit: Callable[[Event], None]) -> None:
-    """Say what nobody could have fitted, and what was fitted badly."""
-    unseen = [n for n, e in zip(track.limb_names, track.limb_error_px.T, strict=True) if bool(e.isnan().all())]
-    if unseen:
-        emit(
-            Warned(
-                code="limbs_unseen",
-                message=f"Never seen in the video: {', '.join(unseen).replace('_', ' ')}; a neutral pose was assumed.",
-                advice="Show these parts in the clip if the avatar shall have them right.",
-            )
-        )
-    poor = float((track.frame_quality[track.valid] < 0.5).float().mean())
-    if poor > 0.2:
-        emit(
-            Warned(
-                code="poor_fit",
-                message=f"In {100 * poor:.0f} % of the frames the body lies beside what was seen.",
-                advice="Fewer occlusions, less motion blur and a whole person in view help.",
-            )
-        )
 
 
 def measure_state(problem: Problem, body: BodyModel, state: State) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Warned
 from bodydouble.evaluate.results import HeldoutResult
+from bodydouble.fit.quality import quality_warnings
 from bodydouble.pipeline.coverage import Coverage, body_coverage, coverage_picture, coverage_warnings
 from bodydouble.pipeline.report_data import (
     FrameQuality,
@@ -37,8 +38,6 @@ _STRIP_ROOM = 0.08
 """Room around the person, as a share of their size."""
 _OUTLINE_RGB = np.array([61, 235, 215], dtype=np.float32)
 _GROUND_RGB = np.array([24, 26, 29], dtype=np.float32)
-_POOR_FRAME = 0.35
-_POOR_SHARE = 0.2
 
 
 def collect_report(
@@ -68,7 +67,7 @@ def collect_report(
         heldout: The evaluation, if there was one.
         seconds, peak_rss_mb: What the run cost.
         preset: Name of the preset.
-        warnings: Of all stages; those about coverage and those the capture remembers are added here.
+        warnings: Of all stages; those about coverage and fit, and those the capture remembers, are added here, each once.
         turntable: turntable.mp4, if it was made.
         truth: Scores against known truth, for synthetic performers.
         provenance: What to say about where this comes from, in words.
@@ -97,7 +96,7 @@ def collect_report(
         avatar_mb=avatar_path.stat().st_size / 1e6,
         heldout=heldout,
         warnings=merged_warnings(
-            [*_remembered(capture), *warnings, *coverage_warnings(coverage, track), *_fit_warnings(track)]
+            [*_remembered(capture), *warnings, *coverage_warnings(coverage, track), *quality_warnings(track)]
         ),
         limbs=limb_qualities(track, person_height_px),
         frame_quality=_frame_quality(track),
@@ -204,18 +203,4 @@ def _regions(coverage: Coverage) -> tuple[RegionCoverage, ...]:
     return tuple(
         RegionCoverage(name=n, seen_share=s)
         for n, s in zip(coverage.region_names, coverage.region_seen.tolist(), strict=True)
-    )
-
-
-def _fit_warnings(track: BodyTrack) -> tuple[Warned, ...]:
-    quality = track.frame_quality[track.valid]
-    poor = float((quality < _POOR_FRAME).float().mean()) if len(quality) else 0.0
-    if poor <= _POOR_SHARE:
-        return ()
-    return (
-        Warned(
-            code="poor_fit",
-            message=f"The body could not be followed well in {poor:.0%} of the frames.",
-            advice="Film with more light, without other people in front, and with the whole person in view.",
-        ),
     )
