@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from corpus_captures import HEIGHT, WIDTH, make_capture
+from foreign_sets import OFFSETS, PARENTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -52,18 +53,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, anny: AnnyBody, capture: C
     return export_wildavatar([Subject(id=ITEM, person="somebody", capture=capture)], anny, out, pictures=True)
 
 
-# --- a loader by the published description: SMPL's joints and tree are public facts ---
-
-PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-REST = np.array([
-    [0, -0.228, 0.027], [0.058, -0.083, -0.017], [-0.06, -0.09, -0.013], [0.004, 0.124, -0.038], [0.043, -0.386, 0.008],
-    [-0.043, -0.384, -0.005], [0.004, 0.138, 0.027], [-0.015, -0.427, -0.037], [0.019, -0.42, -0.035],
-    [-0.002, 0.056, 0.003], [0.041, -0.06, 0.122], [-0.035, -0.062, 0.13], [-0.013, 0.212, -0.033],
-    [0.072, 0.114, -0.019], [-0.083, 0.113, -0.024], [0.01, 0.089, 0.05], [0.123, 0.045, -0.019],
-    [-0.113, 0.047, -0.008], [0.255, -0.016, -0.023], [-0.26, -0.014, -0.031], [0.266, 0.013, -0.007],
-    [-0.269, 0.007, -0.006], [0.087, -0.011, -0.016], [-0.089, -0.008, -0.01],
-])  # fmt: skip
-"""Offsets of the mean body's joints from their parents, metres."""
+# --- a loader by the published description ---
 
 
 def load_like_the_toolbox(root: Path, split: str) -> dict[str, list[dict]]:
@@ -88,11 +78,11 @@ def load_like_the_toolbox(root: Path, split: str) -> dict[str, list[dict]]:
 
 def smpl_joints(poses: np.ndarray) -> np.ndarray:
     R = Rotation.from_rotvec(poses.reshape(24, 3)).as_matrix()
-    turns, places = [R[0]], [REST[0]]
+    turns, places = [R[0]], [OFFSETS[0]]
     for joint in range(1, 24):
         parent = PARENTS[joint]
         turns.append(turns[parent] @ R[joint])
-        places.append(places[parent] + turns[parent] @ REST[joint])
+        places.append(places[parent] + turns[parent] @ OFFSETS[joint])
     return np.array(places)
 
 

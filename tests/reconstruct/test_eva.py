@@ -127,5 +127,5 @@ def test_the_same_seed_makes_the_same_nets_and_leaves_other_randomness_alone() -
     expected = torch.rand(1)
     torch.manual_seed(1)
     a, b = Learner(ConfidenceNet, 0, "x"), Learner(ConfidenceNet, 0, "x")
-    assert torch.equal(a.parameters, b.parameters)
+    assert torch.equal(a.adam.parameters, b.adam.parameters)
     assert torch.equal(torch.rand(1), expected)

@@ -31,8 +31,6 @@ _LEAST_FRAMES = 2.0
 """So many calm frames weigh as much as the mean of all faces."""
 _REST_SHARE = 0.15
 """An action that is never seen weaker than by this share of the frames is taken to rest there, within its error."""
-
-
 _SHARED = 0.6
 """Part of a closed mouth's open jaw that is not believed."""
 

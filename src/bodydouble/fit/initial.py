@@ -1,7 +1,7 @@
 """A first pose for every frame in closed form: root by Kabsch, distance by weak perspective, limbs by two directions.
 
 Gauss-Newton needs a start on the right side of every limb. Arms and legs get it from the directions of their two
-segments; the hinge of a nearly straight limb is taken from the rest pose (specs: straight limbs are a saddle).
+segments; the hinge of a nearly straight limb is taken from the rest pose, since a straight limb is a saddle of the cost.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _column(group: Group, landmarks: LandmarkModel, name: str) -> int:
 
 
 def _torso_seen(group: Group, landmarks: LandmarkModel) -> np.ndarray:
-    """At least three torso corners with a direction between them."""
+    """At least two torso corners."""
     columns = [_column(group, landmarks, n) for n in _TORSO]
     return (group.precision[:, columns] > 0).sum(1) >= 2
 

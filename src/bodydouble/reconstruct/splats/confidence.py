@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bodydouble.core.seeds import torch_rng
 from bodydouble.reconstruct.splats.config import ConfidenceConfig
-from bodydouble.render.adam import AdamMoments, adam_step, zero_moments
+from bodydouble.reconstruct.splats.optimizer import NetAdam
 from bodydouble.render.protocol import RenderedSplats
 
 SHRINK = 8
@@ -58,9 +58,7 @@ class Confidence:
             values = torch.randn(shape, generator=generator) * (2.0 / fan_in) ** 0.5 if fan_in else torch.zeros(shape)
             parts.append((values * (0.1 if shape[0] == 1 else 1.0)).flatten())
         parts[-1] += torch.tensor(0.05).log()
-        self.parameters = torch.cat(parts)
-        self.moments = zero_moments(self.parameters)
-        self.steps = 0
+        self.adam = NetAdam(torch.cat(parts))
 
     def step(
         self,
@@ -82,12 +80,11 @@ class Confidence:
             person = _reduced(torch.maximum(_sampled(mask), _sampled(image.alpha))[..., None])[0, 0]
             person = person * (person > 0.1)
             share = person / person.sum().clamp_min(1e-6)
-        parameters = self.parameters.clone().requires_grad_()
+        parameters = self.adam.parameters.clone().requires_grad_()
         log_noise = _forward(parameters, inputs)
         loss = (share * (error * (-log_noise).exp() + log_noise)).sum()
         (gradient,) = torch.autograd.grad(loss, parameters)
-        self.steps += 1
-        adam_step(self.parameters, gradient, self.moments, step=self.steps, lr=self.config.rate)
+        self.adam.step(gradient, self.config.rate)
         with torch.no_grad():
             noise = log_noise.exp()
             low, high = self.config.weight_range
@@ -100,23 +97,16 @@ class Confidence:
     def noise(self, image: RenderedSplats) -> Float[Tensor, "rows columns"]:
         """The noise level expected of a render, at an eighth of its size, in units of colour; 0 off the person."""
         with torch.no_grad():
-            noise = _forward(self.parameters, _inputs(image)).exp()
+            noise = _forward(self.adam.parameters, _inputs(image)).exp()
             return noise * (_reduced(_sampled(image.alpha)[..., None])[0, 0] > 0.3)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        return {
-            "parameters": self.parameters,
-            "first": self.moments.first,
-            "second": self.moments.second,
-            "steps": torch.tensor(self.steps),
-        }
+        return self.adam.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint."""
-        self.parameters = tensors["parameters"]
-        self.moments = AdamMoments(first=tensors["first"], second=tensors["second"])
-        self.steps = int(tensors["steps"])
+        self.adam.restore(tensors)
 
 
 def _sampled(image: Float[Tensor, "height width ..."]) -> Float[Tensor, "rows columns ..."]:

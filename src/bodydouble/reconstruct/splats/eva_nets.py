@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from bodydouble.core.seeds import derived_seed
-from bodydouble.render.adam import AdamMoments, adam_step, zero_moments
+from bodydouble.reconstruct.splats.optimizer import NetAdam
 
 _FREQUENCIES = 10
 _WIDTH = 128
@@ -84,34 +84,23 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, name))
             self.net = make()
-        self.parameters = parameters_to_vector(self.net.parameters()).detach().clone()
-        self.moments = zero_moments(self.parameters)
-        self.steps = 0
+        self.adam = NetAdam(parameters_to_vector(self.net.parameters()).detach().clone(), eps=1e-15)
 
     def step(self, rate: float) -> None:
         """One update from the gradients that `backward` left, which are then forgotten."""
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.net.parameters()]
-        self.steps += 1
-        gradient = torch.cat([g.reshape(-1) for g in gradients])
-        adam_step(self.parameters, gradient, self.moments, step=self.steps, lr=rate, eps=1e-15)
-        vector_to_parameters(self.parameters, self.net.parameters())
+        self.adam.step(torch.cat([g.reshape(-1) for g in gradients]), rate)
+        vector_to_parameters(self.adam.parameters, self.net.parameters())
         self.net.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        return {
-            "parameters": self.parameters,
-            "first": self.moments.first,
-            "second": self.moments.second,
-            "steps": torch.tensor(self.steps),
-        }
+        return self.adam.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from a checkpoint."""
-        self.parameters = tensors["parameters"]
-        self.moments = AdamMoments(first=tensors["first"], second=tensors["second"])
-        self.steps = int(tensors["steps"])
-        vector_to_parameters(self.parameters, self.net.parameters())
+        self.adam.restore(tensors)
+        vector_to_parameters(self.adam.parameters, self.net.parameters())
 
 
 class PoseCorrection:

@@ -1,4 +1,4 @@
-"""Adam over the splats (moments follow density control) and over per-frame poses (each frame counts its own visits)."""
+"""Adam over the splats (moments follow density control) and over per-frame poses (each frame counts its own visits); over small nets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,31 @@ from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.adam import AdamMoments, adam_step, zero_moments
 
 _EPS = 1e-15
+
+
+class NetAdam:
+    """A small net's parameters, all in one row, and Adam on them."""
+
+    def __init__(self, parameters: Float[Tensor, " parameters"], *, eps: float = 1e-8) -> None:
+        self.parameters = parameters
+        self._moments = zero_moments(parameters)
+        self._steps, self._eps = 0, eps
+
+    def step(self, gradient: Float[Tensor, " parameters"], rate: float) -> None:
+        """One update, in place."""
+        self._steps += 1
+        adam_step(self.parameters, gradient, self._moments, step=self._steps, lr=rate, eps=self._eps)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        moments, steps = self._moments, torch.tensor(self._steps)
+        return {"parameters": self.parameters, "first": moments.first, "second": moments.second, "steps": steps}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from a checkpoint."""
+        self.parameters = tensors["parameters"]
+        self._moments = AdamMoments(first=tensors["first"], second=tensors["second"])
+        self._steps = int(tensors["steps"])
 
 
 class SplatAdam:
