@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodydouble.bench.page import page
+from bodydouble.bench.page import ORDER, page
 from bodydouble.bench.rows import BASELINE, Row, judge, read_rows, table, write_rows
 from bodydouble.bench.run import SUITES, merged
 from bodydouble.core.errors import InputError
@@ -22,6 +22,7 @@ RATIO = Row(
     tolerance_kind="relative",
 )  # fmt: skip
 ERROR = Row(suite="fit", name="pose error", value=40.0, unit="mm", better="lower", tolerance=3.0)
+ABOUT = {"version": "1", "processor": "p", "threads": "2", "torch": "t"}
 TOLD = Row(suite="kernels", name="forward", value=8.0, unit="ms", better="lower", budget=6.0)
 
 
@@ -93,13 +94,19 @@ def test_the_committed_baseline_is_readable_and_of_known_suites():
     assert judge(rows, rows) == []
 
 
+def test_every_suite_has_a_place_on_a_page():
+    assert {*ORDER, "motions"} == set(SUITES)
+    plain = [suite for suite in ORDER if suite not in ("quality", "ablation", "surface")]
+    text = page([dataclasses.replace(TOLD, suite=suite) for suite in reversed(plain)], [], ABOUT, "bodydouble bench")
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == plain
+
+
 def test_the_page_crosses_conditions_with_figures():
     rows = [
         Row(suite="quality", name=f"{c}: {f}, {p}", value=20.0 + k, unit="dB", better="higher")
         for k, (p, c, f) in enumerate(itertools.product(("mean", "room"), ("true", "estimated"), ("psnr", "ssim")))
     ]
-    about = {"version": "1", "processor": "p", "threads": "2", "torch": "t"}
-    text = page([*rows, TOLD], ["a remark"], about, "bodydouble bench quality")
+    text = page([*rows, TOLD], ["a remark"], ABOUT, "bodydouble bench quality")
     assert "| mean | psnr | ssim |" in text
     assert "| estimated | 26.00 | 27.00 |" in text
     assert f"| {TOLD.name} | 8.00 | ms | 6.00 |" in text

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bodydouble.bench.conditions import Condition, conditioned
-from bodydouble.bench.performers import QUICK, STANDING, performed
+from bodydouble.bench.performers import QUICK, STANDING, captured
 from bodydouble.bench.rows import Row
 from bodydouble.capture.folder import Capture
 from bodydouble.core.errors import InputError
@@ -25,7 +25,7 @@ from bodydouble.core.events import Densified, Event, Progress
 from bodydouble.core.files import read_json, remove_tree, write_json
 from bodydouble.evaluate.heldout import DEFAULT_REGISTER, evaluate_heldout
 from bodydouble.evaluate.results import null_for_nan
-from bodydouble.pipeline.create import capture, load_body
+from bodydouble.pipeline.bodies import load_body
 from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import plain
@@ -177,13 +177,11 @@ def ablation_rows(
 def _performers(folder: Path, emit: Emit, quick: bool, preset: CreateConfig) -> list[Subject]:
     subjects = []
     for performer in QUICK if quick else STANDING[:_DEFAULT_PERFORMERS]:
-        video = performed(performer, folder, emit)
-        home = folder / "quality" / performer.name
-        capture(video, home, preset, emit, resume=(home / "run.json").exists())
-        found = Capture.open(home / CAPTURE)
+        filmed = captured(performer, folder, preset, emit)
+        found = filmed.capture
         # Only the masks are replaced, and those that an avatar is judged by only.
         judged = conditioned(
-            found, found.track(), video.parent / MASKS_NAME, folder / "ablation" / performer.name / "judged",
+            found, found.track(), filmed.film / MASKS_NAME, folder / "ablation" / performer.name / "judged",
             Condition(true_pose=False, true_masks=True),
         )  # fmt: skip
         subjects.append(Subject(name=performer.name, trained_on=found, judged=judged))

@@ -16,10 +16,8 @@ itself. The standing performers are synthetic, so their true poses and masks are
 on, its figures are taken against the true masks.
 """
 
-
-_ORDER = ("quality", "ablation", "surface", "create", "fit", "kernels")
-
-
+ORDER = ("quality", "ablation", "surface", "create", "fit", "starts", "faces", "kernels")
+"""Suites from what matters most on; `motions` has a page of its own."""
 _CROSSED = ("quality", "ablation", "surface")
 """Suites whose rows are named `condition: figure, performer`."""
 
@@ -37,7 +35,7 @@ def page(rows: Sequence[Row], remarks: Sequence[str], about: Mapping[str, str], 
 
 
 def _place(suite: str) -> tuple[int, str]:
-    return _ORDER.index(suite.split()[0]), suite
+    return ORDER.index(suite.split()[0]), suite
 
 
 def _listed(rows: Sequence[Row]) -> str:

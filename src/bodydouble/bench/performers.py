@@ -121,6 +121,28 @@ def performed(performer: Standing, folder: Path, emit: Emit) -> Path:
     return video
 
 
+@dataclass(frozen=True, kw_only=True)
+class CapturedPerformer:
+    """A performer, filmed and captured."""
+
+    film: Path
+    """Folder with the video and the truth about it."""
+    home: Path
+    """Folder of the run."""
+
+    @property
+    def capture(self) -> Capture:
+        """What was seen of it and fitted to it."""
+        return Capture.open(self.home / CAPTURE)
+
+
+def captured(performer: Standing, folder: Path, preset: CreateConfig, emit: Emit) -> CapturedPerformer:
+    """The performer's capture, made unless it is there."""
+    video, home = performed(performer, folder, emit), folder / "quality" / performer.name
+    capture(video, home, preset, emit, resume=(home / "run.json").exists())
+    return CapturedPerformer(film=video.parent, home=home)
+
+
 def _calibration_ms() -> float:
     """A fixed piece of torch: what this machine does in a moment, beside whatever else it does."""
     import torch
@@ -200,11 +222,9 @@ def _create_rows(truth: dict[str, float], report: dict, step_ms: float, peak_mb:
 def _quality(performers: Sequence[Standing], folder: Path, emit: Emit, preset: CreateConfig) -> list[Row]:
     scores: dict[tuple[str, Condition], HeldoutResult] = {}
     for place, performer in enumerate(performers):
-        video = performed(performer, folder, emit)
-        home = folder / "quality" / performer.name
-        capture(video, home, preset, emit, resume=(home / "run.json").exists())
+        found = captured(performer, folder, preset, emit)
         for n, condition in enumerate(CONDITIONS):
-            scores[performer.name, condition] = _score(video.parent, home, condition, preset.splats, emit)
+            scores[performer.name, condition] = _score(found, condition, preset.splats, emit)
             done = place * len(CONDITIONS) + n + 1
             emit(Progress(stage="quality", done=done, total=len(performers) * len(CONDITIONS), unit="avatars"))
     rows = []
@@ -229,13 +249,13 @@ def _mean(values) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _score(performer: Path, home: Path, condition: Condition, splats: SplatsConfig, emit: Emit) -> HeldoutResult:
+def _score(found: CapturedPerformer, condition: Condition, splats: SplatsConfig, emit: Emit) -> HeldoutResult:
     """Train under a condition; score on held-out frames against the true masks, whatever it was trained on."""
     body = load_body("anny")
-    estimated = Capture.open(home / CAPTURE)
-    masks = performer / MASKS_NAME
-    track = true_poses(performer, estimated.track())
-    folder = home / condition.folder_name
+    estimated = found.capture
+    masks = found.film / MASKS_NAME
+    track = true_poses(found.film, estimated.track())
+    folder = found.home / condition.folder_name
     trained_on = conditioned(estimated, track, masks, folder / "capture", condition)
     checkpoints = folder / "checkpoints"
     remove_tree(checkpoints)

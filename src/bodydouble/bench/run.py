@@ -103,7 +103,7 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def _run(
-    suite: Literal["kernels", "fit", "create", "quality"],
+    suite: Literal["kernels", "faces", "fit", "create", "quality"],
     folder: Path,
     emit: Callable[[Event], None],
     quick: bool,
@@ -137,8 +137,9 @@ def _motions(
 ) -> tuple[list[Row], list[str]]:
     from bodydouble.avatar.glb import load_avatar
     from bodydouble.bench import motions as suite
+    from bodydouble.pipeline.layout import avatar_file
 
-    performer = None if avatar is None else load_avatar(avatar / "avatar.glb" if avatar.is_dir() else avatar)
+    performer = None if avatar is None else load_avatar(avatar_file(avatar))
     return suite.run(folder, motions, performer, emit)
 
 

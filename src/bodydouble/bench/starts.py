@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 
 from bodydouble.bench.conditions import true_poses
-from bodydouble.bench.performers import QUICK, STANDING, Standing, performed
+from bodydouble.bench.performers import QUICK, STANDING, Standing, captured
 from bodydouble.bench.rows import Row
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
@@ -57,14 +57,11 @@ def run(folder: Path, emit: Emit, *, quick: bool) -> tuple[list[Row], list[str]]
 
 def _performer(performer: Standing, folder: Path, emit: Emit) -> tuple[list[Row], list[str]]:
     from bodydouble.pipeline.bodies import load_body
-    from bodydouble.pipeline.create import capture
-    from bodydouble.pipeline.layout import CAPTURE
     from bodydouble.pipeline.presets import DRAFT
 
-    video, home = performed(performer, folder, emit), folder / "quality" / performer.name
-    capture(video, home, DRAFT, emit, resume=(home / "run.json").exists())
-    seen, body = Capture.open(home / CAPTURE), load_body("anny")
-    truth = true_poses(video.parent, seen.track())
+    filmed = captured(performer, folder, DRAFT, emit)
+    seen, body = filmed.capture, load_body("anny")
+    truth = true_poses(filmed.film, seen.track())
     own = fit_track(seen, body, FitConfig(), emit)
     scored = {"its own": (None, _errors(body, own, truth))}
     makers = (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bodydouble.bench.conditions import Condition, conditioned, true_poses
-from bodydouble.bench.performers import QUICK, STANDING, Standing, performed
+from bodydouble.bench.performers import QUICK, STANDING, Standing, captured
 from bodydouble.bench.rows import Better, Row
 from bodydouble.bench.surface_race import RaceResult, race_ours, race_recipe
 from bodydouble.bench.surface_scores import SurfaceScores, background_psnr, masks_of, surface_of
@@ -25,8 +25,6 @@ from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import read_json, write_json
 from bodydouble.evaluate.results import null_for_nan
 from bodydouble.pipeline.bodies import load_body
-from bodydouble.pipeline.create import capture as make_capture
-from bodydouble.pipeline.layout import CAPTURE
 from bodydouble.pipeline.memory import MemoryWatch
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.stages import plain
@@ -136,10 +134,8 @@ def _training(preset: CreateConfig, quick: bool) -> SurfaceConfig:
 
 
 def _subject(standing: Standing, folder: Path, emit: Emit, preset: CreateConfig) -> Subject:
-    video = performed(standing, folder, emit)
-    home = folder / "quality" / standing.name
-    make_capture(video, home, preset, emit, resume=(home / "run.json").exists())
-    return Subject(standing=standing, performer=video.parent, capture=Capture.open(home / CAPTURE))
+    found = captured(standing, folder, preset, emit)
+    return Subject(standing=standing, performer=found.film, capture=found.capture)
 
 
 def _scored(
