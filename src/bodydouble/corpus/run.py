@@ -88,7 +88,6 @@ class _Buffer:
         catalogue.add_items(self.items)
         catalogue.add_scores(self.scores)
         catalogue.add_records(self.records)
-        self.__init__()
 
     @property
     def due(self) -> bool:
@@ -163,10 +162,14 @@ class _Flow:
                     break
                 self._settle(self._executor.take(), stages, ready)
                 if self._buffer.due:
-                    self._buffer.flush(self._catalogue)
+                    self._flush()
         finally:
             arriving.close()
-            self._buffer.flush(self._catalogue)
+            self._flush()
+
+    def _flush(self) -> None:
+        self._buffer.flush(self._catalogue)
+        self._buffer = _Buffer()
 
     def _admit(self, arriving: Iterator[Waiting], ready: list[deque[_Open]], limit: int) -> None:
         while self._open < limit and (waiting := next(arriving, None)) is not None:

@@ -85,7 +85,7 @@ class Store:
         """
         try:
             value = json.loads(self.read_bytes(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.url(name)} is not readable as JSON ({error}). It may be damaged.") from error
         if not isinstance(value, dict):
             raise InputError(
