@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from bodydouble.body.anny import load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 
 
@@ -19,7 +18,7 @@ def main(capture_folder: Path) -> None:
     track = capture.track()
     body = load_anny()
     shaped = body.with_shape(track.shape)
-    posed = shaped.with_pose(Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m))
+    posed = shaped.with_pose(track.pose())
     print(f"{capture.info.path}: {len(track.frame_indices)} frames, focal length {float(track.focal_px):.0f} px")
     print(f"the body is {float(body.height_m(track.shape)):.2f} m high ({track.height_source})")
     for index, time_s, hips in zip(track.frame_indices, track.times_s, posed.joints_world[:, 0], strict=True):

@@ -17,7 +17,6 @@ from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.expressions import named_expression
 from bodydouble.avatar.glb import load_avatar
 from bodydouble.avatar.retarget import rest_floor
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.core.cameras import look_at_camera, video_camera
 from bodydouble.render.select import make_rasterizer
@@ -44,7 +43,7 @@ def main() -> None:
     track, rasterizer = capture.track(), make_rasterizer("cpu")
     frame = next(iter(capture.frames([7])))
     row = int((track.frame_indices == frame.index).nonzero()[0, 0])
-    pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+    pose = track.pose(row)
     splats = pose_avatar(avatar, pose, track.expression[row]).splats
     assert splats is not None
     camera = video_camera(track.width_px, track.height_px, track.focal_px)

@@ -15,7 +15,6 @@ from bodydouble.bench.page import page
 from bodydouble.bench.surface_race import RaceResult
 from bodydouble.bench.vid2avatar.trainer import RecipeConfig, RecipeTrainer, train_for
 from bodydouble.body.anny import load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.camera_motion import still_camera
 from bodydouble.reconstruct.surface.config import SurfaceConfig
 
@@ -51,7 +50,7 @@ def test_canonical_space_and_back(tiny):
     assert torch.allclose(skinned.canonical(points, at), trainer.canonical.vertices[at], atol=1e-4)
     posed = load_anny().with_shape(tiny.track().shape)
     track = tiny.track()
-    vertices = posed.with_pose(Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row]))
+    vertices = posed.with_pose(track.pose(row))
     # Through two blended poses a vertex of one bone arrives exactly, others nearly: the recipe's own approximation.
     off = (vertices.vertices().detach() - skinned.vertices_world).norm(dim=1)
     assert float(off.median()) < 1e-4 and float(off.quantile(0.95)) < 0.02

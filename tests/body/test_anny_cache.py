@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -37,9 +35,7 @@ def test_build_once_then_load(tmp_path, monkeypatch):
         raise AssertionError("the cache was built twice")
 
     monkeypatch.setattr(anny_cache, "build_anny_data", not_again)
-    start = time.perf_counter()
     loaded = anny_cache.load_anny_data(tmp_path)
-    assert time.perf_counter() - start < 5.0  # some hundredths of a second on an idle machine
     assert loaded.bone_names == built.bone_names and loaded.bone_parents == built.bone_parents
     for name, value in vars(built).items():
         if isinstance(value, torch.Tensor):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tracks import made_up_track
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import probe
@@ -51,7 +51,7 @@ def make_capture(folder: Path, body: BodyModel, frames: int = 24) -> Capture:
     folder.mkdir(parents=True, exist_ok=True)
     with VideoWriter(folder / "video.mp4", FPS, WIDTH, HEIGHT, lossless=True) as video:
         for i in range(frames):
-            pose = Pose(rotvecs=track.rotvecs[i], translation_world_m=track.translation_world_m[i])
+            pose = track.pose(i)
             mask = silhouette(shaped.with_pose(pose).vertices(), body, camera)
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

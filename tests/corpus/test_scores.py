@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tracks import made_up_track
 
 from bodydouble.body.anny import AnnyBody, load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations, VideoInfo
 from bodydouble.core.cameras import video_camera
@@ -114,9 +113,7 @@ def test_landmarks_ride_on_the_posed_body(anny: AnnyBody) -> None:
     """Against the joints themselves, projected one by one: landmarks are a few centimetres off, and turn with them."""
     track = turning(anny, [0.0, 0.7, math.pi], lift=1.0)
     pixels = body_landmarks_px(track, anny)
-    posed = anny.with_shape(track.shape).with_pose(
-        Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
-    )
+    posed = anny.with_shape(track.shape).with_pose(track.pose())
     for side in ("left", "right"):
         for name, bone in (("elbow", "LowerArm"), ("wrist", "Hand"), ("knee", "LowerLeg"), ("ankle", "Foot")):
             joint = posed.joints_world[:, anny.bone_names.index(anny.humanoid[side + bone])]
@@ -137,7 +134,7 @@ def test_a_body_scored_against_itself_is_perfect_and_a_moved_one_is_not(anny: An
     capture = Capture.create(tmp_path / "capture", info)
     boxes = np.zeros((3, 4))
     for i in range(3):
-        pose = Pose(rotvecs=track.rotvecs[i], translation_world_m=track.translation_world_m[i])
+        pose = track.pose(i)
         mask = silhouette(anny.with_shape(track.shape).with_pose(pose).vertices(), anny, camera)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
@@ -167,11 +164,7 @@ def test_view_and_pose_ranges_are_the_angles_that_were_posed(anny: AnnyBody) -> 
 
 def test_stature_is_what_the_picture_shows_of_somebody_upright_and_not_of_the_pose(anny: AnnyBody) -> None:
     track = turning(anny, [0.0, 0.4, 2.0], lift=0.8)
-    vertices = (
-        anny.with_shape(track.shape)
-        .with_pose(Pose(rotvecs=track.rotvecs[:1], translation_world_m=track.translation_world_m[:1]))
-        .vertices()[0]
-    )
+    vertices = anny.with_shape(track.shape).with_pose(track.pose(slice(1))).vertices()[0]
     pixels, _ = video_camera(WIDTH, HEIGHT, FOCAL).project(vertices)
     tall = float(pixels[:, 1].max() - pixels[:, 1].min())
     assert stature_px(track, anny) == pytest.approx(tall, rel=0.04)

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bodydouble.body.anny import AnnyBody, load_anny
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.foreign.rectify import Rectifier
 from bodydouble.capture.foreign.wildavatar import read_wildavatar
@@ -96,9 +95,7 @@ def test_a_loader_by_the_description_finds_the_person_where_it_was(
     frames = loaded[split_of("somebody")][name]
     assert len(frames) == 20
     track = capture.track()
-    posed = anny.with_shape(track.shape).with_pose(
-        Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
-    )
+    posed = anny.with_shape(track.shape).with_pose(track.pose())
     human = {"left_shoulder": (16, "leftUpperArm"), "left_wrist": (20, "leftHand"), "right_wrist": (21, "rightHand"),
              "left_ankle": (7, "leftFoot"), "right_ankle": (8, "rightFoot"), "neck": (12, "neck")}  # fmt: skip
     for frame in frames:

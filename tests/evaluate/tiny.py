@@ -12,7 +12,6 @@ from tracks import made_up_track
 
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.values import Avatar, Provenance, Rig, Splats
-from bodydouble.body.protocol import Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import probe
@@ -106,7 +105,7 @@ def film(folder: Path, frames: int = 32, *, absent: tuple[int, ...] = ()) -> Tin
     video = folder / "tiny.mp4"
     with VideoWriter(video, FPS, WIDTH, HEIGHT, crf=1) as out:
         for f in range(frames):
-            pose = Pose(rotvecs=truth.rotvecs[f], translation_world_m=truth.translation_world_m[f])
+            pose = truth.pose(f)
             posed = pose_avatar(avatar, pose)
             assert posed.splats is not None
             if f == 0 or not torch.equal(truth.rotvecs[f], truth.rotvecs[f - 1]):

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from bodydouble.bench.conditions import true_poses
 from bodydouble.bench.performers import QUICK, STANDING, Standing, captured
 from bodydouble.bench.rows import Row
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Event, Progress
@@ -152,5 +152,5 @@ def _errors(body: BodyModel, track: BodyTrack, truth: BodyTrack) -> dict[str, fl
 
 def _joints(body: BodyModel, track: BodyTrack) -> Float[np.ndarray, "frames bones 3"]:
     with torch.no_grad():
-        pose = Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m)
+        pose = track.pose()
         return body.with_shape(track.shape).with_pose(pose).joints_world.numpy()

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.core.cameras import Camera, video_camera
@@ -110,7 +110,7 @@ def body_landmarks_px(track: BodyTrack, body: BodyModel) -> Float[np.ndarray, "f
     rest = torch.from_numpy(points.joint_weights[rows]).double() @ joints
     rest = rest + torch.from_numpy(points.vertex_weights[rows]).double() @ vertices[torch.as_tensor(points.vertex_ids)]
     rest = rest + torch.from_numpy(points.offsets[rows]).double() * float(body.height_m(track.shape))
-    posed = shaped.with_pose(Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m))
+    posed = shaped.with_pose(track.pose())
     bones = torch.as_tensor(points.bones[rows])
     R, t = posed.R_world_rest[:, bones].double(), posed.t_world_rest[:, bones].double()
     world = (R @ rest[None, :, :, None])[..., 0] + t
@@ -162,7 +162,7 @@ def outline_scores(
         mask = capture.mask(int(track.frame_indices[row]))
         if mask is None or not bool(track.valid[row]):
             continue
-        pose = Pose(rotvecs=track.rotvecs[row], translation_world_m=track.translation_world_m[row])
+        pose = track.pose(row)
         vertices = shaped.with_pose(pose).vertices()
         found.append(outline_figures(silhouette(vertices, body, camera), _shrunk(mask, camera)))
     return found

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bodydouble.body.protocol import BodyModel, Pose
+from bodydouble.body.protocol import BodyModel
 from bodydouble.body.smplx_names import smpl_humanoid
 from bodydouble.capture.foreign.values import smpl_joint_names, smpl_joint_parents
 from bodydouble.capture.values import BodyTrack
@@ -91,7 +91,7 @@ def _carried_over(track: BodyTrack, body: BodyModel) -> SmplTerms:
     poses = torch.zeros(len(turned), 24, 3, dtype=torch.float64)
     poses[:, :_BODY_JOINTS] = turned.double()
     poses[:, 0] = matrix_to_rotvec(_CAMERA_FIT @ rotvec_to_matrix(poses[:, 0]))
-    posed = shaped.with_pose(Pose(rotvecs=track.rotvecs, translation_world_m=track.translation_world_m))
+    posed = shaped.with_pose(track.pose())
     columns = [body.bone_names.index(body.humanoid[name]) for name in _PLACED_BY]
     target = (_CAMERA_FIT @ posed.joints_world[:, columns].double()[..., None])[..., 0]
     joints = smpl_joints_m(poses, theirs.joints_rest_m.double())

@@ -139,7 +139,8 @@ def _accumulate_frame(
             width = _differentiate(P, levers, touched, count, R, parents, slot_of_bone, size, columns, J)
             _add_equations(ru, rv, robust * robust, ixx, ixy, iyy, columns, J, width, H, g)
         for i in range(count):
-            levers[touched[i], :] = 0.0
+            b = touched[i]
+            levers[b, 0], levers[b, 1], levers[b, 2] = 0.0, 0.0, 0.0
     return total / max(total_weight, 1e-9)
 
 
