@@ -16,6 +16,7 @@ from bodydouble.avatar.retarget import retarget
 from bodydouble.avatar.smpl_motion import read_smpl_motion
 from bodydouble.avatar.values import Rig
 from bodydouble.body.anny import AnnyBody
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.body.protocol import Pose
 from bodydouble.core.errors import InputError
 from bodydouble.core.events import Event, Warned
@@ -112,8 +113,7 @@ def _rows(motion: Motion, num_frames: int, *, seamless: bool) -> Tensor:
 
 
 def _fingers(body: AnnyBody) -> list[int]:
-    words = ("Thumb", "Index", "Middle", "Ring", "Little")
-    return [body.bone_names.index(b) for vrm, b in body.humanoid.items() if any(w in vrm for w in words)]
+    return [body.bone_names.index(b) for vrm, b in body.humanoid.items() if any(finger in vrm for finger in FINGERS)]
 
 
 def _on_the_floor(performer: Performer, performance: Performance) -> Float[Tensor, "frames 3"]:

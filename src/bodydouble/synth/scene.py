@@ -154,9 +154,7 @@ class Scene:
         inverse_depth = np.zeros(face_index.shape)
         bands = np.array([0, camera.height_px])
         chosen = self.faces[shown]
-        mesh_kernels.rasterize_band(
-            0, 1, bands, points, chosen, fx, fy, cx, cy, _NEAR_M, True, face_index, inverse_depth
-        )
+        mesh_kernels.rasterize_band(0, 1, bands, points, chosen, fx, fy, cx, cy, _NEAR_M, face_index, inverse_depth)
         return face_index, shown, edges, det
 
 
