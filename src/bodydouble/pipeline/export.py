@@ -103,10 +103,10 @@ def export_avatar(avatar: Avatar, to: ExportFormat, path: Path, choices: ExportC
         choices.frame is not None or choices.expression is not None
     ):
         raise ConfigError(f"--frame and --expression choose one pose, but a .{to} holds the rig; leave them out.")
-    ending = _SUFFIX.get(to, f".{to}")
-    if path.suffix.lower() != Path(ending).suffix and not path.is_dir():
+    usual = default_path(Path("double"), to)
+    if path.suffix.lower() != usual.suffix and not path.is_dir():
         raise ConfigError(
-            f"{path.name} is no name for what --to {to} writes: readers go by the ending. Expected one such as double{ending}."
+            f"{path.name} is no name for what --to {to} writes: readers go by the ending. Expected one such as {usual}."
         )
     if to in ("usd", "usda", "usdz"):
         from bodydouble.avatar.export.usd import write_usd
