@@ -23,6 +23,10 @@ _SIGHTINGS = 4
 """Fewer sightings than these say nothing about what lies outside the mask."""
 _SOLID = 0.1
 """More transparent splats are not grown."""
+_SPLIT_SHRINK = 1.6
+"""Each half of a split splat is smaller by this factor (Kerbl et al. 2023)."""
+_CLONE_JITTER = 0.3
+"""How far a clone lies beside its origin, in the splat's own standard deviations; halves lie a whole one away."""
 
 
 @tensor_struct
@@ -226,8 +230,8 @@ def _children(
     children = torch.cat([clone, split, split])
     born = take(state, children)
     shrink = torch.zeros(len(children))
-    shrink[len(clone) :] = math.log(1.6)
+    shrink[len(clone) :] = math.log(_SPLIT_SHRINK)
     jitter = torch.randn(len(children), 3, generator=generator) * born.log_scales.exp()
-    jitter[: len(clone)] *= 0.3
+    jitter[: len(clone)] *= _CLONE_JITTER
     offset = (quat_wxyz_to_matrix(born.quats) @ jitter[..., None])[..., 0]
     return born.replace(means=born.means + offset, log_scales=born.log_scales - shrink[:, None])

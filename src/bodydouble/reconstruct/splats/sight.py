@@ -12,11 +12,14 @@ from bodydouble.core.cameras import Camera
 from bodydouble.core.geometry import quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.frames import TrainingFrames
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
-from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
+from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.sh import C0
 
 _COLOR_VIEWS, _SEEN_VIEWS = 24, 40
 """About how many training frames are looked at."""
+_CLEARLY = 200
+"""Mask values, of 255, above which a pixel is the person's."""
+_AT_SURFACE_M = 0.02
 CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
 """Splats with the given learnt fields, in the pose of the training frame at a place."""
 
@@ -37,7 +40,7 @@ def observed_colors(
             at, _ = crop.camera.project(cloud.means_world)
             column = at[:, 0].long().clamp(0, crop.rgb.shape[1] - 1)
             row = at[:, 1].long().clamp(0, crop.rgb.shape[0] - 1)
-            inside = torch.from_numpy(crop.mask)[row, column] > 200
+            inside = torch.from_numpy(crop.mask)[row, column] > _CLEARLY
             evidence = share * inside
             total += torch.from_numpy(crop.rgb)[row, column].float() / 255.0 * evidence[:, None]
             weight += evidence
@@ -69,7 +72,7 @@ def seen_shares(
         pixels = fields["sh"].grad[:, 0, :2] / C0
         depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
         two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
-        area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + 0.3).sqrt().prod(1)
+        area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + COVARIANCE_BLUR_PX2).sqrt().prod(1)
         best = torch.maximum(best, pixels[:, 0] / area.clamp_min(1e-3))
         total += pixels.clamp_min(0.0)
     weight = total.sum(1)
@@ -88,4 +91,4 @@ def visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> F
     eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
     view = torch.nn.functional.normalize(eye_world - cloud.means_world, dim=1)
     facing = (normal * view).sum(1).clamp_min(0.0)
-    return facing**2 * (inside & ((depth - surface).abs() < 0.02))
+    return facing**2 * (inside & ((depth - surface).abs() < _AT_SURFACE_M))
