@@ -29,7 +29,8 @@ class FilmFrames:
 
 def read_film(folder: Path) -> FilmFrames:
     """Frames and masks of what `synth` wrote."""
-    from bodydouble.capture.video import read_frames
+    from bodydouble.core.files import write_bytes
+from bodydouble.capture.video import read_frames
     from bodydouble.synth.truth import read_truth
 
     truth = read_truth(folder)
@@ -138,7 +139,7 @@ def spoil(source: Path, path: Path, rng: np.random.Generator) -> str:
         data = b"<html><body>Sorry, this video is not available.</body></html>\n"
     else:
         data = rng.bytes(4096) + data[4096:]
-    path.write_bytes(data)
+    write_bytes(path, data)
     return way
 
 

@@ -8,7 +8,6 @@ ITEM-000012.json            frame, time, camera of the crop, place and shape of 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -22,7 +21,7 @@ import numpy as np
 from bodydouble.capture.folder import Capture, encode_png
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera, video_camera
-from bodydouble.core.files import atomic_path
+from bodydouble.core.files import atomic_path, file_sha256
 from bodydouble.corpus.wildavatar_layout import annotated_frames
 
 _MARGIN = 0.12
@@ -163,7 +162,7 @@ def _write(path: Path, samples: list[Sample]) -> Shard:
                     entry = tarfile.TarInfo(f"{sample.key}.{ending}")
                     entry.size, entry.mode, entry.mtime = len(data), 0o644, 0
                     tar.addfile(entry, io.BytesIO(data))
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+        digest = file_sha256(partial)
     return Shard(path=path, samples=len(samples), bytes=path.stat().st_size, sha256=digest)
 
 

@@ -90,7 +90,7 @@ def _source(folder: Path, id: str, videos: Path | None) -> Source:
         start_s = float(table.get("start", 0))
         if not (0 < width_px <= _MOST_PX and 0 < height_px <= _MOST_PX and 0 <= start_s < math.inf):
             raise ValueError(f"{width_px}x{height_px} pixels from {start_s} s")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} is no metadata of WildAvatar ({error!r}). Unpack the archive again.") from error
     file = _find(folder, id, videos)
     return Source(

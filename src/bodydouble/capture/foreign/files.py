@@ -93,7 +93,7 @@ def read_json_value(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are refused, too
         raise InputError(f"{path} is not readable as JSON ({error}). Copy it again from the source.") from error
 
 
