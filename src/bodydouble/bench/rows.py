@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -109,7 +108,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         return tuple(
             Row(**{k: (nan if k == "value" and v is None else v) for k, v in r.items()}) for r in document["rows"]
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not hold benchmark rows ({error!r}). Write it anew with --update.") from error
 
 

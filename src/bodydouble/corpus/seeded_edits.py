@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from bodydouble.core.files import write_bytes
+
 _NOISE = 2.0
 _TINY_PX = 100.0
 """Just below what the program's own filters want (110)."""
@@ -29,8 +31,7 @@ class FilmFrames:
 
 def read_film(folder: Path) -> FilmFrames:
     """Frames and masks of what `synth` wrote."""
-    from bodydouble.core.files import write_bytes
-from bodydouble.capture.video import read_frames
+    from bodydouble.capture.video import read_frames
     from bodydouble.synth.truth import read_truth
 
     truth = read_truth(folder)

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +200,7 @@ def video_info(store: Store, unit: Unit) -> VideoInfo:
     name = f"{source_folder(unit.source.id)}/{VIDEO}"
     try:
         info = info_from_json(store.read_json(name))
-    except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{store.url(name)} is damaged ({error}). Run the stage `probe` again.") from error
     return dataclasses.replace(info, path=str(local_video(store, unit.source)))
 
