@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bodydouble.core.errors import BodydoubleError, ConfigError
-from bodydouble.core.files import read_json, remove_tree, write_json
+from bodydouble.core.files import read_json, remove_tree, write_json, write_text
+from bodydouble.evaluate.results import null_for_nan
 
 METHODS: dict[str, dict[str, str]] = {
     "splats": {"method": "splats", "recipe": "default"},
@@ -124,9 +125,9 @@ class BenchTable:
             "methods": {
                 method: {
                     "failed": len(self.failures(method)),
-                    "seconds": _finite(self.seconds(method)),
+                    "seconds": null_for_nan(self.seconds(method)),
                     **{
-                        f"{protocol}/{figure}": [_finite(v) for v in self.spread(method, protocol, figure)]
+                        f"{protocol}/{figure}": [null_for_nan(v) for v in self.spread(method, protocol, figure)]
                         for _, protocol, figure in COLUMNS
                     },
                 }
@@ -296,8 +297,6 @@ def format_table(table: BenchTable) -> str:
 
 def save_table(table: BenchTable, folder: Path) -> None:
     """bench.json and bench.md."""
-    from bodydouble.core.files import write_text
-
     write_json(folder / "bench.json", json.loads(json.dumps(table.to_json())))
     write_text(folder / "bench.md", format_table(table) + "\n")
 
@@ -307,7 +306,3 @@ def _cell(mean: float, deviation: float, figure: str) -> str:
         return "-"
     form = ".2f" if figure.startswith("psnr") else ".3f"
     return f"{mean:{form}} ± {deviation:{form}}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from bodydouble.corpus.stages import CorpusConfig
 from bodydouble.corpus.store import Store
 from bodydouble.corpus.tasks import last_words
 from bodydouble.corpus.units import Found, Rejected, Unit, unit_from_json
+from bodydouble.evaluate.results import null_for_nan
 
 DO_BATCH = "bodydouble.corpus.work:do_batch"
 
@@ -86,7 +86,7 @@ def _do(store: Store, unit: Unit, config: CorpusConfig, stage: str, key: str) ->
         return {"unit": unit.id, "broke": text}
     result |= {
         "seconds": round(time.perf_counter() - began, 3),
-        "scores": {name: _finite(value) for name, value in found.scores.items()},
+        "scores": {name: null_for_nan(value) for name, value in found.scores.items()},
         "items": [dataclasses.asdict(item) for item in found.items],
         "refusals": dict(found.refusals),
         "source": None if found.source is None else dataclasses.asdict(found.source),
@@ -94,10 +94,6 @@ def _do(store: Store, unit: Unit, config: CorpusConfig, stage: str, key: str) ->
     }
     store.write_json(record_name(unit, stage), result)
     return result
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 @contextlib.contextmanager
