@@ -9,7 +9,6 @@ the subjects that every method finished, so that failing on hard ones does not p
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 import time
@@ -297,7 +296,7 @@ def format_table(table: BenchTable) -> str:
 
 def save_table(table: BenchTable, folder: Path) -> None:
     """bench.json and bench.md."""
-    write_json(folder / "bench.json", json.loads(json.dumps(table.to_json())))
+    write_json(folder / "bench.json", table.to_json())
     write_text(folder / "bench.md", format_table(table) + "\n")
 
 
