@@ -60,7 +60,7 @@ def emit(worker, num_workers, records, tiles_bound, width, height, first, count,
     to it; on the left likewise. So the span of blocks that it covers in the strip is exact.
     """
     tiles_x = (width + TILE - 1) // TILE
-    last_column, last_row = np.float32((width - 1) // BLOCK_WIDTH), np.float32(height) - _HALF
+    last_column, edge = np.float32((width - 1) // BLOCK_WIDTH), np.float32(height)
     quarter, tall = np.float32(1.0 / BLOCK_WIDTH), np.float32(BLOCK_HEIGHT - 1)
     strip_tops = lane_index() * np.float32(BLOCK_HEIGHT) + _HALF
     n = records.shape[0]
@@ -71,7 +71,8 @@ def emit(worker, num_workers, records, tiles_bound, width, height, first, count,
         record = records[i]
         mx, my, half_y, rightmost = record[0], record[1], record[11], record[12]
         slope, half_width, inverse = -record[3] / record[2], half_y * record[4] / record[2], _ONE / half_y
-        bottom = min(half_y, last_row - my)
+        # The picture's edge, not the centres of its last row: rounded otherwise than `begin`, they could leave that row out.
+        bottom = min(half_y, edge - my)
         x0, x1, y0, y1 = tile_range(record, width, height)
         e = first[i]
         for tile_y in range(y0, y1 + 1):
