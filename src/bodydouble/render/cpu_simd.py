@@ -32,18 +32,15 @@ from bodydouble.render.simd import (
     lane_index,
     lane_x,
     lane_y,
-    load,
-    load_block,
     lowest_bit,
     maximum,
     minimum,
     rint,
     splat,
     sqrt,
-    store,
-    store_block,
     times_power_of_2,
 )
+from bodydouble.render.simd_memory import load, load_block, store, store_block
 
 _BLOCKS = WORDS * 64
 _FORWARD, _BACKWARD = 5 * LANES, 7 * LANES

@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.core.jit import kernel
-from bodydouble.render.simd import LANES, fma, horizontal_sum, load, splat, store
+from bodydouble.render.simd import LANES, fma, horizontal_sum, splat
+from bodydouble.render.simd_memory import load, store
 
 
 @kernel(cached=False, inline=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 from bodydouble.core.jit import kernel
 from bodydouble.render.losses import C1, C2
-from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, load, splat, store
+from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, splat
+from bodydouble.render.simd_memory import load, store
 
 _TAPS = 11
 _HALF = 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.core.jit import kernel
-from bodydouble.render.simd import LANES, fma, load, splat, sqrt, store
+from bodydouble.render.simd import LANES, fma, splat, sqrt
+from bodydouble.render.simd_memory import load, store
 
 
 @kernel(cached=False, inline=True)

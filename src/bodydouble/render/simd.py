@@ -29,8 +29,9 @@ BLOCK_WIDTH = 4
 BLOCK_HEIGHT = LANES // BLOCK_WIDTH
 """A vector holds the pixels of a block of BLOCK_WIDTH x BLOCK_HEIGHT, row by row."""
 
-_f32, _i32 = ir.FloatType(), ir.IntType(32)
-_vf, _vi = ir.VectorType(_f32, LANES), ir.VectorType(_i32, LANES)
+F32, I32 = ir.FloatType(), ir.IntType(32)
+F32_LANES, I32_LANES = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
+"""What LLVM calls a float, an integer, and a vector of each."""
 
 
 class _Vector(types.Type):
@@ -49,7 +50,7 @@ vector, mask = _Vector(), _Mask()
 @register_model(_Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, _vf)
+        super().__init__(dmm, fe_type, F32_LANES)
 
 
 @register_model(_Mask)
@@ -59,25 +60,25 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_vf, [ir.Constant(_f32, value)] * LANES)
+    return ir.Constant(F32_LANES, [ir.Constant(F32, value)] * LANES)
 
 
 def _int_constant(value: int) -> ir.Constant:
-    return ir.Constant(_vi, [ir.Constant(_i32, value)] * LANES)
+    return ir.Constant(I32_LANES, [ir.Constant(I32, value)] * LANES)
 
 
 def _spread(builder, scalar):
     """A scalar in every lane."""
-    single = builder.insert_element(ir.Constant(_vf, ir.Undefined), scalar, ir.Constant(_i32, 0))
+    single = builder.insert_element(ir.Constant(F32_LANES, ir.Undefined), scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(
-        single, ir.Constant(_vf, ir.Undefined), ir.Constant(_vi, [ir.Constant(_i32, 0)] * LANES)
+        single, ir.Constant(F32_LANES, ir.Undefined), ir.Constant(I32_LANES, [ir.Constant(I32, 0)] * LANES)
     )
 
 
 def _call(builder, name: str, *args):
     """Call an LLVM intrinsic that maps vectors to a vector."""
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_vf, [_vf] * len(args)), f"llvm.{name}.v{LANES}f32"
+        builder.module, ir.FunctionType(F32_LANES, [F32_LANES] * len(args)), f"llvm.{name}.v{LANES}f32"
     )
     return builder.call(function, args)
 
@@ -245,8 +246,8 @@ def times_power_of_2(typingctx, a, whole):
         return None
 
     def emit(context, builder, sig, args):
-        shifted = builder.shl(builder.fptosi(args[1], _vi), _int_constant(23))
-        return builder.bitcast(builder.add(builder.bitcast(args[0], _vi), shifted), _vf)
+        shifted = builder.shl(builder.fptosi(args[1], I32_LANES), _int_constant(23))
+        return builder.bitcast(builder.add(builder.bitcast(args[0], I32_LANES), shifted), F32_LANES)
 
     return vector(vector, vector), emit
 
@@ -263,12 +264,12 @@ def horizontal_sum(typingctx, a):
                 builder.shuffle_vector(
                     value,
                     ir.Constant(value.type, ir.Undefined),
-                    ir.Constant(ir.VectorType(_i32, half), [ir.Constant(_i32, i) for i in range(start, start + half)]),
+                    ir.Constant(ir.VectorType(I32, half), [ir.Constant(I32, i) for i in range(start, start + half)]),
                 )
                 for start in (0, half)
             ]
             value, width = builder.fadd(*parts), half
-        return builder.extract_element(value, ir.Constant(_i32, 0))
+        return builder.extract_element(value, ir.Constant(I32, 0))
 
     return types.float32(vector), emit
 
@@ -276,21 +277,21 @@ def horizontal_sum(typingctx, a):
 @intrinsic
 def lane_x(typingctx):
     """Column of each lane's pixel centre in its block: 0.5, 1.5, ..."""
-    values = ir.Constant(_vf, [ir.Constant(_f32, lane % BLOCK_WIDTH + 0.5) for lane in range(LANES)])
+    values = ir.Constant(F32_LANES, [ir.Constant(F32, lane % BLOCK_WIDTH + 0.5) for lane in range(LANES)])
     return vector(), lambda context, builder, sig, args: values
 
 
 @intrinsic
 def lane_y(typingctx):
     """Row of each lane's pixel centre in its block: 0.5, 0.5, 0.5, 0.5, 1.5, ..."""
-    values = ir.Constant(_vf, [ir.Constant(_f32, lane // BLOCK_WIDTH + 0.5) for lane in range(LANES)])
+    values = ir.Constant(F32_LANES, [ir.Constant(F32, lane // BLOCK_WIDTH + 0.5) for lane in range(LANES)])
     return vector(), lambda context, builder, sig, args: values
 
 
 @intrinsic
 def lane_index(typingctx):
     """0, 1, 2, ..."""
-    values = ir.Constant(_vf, [ir.Constant(_f32, float(lane)) for lane in range(LANES)])
+    values = ir.Constant(F32_LANES, [ir.Constant(F32, float(lane)) for lane in range(LANES)])
     return vector(), lambda context, builder, sig, args: values
 
 
@@ -304,94 +305,17 @@ def byte_rows(typingctx, first, last):
         def clipped(value):
             value = builder.select(builder.fcmp_ordered(">", value, _constant(0.0)), value, _constant(0.0))
             value = builder.select(builder.fcmp_ordered("<", value, _constant(8.0)), value, _constant(8.0))
-            return builder.fptosi(value, _vi)
+            return builder.fptosi(value, I32_LANES)
 
         one = _int_constant(1)
         begin, end = clipped(args[0]), clipped(builder.fadd(args[1], _constant(1.0)))
         bits = builder.sub(builder.shl(one, end), builder.shl(one, begin))
         bits = builder.select(builder.icmp_signed("<", begin, end), bits, _int_constant(0))
-        lanes = ir.Constant(ir.VectorType(_i32, 8), [ir.Constant(_i32, lane) for lane in range(8)])
-        rows = builder.shuffle_vector(bits, ir.Constant(_vi, ir.Undefined), lanes)
+        lanes = ir.Constant(ir.VectorType(I32, 8), [ir.Constant(I32, lane) for lane in range(8)])
+        rows = builder.shuffle_vector(bits, ir.Constant(I32_LANES, ir.Undefined), lanes)
         return builder.bitcast(builder.trunc(rows, ir.VectorType(ir.IntType(8), 8)), ir.IntType(64))
 
     return types.uint64(vector, vector), emit
-
-
-def _pointer(context, builder, array_type, array, index, vector_type):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), vector_type.as_pointer())
-
-
-def _is_flat(array) -> bool:
-    return isinstance(array, types.Array) and array.ndim == 1 and array.dtype == types.float32 and array.layout == "C"
-
-
-@intrinsic
-def load(typingctx, array, index):
-    """Lanes from consecutive floats of a flat array. Not checked against its end."""
-    if not _is_flat(array):
-        return None
-
-    def emit(context, builder, sig, args):
-        return builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], _vf), align=4)
-
-    return vector(array, types.intp), emit
-
-
-@intrinsic
-def store(typingctx, array, index, value):
-    """Lanes into consecutive floats of a flat array. Not checked against its end."""
-    if not _is_flat(array):
-        return None
-
-    def emit(context, builder, sig, args):
-        builder.store(args[2], _pointer(context, builder, sig.args[0], args[0], args[1], _vf), align=4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), emit
-
-
-_row = ir.VectorType(_f32, BLOCK_WIDTH)
-
-
-@intrinsic
-def load_block(typingctx, array, index, stride):
-    """Lanes from a block of pixels: rows of BLOCK_WIDTH floats, `stride` floats apart, in a flat array."""
-    if not _is_flat(array):
-        return None
-
-    def emit(context, builder, sig, args):
-        value = ir.Constant(_vf, ir.Undefined)
-        index_now = args[1]
-        for row in range(BLOCK_HEIGHT):
-            part = builder.load(_pointer(context, builder, sig.args[0], args[0], index_now, _row), align=4)
-            for column in range(BLOCK_WIDTH):
-                element = builder.extract_element(part, ir.Constant(_i32, column))
-                value = builder.insert_element(value, element, ir.Constant(_i32, row * BLOCK_WIDTH + column))
-            index_now = builder.add(index_now, args[2])
-        return value
-
-    return vector(array, types.intp, types.intp), emit
-
-
-@intrinsic
-def store_block(typingctx, array, index, stride, value):
-    """Lanes into a block of pixels; the counterpart of `load_block`."""
-    if not _is_flat(array):
-        return None
-
-    def emit(context, builder, sig, args):
-        index_now = args[1]
-        for row in range(BLOCK_HEIGHT):
-            lanes = [ir.Constant(_i32, row * BLOCK_WIDTH + column) for column in range(BLOCK_WIDTH)]
-            part = builder.shuffle_vector(
-                args[3], ir.Constant(_vf, ir.Undefined), ir.Constant(ir.VectorType(_i32, BLOCK_WIDTH), lanes)
-            )
-            builder.store(part, _pointer(context, builder, sig.args[0], args[0], index_now, _row), align=4)
-            index_now = builder.add(index_now, args[2])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, vector), emit
 
 
 # --- words of bits ----------------------------------------------------------------------------------------------------
