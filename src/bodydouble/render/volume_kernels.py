@@ -243,7 +243,8 @@ def march(
     """
     number = nodes.dtype.type
     nx, ny, nz, stride = shape
-    cells = seeds.shape[:3]
+    cx, cy, cz = seeds.shape[:3]
+    cells = (cx, cy, cz)
     rays, most = t_out.shape
     scratch, J = np.empty(SCRATCH, nodes.dtype), np.empty(12, nodes.dtype)
     target = np.empty(3, nodes.dtype)
@@ -269,8 +270,7 @@ def march(
             i = int((target[0] - cell_origin[0]) / cell_m)
             j = int((target[1] - cell_origin[1]) / cell_m)
             k = int((target[2] - cell_origin[2]) / cell_m)
-            outside = i < 0 or j < 0 or k < 0 or i >= cells[0] or j >= cells[1] or k >= cells[2]
-            if outside or seeds[i, j, k, 0] < 0:
+            if i < 0 or j < 0 or k < 0 or i >= cx or j >= cy or k >= cz or seeds[i, j, k, 0] < 0:
                 t += number(0.5) * cell_m
                 continue
             best = number(_FAR_M)
