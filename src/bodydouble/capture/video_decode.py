@@ -1,4 +1,4 @@
-"""Opening videos and decoding their frames: the half of PyAV that reads (`video_write` has the other)."""
+"""Opening videos and decoding their frames: what PyAV reads (`video_write` and `video_alpha` write)."""
 
 from __future__ import annotations
 

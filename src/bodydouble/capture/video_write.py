@@ -1,4 +1,4 @@
-"""Writing videos: the half of PyAV that writes (`video_decode` has the other)."""
+"""Writing videos: H.264 in MP4 by PyAV."""
 
 from __future__ import annotations
 

@@ -66,6 +66,7 @@ def _page_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(
-            f"--page {path} cannot be read ({error}). Figures of motions go into a page that is there, between two marks."
+            f"--page {path} cannot be read ({reason}). Figures of motions go into a page that is there, between two marks."
         ) from error
