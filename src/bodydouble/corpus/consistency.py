@@ -158,12 +158,11 @@ def outline_scores(
     found = []
     camera = _small_camera(track)
     shaped = body.with_shape(track.shape)
-    for row in rows:
+    for row in rows.tolist():
         mask = capture.mask(int(track.frame_indices[row]))
         if mask is None or not bool(track.valid[row]):
             continue
-        pose = track.pose(row)
-        vertices = shaped.with_pose(pose).vertices()
+        vertices = shaped.with_pose(track.pose(row)).vertices()
         found.append(outline_figures(silhouette(vertices, body, camera), _shrunk(mask, camera)))
     return found
 
