@@ -160,9 +160,9 @@ def format_number(value: float | int, digits: int = 1) -> str:
     return f"{value:,.{digits}f}".replace(",", "\u202f") if math.isfinite(value) else "\u2013"
 
 
-def format_percent(value: float) -> str:
+def format_percent(value: float, digits: int = 0) -> str:
     """A share in [0, 1] as per cent; a dash where it is unknown."""
-    return f"{100.0 * value:.0f}\u202f%" if math.isfinite(value) else "\u2013"
+    return f"{100.0 * value:.{digits}f}\u202f%" if math.isfinite(value) else "\u2013"
 
 
 def format_pixels(value: float) -> str:
