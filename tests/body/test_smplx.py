@@ -34,7 +34,7 @@ def smplx_file(folder: Path) -> Path:
 def body(smplx_file: Path) -> SmplBody:
     with pytest.MonkeyPatch.context() as patch:
         # Our own body's cache stays where it is: only what is carried over goes elsewhere.
-        patch.setattr("bodydouble.body.transfer.cache_file", lambda: smplx_file.parent / "cache" / "anny")
+        patch.setattr("bodydouble.body.transfer.cache_folder", lambda: smplx_file.parent / "cache")
         return load_smplx(smplx_file)
 
 
@@ -220,7 +220,7 @@ def test_a_short_file_has_ten_components_of_each(tmp_path: Path) -> None:
 
 
 def test_what_was_carried_over_is_kept(body: SmplBody, smplx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bodydouble.body.transfer.cache_file", lambda: smplx_file.parent / "cache" / "anny")
+    monkeypatch.setattr("bodydouble.body.transfer.cache_folder", lambda: smplx_file.parent / "cache")
     monkeypatch.setattr("bodydouble.body.transfer.map_over", lambda *args: pytest.fail("carried over again"))
     key = f"{body.file_sha256[:20]}-10"
     assert carried_file(key).is_file()
