@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
+from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
 
 from bodydouble.core.errors import ConfigError
 from bodydouble.evaluate.actions import action_correlations, action_errors
-from bodydouble.evaluate.alignment import fitted_transform
+from bodydouble.evaluate.alignment import body_alignment, fitted_transform
 from bodydouble.evaluate.joints import (
     acceleration_error_m_s2,
     limb_errors_m,
@@ -159,6 +160,24 @@ def test_fitted_transforms_are_found_again(seed: int, scale: float) -> None:
     turned = points @ R.T
     kabsch = Rotation.align_vectors(turned - turned.mean(0), points - points.mean(0))[0]
     np.testing.assert_allclose(rigid.R_truth_source, kabsch.as_matrix(), atol=1e-6)
+    counts = rng.integers(1, 4, len(points))
+    elsewhere = points @ R.T + rng.normal(size=points.shape)
+    weighted = fitted_transform(points, elsewhere, scaled=True, weights=counts.astype(float))
+    repeated = fitted_transform(np.repeat(points, counts, 0), np.repeat(elsewhere, counts, 0), scaled=True)
+    np.testing.assert_allclose(weighted.apply(points), repeated.apply(points), atol=1e-9)
+
+
+def test_a_body_lies_where_its_skin_does_not_where_its_vertices_crowd() -> None:
+    """Two squares of one size; one of them has a thousand vertices, and moved. Each square counts half."""
+    side, dense = np.linspace(0.0, 1.0, 2), np.linspace(0.0, 1.0, 32)
+    few = np.stack(np.meshgrid(side, side, [0.0], indexing="ij"), -1).reshape(-1, 3)
+    many = np.array([5.0, 0.0, 0.0]) + np.stack(np.meshgrid(dense, dense, [0.0], indexing="ij"), -1).reshape(-1, 3)
+    faces = np.concatenate([Delaunay(few[:, :2]).simplices, Delaunay(many[:, :2]).simplices + len(few)])
+    true = np.concatenate([few, many])
+    found = true + np.where(np.arange(len(true)) < len(few), 0.0, 0.2)[:, None] * [0.0, 0.0, 1.0]
+    laid = body_alignment(found, true, faces, scaled=False).apply(found)
+    left = (laid - true)[:, 2]
+    assert abs(left[: len(few)].mean() + left[len(few) :].mean()) < 1e-3
 
 
 def test_correlations_equal_scipy_and_are_decided_where_nothing_moves() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodydouble.core.errors import ConfigError, ShapeError
-from bodydouble.evaluate.surfaces import Surface, compare_surfaces, face_normals, sample_surface
+from bodydouble.evaluate.surfaces import Surface, compare_surfaces, face_normals, outer_faces, sample_surface
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree, winding_numbers
 
 
@@ -67,6 +67,29 @@ def test_two_spheres_have_the_closed_forms() -> None:
     assert found.chamfer_cm == pytest.approx((found.p2s_cm + found.completeness_cm) / 2)
     assert found.normal_consistency == pytest.approx(1.0, abs=2e-3)
     assert found.volume_iou == pytest.approx((0.30 / 0.33) ** 3, abs=0.03)
+
+
+def test_what_lies_inside_does_not_count() -> None:
+    """A ball within a ball, and a tube that ends in it, cannot be seen from outside."""
+    ball, tube = sphere(0.30), box((0.1, 0.1, 0.5), (0.0, 0.0, 0.25))
+    parts = (ball, sphere(0.2), tube)
+    starts = np.cumsum([0, *(len(part.vertices_m) for part in parts)])
+    dressed = Surface(
+        vertices_m=np.concatenate([part.vertices_m for part in parts]),
+        faces=np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]),
+    )
+    shown = outer_faces(dressed, triangle_tree(dressed.vertices_m, dressed.faces))
+    middles = dressed.vertices_m[shown.faces].mean(axis=1)
+    assert len(shown.faces) < len(dressed.faces)
+    assert np.linalg.norm(middles, axis=1).min() > 0.25
+    whole = Surface(vertices_m=ball.vertices_m, faces=ball.faces)
+    inner = Surface(
+        vertices_m=dressed.vertices_m[: starts[2]], faces=dressed.faces[: len(ball.faces) + len(parts[1].faces)]
+    )
+    found = compare_surfaces(whole, inner, samples=500, grid_m=0.05)
+    assert found.chamfer_cm == pytest.approx(0.0, abs=1e-6)
+    assert found.normal_consistency == pytest.approx(1.0, abs=1e-6)
+    assert found.volume_iou == 1.0
 
 
 def test_shifted_boxes_have_the_closed_form_of_volume_and_direction() -> None:

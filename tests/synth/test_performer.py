@@ -12,6 +12,8 @@ from bodydouble.body.anny import load_anny
 from bodydouble.body.parts import PART_NAMES
 from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import look_at_camera
+from bodydouble.evaluate.surfaces import Surface, face_normals
+from bodydouble.evaluate.triangle_tree import triangle_tree, winding_numbers
 from bodydouble.render.mesh import rasterize_mesh
 from bodydouble.synth.looks import HairStyle, Material, Pattern, Silhouette, draw_look
 from bodydouble.synth.motion import perform
@@ -160,3 +162,15 @@ def test_performance_is_smooth_full_and_repeatable(body):
 def test_short_performances(body, frames):
     show = perform(body, body.with_shape(body.shape_default).joints_rest, seed=0, num_frames=frames, fps_hz=5.0)
     assert show.rotvecs.shape == (frames, 104, 3) and show.rotvecs.isfinite().all()
+
+
+def test_faces_look_outwards(performer):
+    """Of shoes and buns too: the inside of a piece that is turned inside out would wind -1 times around its own outside."""
+    points, faces = performer.shaped.vertices_rest.double().numpy(), performer.faces.numpy()
+    surface = Surface(vertices_m=points, faces=faces)
+    outwards = points[faces].mean(1) + 0.002 * face_normals(surface)
+    area = np.linalg.norm(np.cross(*(points[faces[:, k]] - points[faces[:, 0]] for k in (1, 2))), axis=1)
+    turned = winding_numbers(triangle_tree(points, faces), outwards) < -0.5
+    for material in np.unique(performer.face_material.numpy()):
+        own = performer.face_material.numpy() == material
+        assert area[own & turned].sum() < 0.02 * area[own].sum(), material

@@ -14,7 +14,7 @@ from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
-from bodydouble.evaluate.alignment import fitted_transform
+from bodydouble.evaluate.alignment import body_alignment
 from bodydouble.evaluate.masks import mask_iou
 from bodydouble.evaluate.surfaces import Surface, compare_surfaces
 from bodydouble.reconstruct.surface.extract import extract_mesh
@@ -97,7 +97,8 @@ def surface_of(result: SurfaceResult, body: BodyModel, truth: Truth, *, most_fra
         T = torch.linalg.inv(video_camera(1, 1, 1.0).T_camera_world) @ truth.values.T_camera_world[frame]
         true = (truth.vertices_world_m(frame, true_mesh) @ T[:3, :3].T + T[:3, 3]).numpy()
         true_body = (_true_body(body, truth, frame) @ T[:3, :3].T + T[:3, 3]).numpy()
-        aligned = fitted_transform(body_vertices.numpy(), true_body, scaled=False).apply(posed.numpy())
+        alignment = body_alignment(body_vertices.numpy(), true_body, body.faces.numpy(), scaled=False)
+        aligned = alignment.apply(posed.numpy())
         agreement = compare_surfaces(
             Surface(vertices_m=aligned, faces=mesh.faces.numpy().astype(np.int64)),
             Surface(vertices_m=true, faces=true_faces),

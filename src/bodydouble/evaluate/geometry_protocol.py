@@ -34,10 +34,11 @@ class GeometryProtocol:
         return (
             f"Protocol {self.name}, after {self.source}",
             "Each surface is compared " + ", and ".join(words[a] for a in self.alignments) + ". The motion is that of "
-            "the fitted body's posed vertices onto the true body's, by least squares, frame by frame: no point of the "
-            "surfaces themselves is used, so clothes cannot pull at it.",
+            "the fitted body's posed vertices onto the true body's, by least squares, each vertex counting by the skin around "
+            "it, frame by frame: no point of the surfaces themselves is used, so clothes cannot pull at it.",
             (
-                f"{self.samples} points are drawn evenly by area on each surface. p2s_cm: mean distance of the surface's points "
+                f"{self.samples} points are drawn evenly by area on what shows of each surface: faces that end inside of it, such as "
+                "skin under hair, do not count. p2s_cm: mean distance of the surface's points "
                 "from the true surface (exact, on its triangles); completeness_cm: the other way; chamfer_cm: their mean. "
                 "normal_consistency: mean cosine between the normals of a point's triangle and of the nearest one, mean of "
                 f"both ways, signed. volume_iou: at the centres of cubes of {self.grid_m:g} m, inside where the winding number "

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from bodydouble.core.errors import ConfigError
 from bodydouble.evaluate.triangle_tree import TriangleTree, nearest_on_surface, triangle_tree, winding_numbers
 
+_OUTWARDS_M = 0.002
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
@@ -40,8 +42,8 @@ def compare_surfaces(
 ) -> SurfaceAgreement:
     """Compare two surfaces as they lie; align them first where that is wanted.
 
-    Points are drawn evenly by area on both surfaces and compared with the nearest point of the other one (exact, on its
-    triangles). Normals are those of the triangles. Volumes are compared at the centres of a grid of cubes over both
+    Points are drawn evenly by area on what shows of both surfaces (`outer_faces`) and compared with the nearest point of
+    what shows of the other one (exact, on its triangles). Normals are those of the triangles. Volumes are compared at the centres of a grid of cubes over both
     boxes; a point is inside where the surface's winding number exceeds 0.5, so neither has to be closed.
 
     Args:
@@ -53,8 +55,9 @@ def compare_surfaces(
         raise ConfigError(f"compare_surfaces: samples {samples} and grid_m {grid_m} must be positive.")
     tree, true_tree = (triangle_tree(s.vertices_m, s.faces) for s in (surface, truth))
     rng = np.random.default_rng(0)
-    p2s_m, cosine = _directed(surface, truth, true_tree, samples, rng)
-    s2p_m, back_cosine = _directed(truth, surface, tree, samples, rng)
+    outer, true_outer = outer_faces(surface, tree), outer_faces(truth, true_tree)
+    p2s_m, cosine = _directed(outer, true_outer, samples, rng)
+    s2p_m, back_cosine = _directed(true_outer, outer, samples, rng)
     return SurfaceAgreement(
         chamfer_cm=50.0 * (p2s_m + s2p_m),
         p2s_cm=100.0 * p2s_m,
@@ -85,11 +88,20 @@ def face_normals(surface: Surface) -> Float[np.ndarray, "faces 3"]:
     return np.where(length > 1e-18, normal / np.maximum(length, 1e-18), 0.0)
 
 
-def _directed(
-    source: Surface, target: Surface, tree: TriangleTree, samples: int, rng: np.random.Generator
-) -> tuple[float, float]:
+def outer_faces(surface: Surface, tree: TriangleTree) -> Surface:
+    """What shows of a surface: without the faces behind which, 2 mm outwards, its own inside goes on.
+
+    A dressed person made of several meshes has skin under hair and hems, and eyes in their sockets. Nobody who sees
+    only the outside can know or could be asked for them.
+    """
+    outside = surface.vertices_m.astype(np.float64)[surface.faces].mean(axis=1) + _OUTWARDS_M * face_normals(surface)
+    shown = winding_numbers(tree, outside) <= 0.5
+    return Surface(vertices_m=surface.vertices_m, faces=surface.faces[shown]) if shown.any() else surface
+
+
+def _directed(source: Surface, target: Surface, samples: int, rng: np.random.Generator) -> tuple[float, float]:
     points, face = sample_surface(source, samples, rng)
-    distance, nearest = nearest_on_surface(tree, points)
+    distance, nearest = nearest_on_surface(triangle_tree(target.vertices_m, target.faces), points)
     cosine = (face_normals(source)[face] * face_normals(target)[nearest]).sum(axis=1)
     return float(distance.mean()), float(cosine.mean())
 

@@ -7,6 +7,7 @@ segments; the hinge of a nearly straight limb is taken from the rest pose, since
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from bodydouble.body.humanoid import SIDES
 from bodydouble.body.protocol import BodyModel
@@ -137,6 +138,26 @@ def _swing(start: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return exp_so3(unit(axis) * angle[:, None])
 
 
+def limb_axes(
+    first: Float[np.ndarray, "frames 3"], second: Float[np.ndarray, "frames 3"], frame: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "frames 3 3"]:
+    """Right-handed axes of a limb, as rows: its hinge, its first segment, and what is across both.
+
+    Args:
+        first, second: Unit directions of the limb's segments; 0 where nobody saw them.
+        frame: The same axes at rest, which a limb has whose first segment was not seen.
+    """
+    first = np.where(np.linalg.norm(first, axis=-1, keepdims=True) > 0.5, first, frame[1])
+    default = _swing(frame[1], first) @ frame[0]
+    normal = np.cross(first, second)
+    # A positive hinge angle bends further, so a seen normal that contradicts the default is noise of a straight limb.
+    sharp = np.clip((np.linalg.norm(normal, axis=-1) - 0.2) / 0.3, 0.0, 1.0)[:, None]
+    hinge = sharp * unit(normal) + (1.0 - sharp) * default
+    hinge -= first * (hinge * first).sum(-1, keepdims=True)
+    hinge = np.where(np.linalg.norm(hinge, axis=-1, keepdims=True) > 1e-6, unit(hinge), default)
+    return np.stack([hinge, first, np.cross(hinge, first)], -2)
+
+
 def _start_limb(
     theta: np.ndarray,
     R_root: np.ndarray,
@@ -160,14 +181,7 @@ def _start_limb(
     to_root = np.swapaxes(R_root, -1, -2)
     first = np.einsum("fij,fj->fi", to_root, _direction(group, landmarks, marks[0], marks[1]))
     second = np.einsum("fij,fj->fi", to_root, _direction(group, landmarks, marks[1], marks[2]))
-    default = _swing(frame[1], first) @ frame[0]
-    normal = np.cross(first, second)
-    # A positive hinge angle bends further, so a seen normal that contradicts the default is noise of a straight limb.
-    sharp = np.clip((np.linalg.norm(normal, axis=-1) - 0.2) / 0.3, 0.0, 1.0)[:, None]
-    hinge = unit(sharp * unit(normal) + (1.0 - sharp) * default)
-    hinge = unit(hinge - first * (hinge * first).sum(-1, keepdims=True))
-    target = np.stack([hinge, first, np.cross(hinge, first)], -2)
-    rotvecs = log_so3(np.swapaxes(target, -1, -2) @ frame)
+    rotvecs = log_so3(np.swapaxes(limb_axes(first, second, frame), -1, -2) @ frame)
     local = unwrap_rotvecs(rotvecs) @ frame.T
     rest_second = unit(joints[at[2]] - joints[at[1]])
     bend = np.arccos(np.clip((first * second).sum(-1), -1, 1)) - np.arccos(np.clip(frame[1] @ rest_second, -1, 1))

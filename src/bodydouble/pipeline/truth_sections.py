@@ -18,7 +18,7 @@ from bodydouble.core.errors import ConfigError
 from bodydouble.core.events import Progress
 from bodydouble.core.geometry import transform_points
 from bodydouble.evaluate.actions import action_correlations, action_errors
-from bodydouble.evaluate.alignment import Alignment, fitted_transform
+from bodydouble.evaluate.alignment import Alignment, body_alignment
 from bodydouble.evaluate.geometry_protocol import VID2AVATAR_GEOMETRY, AlignmentKind, GeometryProtocol
 from bodydouble.evaluate.heldout import refined_indices
 from bodydouble.evaluate.interpolate import interpolated_track
@@ -228,12 +228,10 @@ def _surface_sections(known: KnownRun, protocol: GeometryProtocol, emit: Emit) -
         row = row_of[frame]
         vertices = _avatar_vertices(known, track, row)
         true = transform_points(known.T_track_world[row], known.truth.vertices_world_m(frame, true_mesh)).numpy()
-        body, true_body = posed_vertices(known.body, track, [row])[0], _true_body(known, [row])[0]
+        bodies = posed_vertices(known.body, track, [row])[0], _true_body(known, [row])[0], known.body.faces.numpy()
         for kind in protocol.alignments:
             aligned = (
-                vertices
-                if kind == "none"
-                else fitted_transform(body, true_body, scaled=kind == "similarity").apply(vertices)
+                vertices if kind == "none" else body_alignment(*bodies, scaled=kind == "similarity").apply(vertices)
             )
             agreement = compare_surfaces(
                 Surface(vertices_m=aligned, faces=faces),
@@ -271,7 +269,7 @@ def _view_sections(known: KnownRun, rasterizer: Rasterizer, emit: Emit) -> list[
     for done, view in enumerate(views, start=1):
         row = row_of[view.frame]
         body, true_body = posed_vertices(known.body, known.track, [row])[0], _true_body(known, [row])[0]
-        alignment = fitted_transform(body, true_body, scaled=True)
+        alignment = body_alignment(body, true_body, known.body.faces.numpy(), scaled=True)
         camera = _camera_of_fit(view.camera, known.T_track_world[row], alignment)
         pose = Pose(rotvecs=known.track.rotvecs[row], translation_world_m=known.track.translation_world_m[row])
         with torch.no_grad():

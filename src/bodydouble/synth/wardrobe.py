@@ -328,7 +328,7 @@ def _shoe(body: Mannequin, look: Look, side: str) -> Piece:
     attributes[:, -4] = points[:, 1] - ground
     attributes[:, -3] = points[:, 0] - np.interp(points[:, 2], [ankle[2], toes[2]], [ankle[0], toes[0]])
     attributes[:, -2] = points[:, 2] - ankle[2]
-    faces = _grid_faces(len(grid), columns, flip=True, closed=True)
+    faces = _grid_faces(len(grid), columns, flip=False, closed=True)
     ring_of_face = (faces // columns).min(1)
     material = np.where(ring_of_face <= 4, Material.SOLE, Material.SHOE)
     surface = Surface(points=points, faces=faces, attributes=attributes)
