@@ -14,10 +14,9 @@ from bodydouble.core.errors import InputError
 from bodydouble.core.events import Previewed, Step
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig, SurfaceRates
-from bodydouble.reconstruct.surface.outlines import Outlines, outline_pixels
 from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
 from bodydouble.reconstruct.surface.store import load_surface
-from bodydouble.reconstruct.surface.trainer import SurfaceTrainer, train_surface
+from bodydouble.reconstruct.surface.trainer import train_surface
 
 CONFIG = SurfaceConfig(
     num_steps=150,
@@ -91,38 +90,6 @@ def test_true_poses_stay_near_and_held_out_frames_follow_their_neighbours(traine
     share = float((times[7] - times[6]) / (times[8] - times[6]))
     torch.testing.assert_close(moved[7], (1.0 - share) * moved[6] + share * moved[8], atol=1e-6, rtol=0)
     assert float(moved[7].norm()) > 0.0
-
-
-def test_shifted_poses_find_back_to_the_outlines(trained):
-    film, _, _, _ = trained
-    trainer = SurfaceTrainer(film.capture, load_anny(), CONFIG)
-    true = trainer.poses.translation.clone()
-    shifted = true.clone()
-    shifted[1, 0] += 0.04
-    shifted[3, 1] -= 0.04
-    trainer.outlines = Outlines(
-        trainer.rig(), trainer.frames, trainer.evidence, float(trainer.track.focal_px),
-        trainer.track.times_s[trainer.rows].numpy(), trainer.poses.rotvecs, shifted,
-    )  # fmt: skip
-    trainer.poses.place(trainer.poses.rotvecs, shifted)
-    for _ in range(2):
-        trainer.follow_outlines()
-    off = (trainer.poses.translation - true)[:, :2].norm(dim=1)
-    assert float(off[1]) < 0.02 and float(off[3]) < 0.02, off
-    assert float(off.max()) < 0.02, off
-
-
-def test_outline_pixels_lie_on_the_rim_and_point_outwards():
-    y, x = np.mgrid[:80, :100]
-    away = np.hypot(x - 50.0, y - 40.0)
-    person, confidence = (away < 20).astype(np.float32), np.where(x < 50, 1.0, 0.2).astype(np.float32)
-    pixels, normals = outline_pixels(person, confidence, 40, 1)
-    at = pixels - np.array([50.0, 40.0])
-    radius = np.linalg.norm(at, axis=1)
-    assert 20 < len(pixels) <= 40 and (pixels[:, 0] < 50).all()
-    assert radius.min() > 17.5 and radius.max() < 20
-    np.testing.assert_allclose((normals * at).sum(1) / radius, 1.0, atol=0.02)
-    assert len(outline_pixels(person, np.zeros_like(confidence), 40, 1)[0]) == 0
 
 
 def test_nothing_to_load_is_said(tmp_path: Path):

@@ -14,12 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.correctives import corrected_splats, pose_coefficients
+from bodydouble.avatar.drive import pose_splats
 from bodydouble.avatar.values import Rig, Splats
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.capture.crops import PersonCrop, half_size
 from bodydouble.core.cameras import Camera
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, frame_over_gray
-from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.protocol import Rasterizer, SplatCloud
 
 ACTIONS = (
     "jawOpen", "mouthClose", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight",
@@ -34,6 +35,9 @@ _COLOR_SIGMA = 0.5
 """Believed difference of a pixel; neighbouring pixels are far from independent."""
 _STEP = 0.25
 _LEAST_FACE_PX = 24
+_BESIDE_PX = 12.0
+"""Splats whose centres are so far outside of a picture do not reach into it."""
+_PER_SPLAT = ("means_rest_m", "quats_wxyz", "scales_m", "opacities", "sh", "joints", "weights", "seen")
 
 
 class FrameLooks:
@@ -79,20 +83,38 @@ class FrameLooks:
             return
         x0, y0, x1, y1 = box
         camera = crop.camera.cropped(x0, y0, (x1 - x0, y1 - y0), (x1 - x0, y1 - y0))
-        names = [m.name for m in splats.morphs if m.name in ACTIONS and m.indices.numel()]
-        columns = torch.tensor([ARKIT_ACTIONS.index(name) for name in names])
+        columns = torch.tensor(
+            [ARKIT_ACTIONS.index(m.name) for m in splats.morphs if m.name in ACTIONS and m.indices.numel()]
+        )
         whole = self.expression[f]
         values = whole[columns].clone()
+        pose = problem.bone_transforms(f)
+        near, moved, deltas = self._beside(problem.posed(splats, f), camera, columns)
 
         def draw(_: Tensor) -> np.ndarray:
-            whole[columns] = values.clamp(0.0, 1.0)
-            return _renderer(problem, splats, rasterizer, f, camera)(values)
+            acted = ((values.clamp(0.0, 1.0) - whole[columns]) @ deltas).reshape(-1, 3)
+            dressed = near.replace(means_rest_m=near.means_rest_m.index_add(0, moved, acted))
+            with torch.no_grad():
+                return rasterizer(pose_splats(dressed, *pose), camera, GRAY).rgb.numpy()
 
         target = frame_over_gray(crop)[y0:y1, x0:x1]
         sigma = torch.full((len(values),), _ACTION_SIGMA)
         found = _step_towards(values, self._expression_start[f, columns], sigma, target, draw, values)
-        values.copy_(found)
         whole[columns] = found.clamp(0.0, 1.0)
+
+    def _beside(
+        self, posed: tuple[Splats, SplatCloud], camera: Camera, columns: Int[Tensor, " actions"]
+    ) -> tuple[Splats, Int[Tensor, " m"], Float[Tensor, "actions coordinates"]]:
+        """The splats that a camera sees or nearly sees, dressed; which of them these actions move, and how."""
+        dressed, cloud = posed
+        at, depth = camera.project(cloud.means_world)
+        room = torch.tensor([camera.width_px, camera.height_px])
+        inside = ((at > -_BESIDE_PX) & (at < room + _BESIDE_PX)).all(1) & (depth > 0.0)
+        rows = torch.nonzero(inside)[:, 0]
+        kept = {name: getattr(dressed, name)[rows] for name in _PER_SPLAT}
+        there = inside[self._acted]
+        deltas = self._deltas[columns].reshape(len(columns), -1, 3)[:, there].flatten(1)
+        return Splats(**kept), torch.searchsorted(rows, self._acted[there]), deltas
 
     def _face_box(
         self, problem: PoseProblem, splats: Splats, f: int, crop: PersonCrop

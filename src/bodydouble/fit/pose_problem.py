@@ -141,11 +141,16 @@ class PoseProblem:
 
     def posed(self, splats: Splats, frame: int) -> tuple[Splats, SplatCloud]:
         """The splats as a frame shows them, in the rest pose and in the frame's present pose."""
+        R, t = self.bone_transforms(frame)
+        dressed = self.dress(splats, R, frame)
+        return dressed, drive_splats(dressed, R, t)
+
+    def bone_transforms(self, frame: int) -> tuple[Float[Tensor, "bones 3 3"], Float[Tensor, "bones 3"]]:
+        """R_world_rest and t_world_rest of every bone in a frame's present pose."""
         R, t = fast_bone_transforms(
             self.rotvecs[frame][None], self.rig.joints_rest_m, self.translation[frame][None], self.rig.bone_parents
         )
-        dressed = self.dress(splats, R[0], frame)
-        return dressed, drive_splats(dressed, R[0], t[0])
+        return R[0], t[0]
 
     def centre(self) -> None:
         """Take from all frames what they deviate alike: that is the avatar's to learn, so that poses of the fit, which

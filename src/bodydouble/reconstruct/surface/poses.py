@@ -58,11 +58,6 @@ class PoseRefinement:
             total += correction - (values[n] - fit[n])
         return self._temporal * scale * scale * total
 
-    def place(self, rotvecs: Float[Tensor, "frames bones 3"], translation_world_m: Float[Tensor, "frames 3"]) -> None:
-        """Set all poses, of the bones that may turn."""
-        self.rotvecs = torch.where(self._movable > 0.0, rotvecs, self.rotvecs)
-        self.translation = translation_world_m.clone()
-
     def step(self, place: int, g_rotvecs: Tensor, g_translation: Tensor, rates: tuple[float, float]) -> None:
         """Move one frame along the gradients of the image's loss and of its own terms."""
         self._visits[place] += 1

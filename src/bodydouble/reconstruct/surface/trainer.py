@@ -30,7 +30,6 @@ from bodydouble.reconstruct.surface.first_look import FirstLook, first_look
 from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
 from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
-from bodydouble.reconstruct.surface.outlines import Outlines
 from bodydouble.reconstruct.surface.plate import is_plain
 from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps, sunk_m
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
@@ -42,8 +41,6 @@ from bodydouble.render.grid import GridOptimizer, sample_grid
 from bodydouble.render.volume import composite, tie_to_bones, tied_places
 
 _SKIN_VOXEL_M = 0.025
-_OUTLINE_STEPS = 3
-"""Of all poses towards the outlines, at the start and after each refresh."""
 _MOVED_M = 0.015
 """By how much a joint must have moved before the cells around the body are made anew."""
 
@@ -94,10 +91,6 @@ class SurfaceTrainer:
         self._start_level(config.levels[0])
         look = self._look(world)
         self.evidence, self.world, self.plain, self.band_m = look.evidence, look.world, look.plain, look.band_m
-        self.outlines = Outlines(
-            self.rig(), self.frames, self.evidence, float(self.track.focal_px), self.track.times_s[self.rows].numpy(),
-            self.poses.fit_rotvecs, self.poses.fit_translation,
-        )  # fmt: skip
 
     # --- the field ------------------------------------------------------------------------------------------------
 
@@ -224,7 +217,8 @@ class SurfaceTrainer:
             self.values, self.lattice, rays.points_canonical, gradient, self.optimizer, config, self.step
         )
         tied = (maps[0], bones) if refine else None
-        terms |= self._motion_term(place, pixels, rays.nearest_canonical, tied, progress)
+        person, confidence = self._told(place, pixels)
+        terms |= self._motion_term(person, confidence, rays.nearest_canonical, tied, progress)
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
         decay = config.rates.final_share**progress
@@ -234,6 +228,8 @@ class SurfaceTrainer:
             rates = (config.rates.rotvecs_rad * decay, config.rates.translation_m * decay)
             self.poses.step(place, rotvecs.grad, translation.grad, rates)
         if behind.grad is not None:
+            # Where the person surely is, the world learns nothing: it would take shoes that never move for its own.
+            behind.grad *= (1.0 - person * confidence)[:, None]
             self.world.learn(frame_index, video_pixels, behind.grad, config.rates.world * decay)
         self.step += 1
         told = {name: float(value.detach()) for name, value in terms.items()}
@@ -244,48 +240,35 @@ class SurfaceTrainer:
         }
         return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=told)
 
-    def follow_outlines(self) -> None:
-        """Move all poses towards the outlines that the evidence shows, in a few steps."""
-        beta_m = float(self._beta(self.step / self.config.num_steps).detach())
-        field, plan = self.field(), self._plan(beta_m)
-
-        def touch(place: int, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-            bones = self._bones(self.poses.rotvecs[place], self.poses.translation[place])
-            directions = self._directions(self.frames.video_pixels(pixels, half=True)).detach()
-            rays = self.puppet.march(
-                torch.zeros(3), directions, torch.full((len(pixels),), 0.5), self._posed(place)[0],
-                self.puppet.maps(bones), self.values, self.lattice, self.known, beta_m, plan,
-            )  # fmt: skip
-            return rays.least_m, rays.nearest_canonical
-
-        for _ in range(_OUTLINE_STEPS):
-            self.poses.place(*self.outlines.follow(self.poses.rotvecs, self.poses.translation, field, touch))
-        self.known_version += 1  # cells and regions have to follow, too
-
     def _beta(self, progress: float) -> Float[Tensor, ""]:
         """Scale of the density: learnt, under a ceiling that comes down, so that the surface becomes one."""
         first, last = self.config.beta_m
         return self.log_beta.exp().clamp(max=first * (last / first) ** progress)
 
+    def _told(self, place: int, pixels: np.ndarray) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """What the evidence says of pixels of the level's size: whether they are the person's, and how surely."""
+        here = pixels if self.level.half else pixels // 2
+        person, confidence = self.evidence.person[place], self.evidence.confidence[place]
+        at = here[:, 1], here[:, 0]
+        return torch.from_numpy(person[at]), torch.from_numpy(confidence[at])
+
     def _motion_term(
-        self, place: int, pixels: np.ndarray, nearest: Tensor, tied: tuple[Tensor, Tensor] | None, progress: float
+        self, person: Tensor, confidence: Tensor, nearest: Tensor, tied: tuple[Tensor, Tensor] | None, progress: float
     ) -> dict[str, Tensor]:
         """What motion tells about this step's rays; of the pose, too, if the maps of nodes and bones are given."""
         first, last = self.config.loss.motion
         weight = first * (last / first) ** progress if last > 0.0 else first * (1.0 - progress)
-        here = pixels if self.level.half else pixels // 2
-        confidence = torch.from_numpy(self.evidence.confidence[place][here[:, 1], here[:, 0]])
-        person = torch.from_numpy(self.evidence.person[place][here[:, 1], here[:, 0]])
         asked = (confidence > 0.0) & nearest[:, 0].isfinite()
         if weight <= 0.0 or not bool(asked.any()):
             return {}
+        num_rays = len(person)
         x, person, confidence = nearest[asked], person[asked], confidence[asked]
         if tied is not None:
             x, found = tied_places(x, self.puppet.skin, *tied)
             person, confidence = person[found], confidence[found]
         least = sample_grid(self.values, *self.lattice, x, self.optimizer)[0][:, 0]
         width = max(0.01, self.level.voxel_m)
-        return {"motion": weight * silhouette_term(least, person, confidence, width, len(pixels))}
+        return {"motion": weight * silhouette_term(least, person, confidence, width, num_rays)}
 
     def _plan(self, beta_m: float) -> March:
         step = 0.5 * self.level.voxel_m
@@ -342,8 +325,6 @@ class SurfaceTrainer:
                 self._start_level(due)
             elif self.step in refresh:
                 self._refresh()
-            if (self.step == 0 or self.step in refresh) and config.rates.rotvecs_rad > 0.0:
-                self.follow_outlines()
             event = self._train_step()
             for name, value in event.terms.items():
                 sums[name] = sums.get(name, 0.0) + value
