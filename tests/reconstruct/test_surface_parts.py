@@ -17,13 +17,22 @@ from bodydouble.reconstruct.surface.decoder import decode, new_decoder
 from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
 from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices, skin_at
 from bodydouble.reconstruct.surface.frames import VideoFrames, believe_masks
-from bodydouble.reconstruct.surface.lattice import BodyDistance, Box, box_around, refined, skin_nodes, skin_volume
+from bodydouble.reconstruct.surface.lattice import (
+    BodyDistance,
+    Box,
+    box_around,
+    limb_radius,
+    refined,
+    skin_nodes,
+    skin_volume,
+)
 from bodydouble.reconstruct.surface.objective import RayClasses, binary_entropy, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.posed import Puppet, bone_maps, sunk_m
 from bodydouble.reconstruct.surface.poses import PoseRefinement
 from bodydouble.reconstruct.surface.values import World
 from bodydouble.render.volume import composite_reference, unskin
+from bodydouble.render.volume_kernels import sunk_in
 
 
 def _sphere(rings: int = 40, sectors: int = 60, radius: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -243,18 +252,38 @@ def test_a_frame_without_anybody_is_cut_nowhere():
     assert (person == 0.0).all() and (sure == 1.0).all()
 
 
-def test_an_outline_is_seen_where_the_surface_is():
-    radius, beta, step = 0.06, 0.004, 0.0005
+@pytest.mark.parametrize("radius", [0.008, 0.03, 0.06])
+def test_an_outline_is_seen_where_the_surface_is(radius: float):
+    beta, step = 0.004, 0.0005
     along = torch.arange(-0.12, 0.12, step)
     starts = torch.tensor([0, len(along)])
     opacities = []
     for away in (-0.003, 0.0, 0.003):
         sdf = ((radius + away) ** 2 + along**2).sqrt() - radius
         _, alpha, _ = composite_reference(
-            sdf + sunk_m(beta), torch.zeros(len(along), 3), starts, step, torch.tensor(beta)
+            sdf + sunk_m(beta, radius), torch.zeros(len(along), 3), starts, step, torch.tensor(beta)
         )
         opacities.append(float(alpha[0]))
-    assert abs(opacities[1] - 0.5) < 0.05 and opacities[0] > 0.65 and opacities[2] < 0.35
+    assert abs(opacities[1] - 0.5) < 0.06 and opacities[0] > 0.65 and opacities[2] < 0.4
+
+
+def test_the_kernel_sinks_as_far_as_asked():
+    for beta, radius in ((0.004, 0.008), (0.004, 0.06), (0.015, 0.03), (0.1, 0.007)):
+        assert float(sunk_in(np.float32(radius), np.float32(beta))) == pytest.approx(sunk_m(beta, radius), abs=1e-6)
+
+
+def test_limbs_are_as_thick_as_they_are():
+    """A tube of 4 cm with a thin one of 1 cm at its end, on a lattice of 5 mm."""
+    axes = [torch.arange(-0.1, 0.1, 0.005), torch.arange(-0.3, 0.3, 0.005), torch.arange(-0.1, 0.1, 0.005)]
+    x, y, z = torch.meshgrid(*axes, indexing="ij")
+    away = (x * x + z * z).sqrt()
+    sdf = torch.where(y < 0.0, away - 0.04, away - 0.01)
+    radius = limb_radius(sdf, 0.005)
+    middle = len(axes[0]) // 2
+    thick, thin = radius[middle, 20, middle], radius[middle, 100, middle]
+    assert float(thick) == pytest.approx(0.04, abs=0.004) and float(thin) == pytest.approx(0.01, abs=0.004)
+    assert float(radius.min()) >= 0.007 - 1e-6
+    assert float(radius[0, 20, 0]) == pytest.approx(0.06, abs=1e-3)  # 10 cm beside the limb: cloth, if anything
 
 
 def test_a_shadow_is_nobody():

@@ -213,20 +213,28 @@ def _guess_from_vertex(v, target, vertex_maps, J, inv, scratch):
     return True
 
 
+@kernel(cached=False)
+def sunk_in(radius, beta):
+    """How far inside of the surface of a limb the density has to be; see `reconstruct.surface.posed.sunk_m`."""
+    number = type(beta)
+    asked = number(np.log(np.sqrt(number(2.0 * np.pi) * radius / beta) / number(2.0 * np.log(2.0))))
+    return beta * max(number(0), asked)
+
+
 @kernel()
 def march(
     worker, num_workers, eye, directions, jitter,
     seeds, cell_origin, cell_m, vertex_maps, vertex_limbs,
     index, node_origin, node_inverse, nodes,
-    values, shape, origin, inverse, classes,
-    step_m, keep_m, beta, sunk_m, end,
-    t_out, x_out, inv_out, count_out, least_out, nearest_out,
+    values, shape, origin, inverse, classes, radii,
+    step_m, beta, end,
+    t_out, x_out, inv_out, sunk_out, count_out, least_out, nearest_out,
 ):  # fmt: skip
     """Walk along rays through the band around a posed body and note the samples that matter.
 
-    Samples closer than keep_m to the surface are kept, every step_m, until less than `end` of the light is left; farther
-    from it steps grow with the distance. Density is that of the distance to a surface sunk_m further in. Where two limbs
-    claim a place, the one with the lesser signed distance has it.
+    Samples are kept where there is density, every step_m, until less than `end` of the light is left; farther from the
+    surface steps grow with the distance. Density is that of the distance to a surface so much further in as the limb
+    around asks (`sunk_in`). Where two limbs claim a place, the one with the lesser signed distance has it.
 
     Args:
         worker, num_workers: This worker takes every num_workers-th ray.
@@ -236,8 +244,10 @@ def march(
         index, node_origin, node_inverse, nodes: The lattice of maps (`volume.SkinNodes`), 1 / its spacing, its rows.
         values, shape, origin, inverse: The field, flat, signed distance first; its shape with channels, corner, 1 / spacing.
         classes: Another signed distance on the field's lattice, by which rays are told apart.
-        step_m, keep_m, beta, sunk_m, end: As said above.
-        t_out, x_out, inv_out: [rays, samples], [.., 3], [.., 9] depth, canonical place and its J^-1 of each sample.
+        radii: On the same lattice, the radius of the limb around, metres.
+        step_m, beta, end: As said above; beta is the density's scale.
+        t_out, x_out, inv_out, sunk_out: [rays, samples], [.., 3], [.., 9], [rays, samples] depth, canonical place, its J^-1
+            of each sample, and how far the density is sunk there.
         count_out: [rays] how many samples a ray has. least_out: [rays] least value of `classes` that was met.
         nearest_out: [rays, 3] canonical place where the field itself was least; NaN where the band was missed.
     """
@@ -318,6 +328,9 @@ def march(
                 closest = best
                 for r in range(3):
                     nearest_out[ray, r] = best_x[r]
+            radius = value_at(best_x[0], best_x[1], best_x[2], radii, 1, nx, ny, nz, origin, inverse)
+            sunk = sunk_in(radius, beta)
+            keep_m = max(number(4) * beta - sunk, number(2) * step_m)
             if best > keep_m:
                 t += step_m + number(_SAFE_SHARE) * (best - keep_m)
                 continue
@@ -326,8 +339,9 @@ def march(
                 x_out[ray, count, r] = best_x[r]
             for r in range(9):
                 inv_out[ray, count, r] = best_inv[r]
+            sunk_out[ray, count] = sunk
             count += 1
-            light *= number(np.exp(-laplace_density(best + sunk_m, beta) * step_m))
+            light *= number(np.exp(-laplace_density(best + sunk, beta) * step_m))
             t += step_m
         count_out[ray] = count
         least_out[ray] = least

@@ -16,6 +16,7 @@ from bodydouble.render.volume import SkinNodes
 
 _EXACT_M = 0.06
 """Beyond this distance from the body, a fine lattice takes over what a coarser one knows."""
+_AROUND_M, _RADII_M = 0.03, (0.007, 0.06)
 _SMOOTHING = 2
 """Rounds of averaging skinning weights between neighbouring lattice points."""
 _INFLUENCES = 6
@@ -95,6 +96,19 @@ class BodyDistance:
         answer = winding_numbers(self.tree, places.reshape(-1, 3)[first[1:]]) > 0.5
         inside[~near] = answer[flat[seen] - 1]
         return torch.from_numpy(np.where(inside, -distance, distance)).float()
+
+
+def limb_radius(body_sdf: Float[Tensor, "x y z"], voxel_m: float) -> Float[Tensor, "x y z"]:
+    """Of the limb around each sample, metres: how deep inside the bare body its neighbourhood reaches.
+
+    Between `_RADII_M`, a finger's and a trunk's; the latter, too, where no limb is near, as in a skirt.
+    """
+    from scipy.ndimage import minimum_filter, uniform_filter
+
+    side = 2 * round(_AROUND_M / voxel_m) + 1
+    deepest = minimum_filter(body_sdf.numpy(), size=side, mode="nearest")
+    radius = np.where(deepest < 0.0, np.clip(-deepest, *_RADII_M), np.float32(_RADII_M[1]))
+    return torch.from_numpy(uniform_filter(radius, size=side, mode="nearest"))
 
 
 def refined(

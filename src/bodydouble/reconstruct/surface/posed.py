@@ -18,8 +18,6 @@ _CELL_M = 0.04
 _THIN_M = 0.015
 _SECOND_M = 0.10
 """How much farther than the nearest limb another one may be and still be asked."""
-_RADIUS_M = 0.06
-"""Of limbs and trunk, roughly."""
 _LIMBS = ("leftUpperArm", "rightUpperArm", "leftUpperLeg", "rightUpperLeg")
 
 
@@ -44,6 +42,8 @@ class Rays(TensorStruct):
     points_canonical: Float[Tensor, "samples 3"]
     inverse_jacobian: Float[Tensor, "samples 9"]
     """d canonical / d world."""
+    sunk_m: Float[Tensor, " samples"]
+    """The density is that of a surface so much further in; see `sunk_m`."""
     least_m: Float[Tensor, " rays"]
     """Least known distance to the surface that a ray comes to; a large number where it misses the band."""
     nearest_canonical: Float[Tensor, "rays 3"]
@@ -62,26 +62,23 @@ class March:
     """How rays are walked along."""
 
     step_m: float
-    keep_m: float
-    """Samples farther than this outside the surface are not kept."""
-    sunk_m: float = 0.0
-    """The density is that of a surface so much further in; see `sunk_m`."""
     max_samples: int = 64
     end: float = 1e-3
     """A ray ends when less of its light is left."""
 
 
-def sunk_m(beta_m: float) -> float:
+def sunk_m(beta_m: float, radius_m: float) -> float:
     """How far inside of the surface the density has to be, so that outlines are seen where the surface is.
 
-    A ray that passes a body of radius R at distance d goes through so much thin fog that its opacity is one half where
+    A ray that passes a limb of radius R at distance d goes through so much thin fog that its opacity is one half where
     sqrt(2 pi R beta) exp(-d / beta) / (2 beta) = ln 2, well outside of the zero of a Laplace density. By that d the
     density is sunk into the surface, whose zero set then is what silhouettes, evidence and the mesh have in common.
 
     Args:
         beta_m: Scale of the density.
+        radius_m: Of the limb; `lattice.limb_radius` knows it everywhere.
     """
-    return beta_m * max(0.0, float(np.log(np.sqrt(2.0 * np.pi * _RADIUS_M / beta_m) / (2.0 * np.log(2.0)))))
+    return beta_m * max(0.0, float(np.log(np.sqrt(2.0 * np.pi * radius_m / beta_m) / (2.0 * np.log(2.0)))))
 
 
 class Puppet:
@@ -151,6 +148,7 @@ class Puppet:
         values: Float[Tensor, "x y z channels"],
         lattice: tuple[Float[Tensor, "3"], float],
         known_sdf: Float[Tensor, "x y z"],
+        limb_radius_m: Float[Tensor, "x y z"],
         beta_m: float,
         plan: March,
     ) -> Rays:
@@ -164,6 +162,7 @@ class Puppet:
             values: The field's lattice, signed distance first.
             lattice: Its origin and spacing.
             known_sdf: Signed distance, on the same lattice, by which rays are told apart (`Rays.least_m`).
+            limb_radius_m: On the same lattice, too: says how far the density is sunk.
             beta_m: Scale of the density.
             plan: Steps.
         """
@@ -173,6 +172,7 @@ class Puppet:
         t = np.empty((rays, plan.max_samples), np.float32)
         x = np.empty((rays, plan.max_samples, 3), np.float32)
         inverse = np.empty((rays, plan.max_samples, 9), np.float32)
+        sunk = np.empty((rays, plan.max_samples), np.float32)
         count, least = np.empty(rays, np.int64), np.empty(rays, np.float32)
         nearest = np.empty((rays, 3), np.float32)
         number = np.float32
@@ -183,9 +183,9 @@ class Puppet:
             self.limbs.numpy(), self.skin.index.numpy(), self.skin.origin_m.numpy(),
             number(1.0 / self.skin.voxel_m), maps[0].numpy(),
             values.detach().reshape(-1).numpy(), tuple(values.shape), origin.numpy(), number(1.0 / voxel),
-            known_sdf.reshape(-1).numpy(),
-            number(plan.step_m), number(plan.keep_m), number(beta_m), number(plan.sunk_m), number(plan.end),
-            t, x, inverse, count, least, nearest,
+            known_sdf.reshape(-1).numpy(), limb_radius_m.reshape(-1).numpy(),
+            number(plan.step_m), number(beta_m), number(plan.end),
+            t, x, inverse, sunk, count, least, nearest,
         )  # fmt: skip
         there = np.arange(plan.max_samples)[None] < count[:, None]
         return Rays(
@@ -193,6 +193,7 @@ class Puppet:
             depths_m=torch.from_numpy(t[there]),
             points_canonical=torch.from_numpy(x[there]),
             inverse_jacobian=torch.from_numpy(inverse[there]),
+            sunk_m=torch.from_numpy(sunk[there]),
             least_m=torch.from_numpy(least),
             nearest_canonical=torch.from_numpy(nearest),
             step_m=plan.step_m,

@@ -11,7 +11,7 @@ from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.reconstruct.surface.decoder import decode
 from bodydouble.reconstruct.surface.field import canonical_vertices
 from bodydouble.reconstruct.surface.lattice import skin_nodes
-from bodydouble.reconstruct.surface.posed import March, Puppet, bone_maps, sunk_m
+from bodydouble.reconstruct.surface.posed import March, Puppet, bone_maps
 from bodydouble.reconstruct.surface.values import SurfaceField, SurfaceImage, SurfaceResult
 from bodydouble.render.grid import sample_grid
 from bodydouble.render.volume import composite
@@ -79,18 +79,17 @@ class SurfaceRenderer:
         directions = (towards / lengths[:, None]) @ R_world_camera.T
         beta = float(field.beta_m)
         step = min(0.5 * field.sdf.voxel_m, max(beta, 1e-3))
-        sunk = sunk_m(beta)
-        plan = March(step_m=step, keep_m=max(4.0 * beta - sunk, 2.0 * step), sunk_m=sunk, max_samples=96)
+        plan = March(step_m=step, max_samples=96)
         with torch.no_grad():
             rays = self.puppet.march(
                 eye, directions, torch.full((len(directions),), 0.5), cells, maps, self._values, lattice, self._known,
-                beta, plan,
+                field.limb_radius_m, beta, plan,
             )  # fmt: skip
             out, gradient = sample_grid(self._values, *lattice, rays.points_canonical)
             inverse = rays.inverse_jacobian.reshape(-1, 3, 3)
             normals = torch.nn.functional.normalize((inverse * gradient[:, :, None]).sum(1), dim=1)
             rgb = decode(field.decoder, out[:, 1:], normals, pose)
-            color, alpha, weights = composite(out[:, 0] + sunk, rgb, rays.starts, step, field.beta_m)
+            color, alpha, weights = composite(out[:, 0] + rays.sunk_m, rgb, rays.starts, step, field.beta_m)
             on = rays.ray_of_sample
             normal = torch.zeros(len(directions), 3).index_add(0, on, weights[:, None] * normals)
             depth = torch.zeros(len(directions)).index_add(0, on, weights * rays.depths_m) / lengths

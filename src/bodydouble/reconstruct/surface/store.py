@@ -27,7 +27,7 @@ from bodydouble.reconstruct.surface.values import (
 )
 
 SURFACE = "surface.safetensors"
-_FORMAT = "bodydouble-surface 1"
+_FORMAT = "bodydouble-surface 2"
 _NESTED = {"sdf": Grid, "features": Grid, "decoder": Decoder, "skin": SkinVolume}
 
 
@@ -51,7 +51,13 @@ def save_surface(folder: Path, result: SurfaceResult) -> None:
         plain["world.scale"] = result.world.scale
     plain["log"] = dataclasses.asdict(result.log)
     # Half precision is a tenth of a millimetre at 20 cm, and halves the file.
-    for name in ("field.sdf.values", "field.features.values", "field.skin.weights", "field.seen"):
+    for name in (
+        "field.sdf.values",
+        "field.features.values",
+        "field.skin.weights",
+        "field.limb_radius_m",
+        "field.seen",
+    ):
         tensors[name] = tensors[name].half()
     tensors["field.skin.joints"] = tensors["field.skin.joints"].to(torch.int16)
     write_tensors(

@@ -28,10 +28,17 @@ from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, 
 from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices
 from bodydouble.reconstruct.surface.first_look import FirstLook, first_look
 from bodydouble.reconstruct.surface.frames import VideoFrames, choose_frames
-from bodydouble.reconstruct.surface.lattice import BodyDistance, box_around, refined, skin_nodes, skin_volume
+from bodydouble.reconstruct.surface.lattice import (
+    BodyDistance,
+    box_around,
+    limb_radius,
+    refined,
+    skin_nodes,
+    skin_volume,
+)
 from bodydouble.reconstruct.surface.objective import RayClasses, field_terms, ray_terms, silhouette_term
 from bodydouble.reconstruct.surface.plate import is_plain
-from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps, sunk_m
+from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone_maps
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
 from bodydouble.reconstruct.surface.preview import preview
 from bodydouble.reconstruct.surface.regions import bare_silhouette
@@ -106,6 +113,7 @@ class SurfaceTrainer:
         else:
             values = refined(self.values, self._body_sdf, self.level.voxel_m, body_sdf, level.voxel_m, self.box)
         self.level, self.values, self._body_sdf = level, values, body_sdf
+        self.limb_radius = limb_radius(body_sdf, level.voxel_m)
         self.optimizer = GridOptimizer(self.values)
         self.seen = torch.zeros(body_sdf.shape)
         self._refresh()
@@ -192,10 +200,10 @@ class SurfaceTrainer:
         maps = self.puppet.maps(bones)
         directions = self._directions(video_pixels)
         beta = self._beta(progress)
-        plan = self._plan(float(beta.detach()))
+        plan = March(step_m=0.5 * self.level.voxel_m)
         rays = self.puppet.march(
             torch.zeros(3), directions.detach(), torch.rand(len(pixels), generator=torch_rng(config.seed, f"jitter {self.step}")),
-            self._posed(place)[0], maps, self.values, self.lattice, self.known, float(beta.detach()), plan,
+            self._posed(place)[0], maps, self.values, self.lattice, self.known, self.limb_radius, float(beta.detach()), plan,
         )  # fmt: skip
         x, inverse = rays.points_canonical, rays.inverse_jacobian
         refine = progress >= config.pose_from
@@ -208,7 +216,7 @@ class SurfaceTrainer:
         )
         pose = self.poses.rotvecs[place][self.posed_bones].reshape(-1)
         rgb = decode(self.decoder, out[:, 1:], normals, pose)
-        colors, alpha, weights = composite(out[:, 0] + plan.sunk_m, rgb, rays.starts, rays.step_m, beta)
+        colors, alpha, weights = composite(out[:, 0] + rays.sunk_m, rgb, rays.starts, rays.step_m, beta)
         behind = self.world.colours(frame_index, video_pixels).requires_grad_()
         classes = RayClasses.of(rays.least_m, config.off_surface_m)
         mask = self.frames.mask_values(place, pixels, half=self.level.half)
@@ -269,11 +277,6 @@ class SurfaceTrainer:
         least = sample_grid(self.values, *self.lattice, x, self.optimizer)[0][:, 0]
         width = max(0.01, self.level.voxel_m)
         return {"motion": weight * silhouette_term(least, person, confidence, width, num_rays)}
-
-    def _plan(self, beta_m: float) -> March:
-        step = 0.5 * self.level.voxel_m
-        sunk = sunk_m(beta_m)
-        return March(step_m=step, keep_m=max(4.0 * beta_m - sunk, 2.0 * step), sunk_m=sunk)
 
     def _directions(self, video_pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """Unit directions in the world of the fit: the camera at the origin looks along -Z."""
@@ -365,6 +368,7 @@ class SurfaceTrainer:
             pose_bones=self.posed_bones,
             beta_m=self._beta(1.0).detach(),
             skin=self.skin,
+            limb_radius_m=self.limb_radius,
             seen=self.seen,
         )
 

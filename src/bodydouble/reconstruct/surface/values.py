@@ -81,6 +81,8 @@ class SurfaceField(TensorStruct):
     beta_m: Float[Tensor, ""]
     """Scale of the Laplace density: sigma(s) = 1 / beta * (s > 0 ? exp(-s / beta) / 2 : 1 - exp(s / beta) / 2)."""
     skin: SkinVolume
+    limb_radius_m: Float[Tensor, "x y z"]
+    """On the lattice of `sdf`: of the limb around (`lattice.limb_radius`), by which the density is sunk."""
     seen: Float[Tensor, "x y z"]
     """How much light of the video each sample of the lattice has explained, summed ray weights; 0 was never seen."""
 
