@@ -30,8 +30,8 @@ class SurfaceRates:
     beta: float = 5e-3
     """Of the logarithm of the density's scale."""
     world: float = 0.01
-    rotvecs_rad: float = 0.012
-    translation_m: float = 6e-3
+    rotvecs_rad: float = 0.003
+    translation_m: float = 1.5e-3
     focal: float = 0.0
     """Of the logarithm of the focal length; 0 leaves it as it is."""
     final_share: float = 0.15
