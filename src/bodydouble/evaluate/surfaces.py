@@ -43,8 +43,9 @@ def compare_surfaces(
     """Compare two surfaces as they lie; align them first where that is wanted.
 
     Points are drawn evenly by area on what shows of both surfaces (`outer_faces`) and compared with the nearest point of
-    what shows of the other one (exact, on its triangles). Normals are those of the triangles. Volumes are compared at the centres of a grid of cubes over both
-    boxes; a point is inside where the surface's winding number exceeds 0.5, so neither has to be closed.
+    what shows of the other one (exact, on its triangles). Normals are those of the triangles. Volumes are compared at the
+    centres of a grid of cubes over both boxes; a point is inside where the surface's winding number exceeds 0.5, so
+    neither has to be closed.
 
     Args:
         surface, truth: In one frame.
