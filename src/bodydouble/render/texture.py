@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -77,7 +79,10 @@ def draw_mesh(
 
     def pooled(values: Tensor) -> Tensor:
         height, width = camera.height_px, camera.width_px
-        return values.reshape(height, _SAMPLES, width, _SAMPLES, -1).mean((1, 3))
+        parts = values.reshape(height, _SAMPLES, width, _SAMPLES, -1)
+        # A sum of slices takes a fraction of the time of the mean over two axes.
+        samples = (parts[:, a, :, b] for a in range(_SAMPLES) for b in range(_SAMPLES))
+        return reduce(torch.add, samples) / _SAMPLES**2
 
     alpha = pooled(covered)
     mean_depth = pooled(depth) / alpha.clamp_min(1e-6)
