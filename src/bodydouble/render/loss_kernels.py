@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bodydouble.core.jit import kernel
-from bodydouble.render.losses import C1, C2
 from bodydouble.render.simd import LANES, fma, horizontal_sum, keep, lane_index, splat
 from bodydouble.render.simd_memory import load, store
+from bodydouble.render.ssim_window import C1, C2
 
 _TAPS = 11
 _HALF = 5

@@ -16,11 +16,8 @@ from torch import Tensor
 
 from bodydouble.core.errors import ShapeError
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.render.ssim_window import C1, C2, SIGMA, WINDOW
 from bodydouble.render.threads import kernel_threads, run_kernel
-
-WINDOW = 11
-SIGMA = 1.5
-C1, C2 = 0.01**2, 0.03**2
 
 
 @tensor_struct
