@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before torch starts its threads
 os.environ.setdefault("GLOG_minloglevel", "2")
+# A shell that runs tests in the background lets them, and whatever they start, ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A busy machine is slow at drawing and at everything else: that is no failure of what is tested.
 settings.register_profile("bodydouble", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bodydouble")

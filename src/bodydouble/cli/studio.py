@@ -41,7 +41,7 @@ def run(command: View) -> int:
     from bodydouble.pipeline.create import use_threads
     from bodydouble.render.select import make_rasterizer
     from bodydouble.render.warm_up import warm_up
-    from bodydouble.studio.server import Studio, until_interrupted
+    from bodydouble.studio.server import Studio, closing
     from bodydouble.studio.show import open_show
 
     if not 0 <= command.port <= 65535:
@@ -53,14 +53,15 @@ def run(command: View) -> int:
     with ProgressPrinter(()) as emit:
         warm_up(emit)
     studio = Studio(port=command.port, title=show.title)
-    studio.open(show)
-    if command.json:
-        print(json.dumps({"url": studio.url}), flush=True)
-    else:
-        print(f"The studio is open at {studio.url}\nCtrl-C ends it.", flush=True)
-    if command.open:
-        open_browser(studio.url)
-    until_interrupted(studio)
+    with closing(studio), contextlib.suppress(KeyboardInterrupt):  # from here on Ctrl-C is how one leaves
+        studio.open(show)
+        if command.json:
+            print(json.dumps({"url": studio.url}), flush=True)
+        else:
+            print(f"The studio is open at {studio.url}\nCtrl-C ends it.", flush=True)
+        if command.open:
+            open_browser(studio.url)
+        studio.wait()
     return 0
 
 
