@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from bodydouble.avatar.drive import pose_avatar
-from bodydouble.avatar.picture import mesh_picture
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import look_at_camera
@@ -176,12 +176,8 @@ class PageReader:
         ground = torch.tensor(_BACKGROUND)
         with torch.no_grad():
             posed = pose_avatar(self.avatar, pose, actions)
-            if view == "splats":
-                assert posed.splats is not None
-                ours = CpuRasterizer()(posed.splats, camera, ground).rgb
-            else:
-                assert self.avatar.mesh is not None and posed.vertices_world_m is not None
-                ours = mesh_picture(self.avatar.mesh, posed.vertices_world_m, camera, ground).rgb
+            posed = posed if view == "splats" else posed.replace(splats=None)
+            ours = picture_of(self.avatar, posed, camera, CpuRasterizer(), ground).rgb
         wanted, found = _halved(ours.clamp(0, 1).numpy()), _halved(found)
         person = (np.abs(wanted - _BACKGROUND).max(-1) > 0.02) | (np.abs(found - _BACKGROUND).max(-1) > 0.05)
         return float(-10.0 * np.log10(max(float(((found - wanted)[person] ** 2).mean()), 1e-9)))

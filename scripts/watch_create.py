@@ -58,6 +58,8 @@ class Creating:
         self._begun_s = time.monotonic()
         self.said: list[str] = []
         self.seconds = 0.0
+        self.news = threading.Event()
+        """Set whenever it says something, and when it ends."""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -95,6 +97,8 @@ class Creating:
             print(line, end="", file=sys.stderr)
             if line.startswith(_DONE):
                 self.seconds = self.elapsed_s
+            self.news.set()
+        self.news.set()
 
 
 def watch(creating: Creating, out: Path, every_s: float) -> list[Path]:
@@ -103,7 +107,8 @@ def watch(creating: Creating, out: Path, every_s: float) -> list[Path]:
 
     while not creating.url:
         creating.check()
-        time.sleep(0.1)
+        creating.news.wait(1.0)
+        creating.news.clear()
     pictures: list[Path] = []
     with sync_playwright() as playwright:
         chromium = find_chromium()

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bodydouble.body.protocol import BodyModel
+from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 
 
@@ -37,6 +39,31 @@ def made_up_track(rotvecs: Tensor, translation_world_m: Tensor, shape: Tensor, *
     }
     place = translation_world_m.expand(frames, 3).clone()
     return BodyTrack(rotvecs=rotvecs, translation_world_m=place, shape=shape, **{**plain, **facts})
+
+
+def save_filmed(
+    capture: Capture, body: BodyModel, rotvecs: Tensor, translation_world_m: Tensor, focal_px: float
+) -> None:
+    """Give a capture the track its film was made from, and observations without landmarks.
+
+    Args:
+        capture: Of the film.
+        body: Of default shape in the film.
+        rotvecs, translation_world_m: [frames, bones, 3] and [frames, 3] of the film.
+        focal_px: Of its camera.
+    """
+    info = capture.info
+    track = made_up_track(
+        rotvecs,
+        translation_world_m,
+        body.shape_default.detach().clone(),
+        times_s=torch.arange(len(rotvecs)) / info.fps_hz,
+        focal_px=torch.tensor(focal_px),
+        width_px=info.width_px,
+        height_px=info.height_px,
+    )
+    capture.save_observations(nothing_seen(track))
+    capture.save_track(track)
 
 
 def nothing_seen(track: BodyTrack, box_px: Tensor | None = None) -> Observations:

@@ -24,10 +24,13 @@ from bodydouble.avatar.correctives import (
 )
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.glb import load_avatar, save_avatar
+from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives
 from bodydouble.body.protocol import Pose
+from bodydouble.core.cameras import look_at_camera
 from bodydouble.core.errors import InputError, ShapeError
 from bodydouble.core.skinning import bone_transforms
+from bodydouble.render.cpu import CpuRasterizer
 
 
 def corrected_avatar(seed: int = 0, coeffs: int = 3, nodes: int = 7) -> Avatar:
@@ -168,6 +171,23 @@ def test_driving_applies_them_and_zeros_leave_them_out() -> None:
     offset = corrections(avatar.splats.correctives, c)[0].norm(dim=1)  # type: ignore[arg-type]
     assert float(splat_shift.mean()) == pytest.approx(float(offset.mean()), rel=0.3)  # skinning turns, hardly scales
     assert float((moved.vertices_world_m - bare.vertices_world_m).norm(dim=1).max()) > 1e-3
+    assert moved.vertex_colors is not None and torch.equal(moved.vertex_colors, corrected_mesh(avatar.mesh, c).colors)
+    assert not torch.equal(moved.vertex_colors, avatar.mesh.colors)
+
+
+def test_a_picture_of_the_mesh_shows_the_shades() -> None:
+    import dataclasses
+
+    avatar = dataclasses.replace(corrected_avatar(), splats=None)
+    pose = Pose(rotvecs=torch.zeros(len(avatar.rig.bone_names), 3), translation_world_m=torch.zeros(3))
+    posed = pose_avatar(avatar, pose, coefficients=torch.tensor([0.5, -1.0, 0.25]))
+    assert avatar.mesh is not None and posed.vertices_world_m is not None and posed.vertex_colors is not None
+    lo, hi = posed.vertices_world_m.amin(0), posed.vertices_world_m.amax(0)
+    middle = (lo + hi) / 2
+    camera = look_at_camera(middle + torch.tensor([0.0, 0.0, 3.0]), middle, width_px=64, height_px=64, focal_px=80.0)
+    shown = picture_of(avatar, posed, camera, CpuRasterizer(), torch.zeros(3)).rgb
+    unshaded = picture_of(avatar, posed.replace(vertex_colors=avatar.mesh.colors), camera, CpuRasterizer()).rgb
+    assert float((shown - unshaded).abs().max()) > 0.01
 
 
 def test_gradients_reach_the_coefficients() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -243,9 +244,8 @@ class TestReading:
         assert list(read_frames(long_clip, [])) == []
 
     def test_frames_come_one_by_one(self, long_clip: Path) -> None:
-        frames = read_frames(long_clip)
-        assert next(frames).index == 0
-        frames.close()  # type: ignore[attr-defined]
+        with contextlib.closing(read_frames(long_clip)) as frames:
+            assert next(frames).index == 0
 
     @pytest.mark.parametrize("wanted", [[3, 3], [5, 2], [-1, 4]])
     def test_unsorted_numbers_are_refused(self, long_clip: Path, wanted: list[int]) -> None:

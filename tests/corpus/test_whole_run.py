@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +47,14 @@ def begin(root: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command(root, *words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+def ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def test_a_killed_driver_costs_nothing_but_time(tmp_path: Path) -> None:
     """Killed as soon as the first worker has left a record; the next run, without Ray, ends where an undisturbed one does."""
     for n in range(5):
@@ -58,8 +65,8 @@ def test_a_killed_driver_costs_nothing_but_time(tmp_path: Path) -> None:
     driver = begin(tmp_path / "killed", "--until", "shots", "--workers", "1")
     try:
         catalogue = Catalogue.open(tmp_path / "killed")
-        while not catalogue.store.list("sources", "probe.json") and driver.poll() is None:
-            time.sleep(0.05)
+        while not catalogue.store.list("sources", "probe.json") and not ended_within(driver, 0.05):
+            pass
         driver.send_signal(signal.SIGKILL)
     finally:
         driver.kill()
@@ -112,7 +119,7 @@ def test_people_become_captures_and_copies_do_not(data_folder: Path, tmp_path: P
     found = verify_corpus(root, quiet, sample=1)
     assert found.faults == ()
     assert found.projected == 1
-    capture = catalogue.store.local_root / item_folder(done.id) / "capture"  # type: ignore[operator]
+    capture = root / item_folder(done.id) / "capture"
     observed = usable_capture(capture, "anny").observations()
     middle = 0.5 * (observed.box_px[:, 0] + observed.box_px[:, 2]).mean()
     anchors = sum(0.5 * (a[1] + a[3]) for a in done.anchors) / len(done.anchors)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tracks import made_up_track, nothing_seen
+from tracks import save_filmed
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
@@ -61,15 +61,5 @@ def film_dressed_person(folder: Path) -> Film:
             out.write((picture.clip(0, 1) * 255).round().astype(np.uint8))
             masks.append(mask)
     capture = Capture.create(folder / "capture", probe(folder / "person.mp4"))
-    track = made_up_track(
-        rotvecs,
-        translation,
-        body.shape_default.detach().clone(),
-        times_s=torch.arange(FRAMES) / FPS,
-        focal_px=torch.tensor(FOCAL),
-        width_px=WIDTH,
-        height_px=HEIGHT,
-    )
-    capture.save_observations(nothing_seen(track))
-    capture.save_track(track)
+    save_filmed(capture, body, rotvecs, translation, FOCAL)
     return Film(capture, np.stack(masks), wall)

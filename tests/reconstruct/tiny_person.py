@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tracks import made_up_track, nothing_seen
+from tracks import save_filmed
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
@@ -43,15 +43,5 @@ def film_person(folder: Path) -> Capture:
     capture = Capture.create(folder / "capture", probe(video))
     for f, mask in enumerate(masks):
         capture.save_mask(f, mask)
-    track = made_up_track(
-        rotvecs,
-        translation,
-        body.shape_default.detach().clone(),
-        times_s=torch.arange(FRAMES) / FPS,
-        focal_px=torch.tensor(FOCAL),
-        width_px=WIDTH,
-        height_px=HEIGHT,
-    )
-    capture.save_observations(nothing_seen(track))
-    capture.save_track(track)
+    save_filmed(capture, body, rotvecs, translation, FOCAL)
     return Capture.open(folder / "capture")

@@ -6,6 +6,8 @@ moved by the little that is missing, smoothly in time, by inverse kinematics of 
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -47,6 +49,27 @@ class Planted(TensorStruct):
 
     ball: Bool[Tensor, "frames sides"]
     heel: Bool[Tensor, "frames sides"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stance:
+    """When a rig stands, and on what."""
+
+    rig: Rig
+    bones: dict[str, int]
+    """Of the rig, by VRM name."""
+    planted: Planted
+    fps_hz: float
+    soles: dict[str, tuple[Tensor, Tensor]]
+    """For `left` and `right` the points of the rest pose under heel and ball that move with the foot."""
+
+    def sole_places(
+        self, R: Float[Tensor, "frames bones 3 3"], p: Float[Tensor, "frames bones 3"], side: str
+    ) -> tuple[Float[Tensor, "frames 3"], Float[Tensor, "frames 3"]]:
+        """Heel and ball in the world."""
+        joints, foot = self.rig.joints_rest_m.to(p), self.bones[f"{side}Foot"]
+        heel, ball = (p[:, foot] + R[:, foot] @ (point.to(p) - joints[foot]) for point in self.soles[side])
+        return heel, ball
 
 
 def planted_feet(performer: Performer, scale_m: float) -> Planted:
@@ -99,32 +122,25 @@ def _without_moments(flags: Bool[Tensor, " frames"], shortest: int) -> Bool[Tens
 def plant_feet(
     rotvecs: Float[Tensor, "frames bones 3"],
     translation_world_m: Float[Tensor, "frames 3"],
-    rig: Rig,
-    bones: dict[str, int],
-    planted: Planted,
-    fps_hz: float,
-    soles: dict[str, tuple[Tensor, Tensor]],
+    stance: Stance,
 ) -> tuple[Float[Tensor, "frames bones 3"], Float[Tensor, "frames 3"]]:
     """Hold planted feet in place and on the floor (y = 0).
 
     Args:
         rotvecs, translation_world_m: The retargeted motion, float64.
-        rig, bones: The rig and its bones by VRM name.
-        planted: From `planted_feet`.
-        fps_hz: Frame rate.
-        soles: For `left` and `right` the points of the rest pose under heel and ball that move with the foot.
+        stance: Of the source's feet, for the rig that moves.
     Returns:
         The motion with feet turned and legs (and, where a leg is too short, hips) moved by the least that does it.
     """
     if len(rotvecs) < 3:
         return rotvecs, translation_world_m
-    rotvecs = _settled_feet(rotvecs, translation_world_m, rig, bones, planted, fps_hz, soles)
+    rotvecs = _settled_feet(rotvecs, translation_world_m, stance)
+    rig, bones, planted, fps_hz = stance.rig, stance.bones, stance.planted, stance.fps_hz
     R, p = joint_places(rotvecs, translation_world_m, rig)
     joints = rig.joints_rest_m.to(rotvecs)
     shifts: dict[str, Tensor] = {}
     for place, side in enumerate(("left", "right")):
-        foot = bones[f"{side}Foot"]
-        heel, ball = _sole_places(R, p, joints, foot, soles[side])
+        heel, ball = stance.sole_places(R, p, side)
         # A foot that is slow high above the floor (a kick held, a hovering capture) does not stand on it.
         near = torch.minimum(heel[:, 1], ball[:, 1]) < _LIFTED_M
         on_ball, on_heel = planted.ball[:, place] & near, planted.heel[:, place] & near
@@ -138,38 +154,22 @@ def plant_feet(
     return rotvecs, translation
 
 
-def _sole_places(
-    R: Float[Tensor, "frames bones 3 3"],
-    p: Float[Tensor, "frames bones 3"],
-    joints: Float[Tensor, "bones 3"],
-    foot: int,
-    sole: tuple[Tensor, Tensor],
-) -> tuple[Float[Tensor, "frames 3"], Float[Tensor, "frames 3"]]:
-    """Heel and ball in the world."""
-    heel, ball = (p[:, foot] + R[:, foot] @ (point.to(joints) - joints[foot]) for point in sole)
-    return heel, ball
-
-
 def _settled_feet(
     rotvecs: Float[Tensor, "frames bones 3"],
     translation_world_m: Float[Tensor, "frames 3"],
-    rig: Rig,
-    bones: dict[str, int],
-    planted: Planted,
-    fps_hz: float,
-    soles: dict[str, tuple[Tensor, Tensor]],
+    stance: Stance,
 ) -> Float[Tensor, "frames bones 3"]:
     """Feet that stand on heel and ball at once, turned so that the sole is level and keeps its direction.
 
     Heel and ball of the source never rest at quite the same moments and heights; a foot held by one of them would turn
     about it. What it turns too much is undone as smoothly as `_least_shift` undoes what it slides. Arguments as `plant_feet`.
     """
+    rig, planted, fps_hz = stance.rig, stance.planted, stance.fps_hz
     R, p = joint_places(rotvecs, translation_world_m, rig)
-    joints = rig.joints_rest_m.to(rotvecs)
     out = rotvecs.clone()
     for place, side in enumerate(("left", "right")):
-        foot = bones[f"{side}Foot"]
-        heel, ball = _sole_places(R, p, joints, foot, soles[side])
+        foot = stance.bones[f"{side}Foot"]
+        heel, ball = stance.sole_places(R, p, side)
         line = ball - heel
         level = line[:, [0, 2]].norm(dim=-1)
         rise = torch.atan2(line[:, 1], level)

@@ -27,6 +27,8 @@ class PosedAvatar(TensorStruct):
 
     splats: SplatCloud | None
     vertices_world_m: Float[Tensor, "verts 3"] | None
+    vertex_colors: Float[Tensor, "verts 3"] | None
+    """Of the mesh, sRGB in [0, 1], as the pose shades them (`avatar.correctives`)."""
     joints_world_m: Float[Tensor, "bones 3"]
 
 
@@ -75,13 +77,14 @@ def pose_avatar(
         coefficients = coefficients if extra is None else coefficients + extra
         mesh = None if mesh is None else corrected_mesh(mesh, coefficients)
         splats_rest = None if splats_rest is None else corrected_splats(splats_rest, coefficients)
-    vertices = None
+    vertices, colors = None, None
     if mesh is not None:
+        colors = mesh.colors
         vertices_rest = apply_morphs(mesh.vertices_rest_m, mesh.morphs, expression)
         vertices = _skin_vertices(vertices_rest, R, t, mesh)
     splats = None if splats_rest is None else pose_splats(splats_rest, R, t, expression)
     joints = (R @ rig.joints_rest_m[:, :, None])[:, :, 0] + t
-    return PosedAvatar(splats=splats, vertices_world_m=vertices, joints_world_m=joints)
+    return PosedAvatar(splats=splats, vertices_world_m=vertices, vertex_colors=colors, joints_world_m=joints)
 
 
 def _skin_vertices(vertices_rest: Tensor, R: Tensor, t: Tensor, mesh: Mesh) -> Float[Tensor, "verts 3"]:

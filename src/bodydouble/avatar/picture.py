@@ -33,9 +33,9 @@ def picture_of(
     """
     if posed.splats is not None:
         return rasterizer(posed.splats, camera, background)
-    if avatar.mesh is None or posed.vertices_world_m is None:
+    if avatar.mesh is None or posed.vertices_world_m is None or posed.vertex_colors is None:
         raise InputError("The avatar holds neither splats nor a mesh, so there is nothing to draw. Create it again.")
-    return mesh_picture(avatar.mesh, posed.vertices_world_m, camera, background)
+    return mesh_picture(avatar.mesh.replace(colors=posed.vertex_colors), posed.vertices_world_m, camera, background)
 
 
 def mesh_picture(

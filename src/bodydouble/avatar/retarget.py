@@ -20,7 +20,7 @@ from bodydouble.avatar.anatomy import (
     spread_twists,
 )
 from bodydouble.avatar.bvh import SourceMotion
-from bodydouble.avatar.contacts import meet_hands, plant_feet, planted_feet
+from bodydouble.avatar.contacts import Stance, meet_hands, plant_feet, planted_feet
 from bodydouble.avatar.humanoid import path_between
 from bodydouble.avatar.motion import Motion
 from bodydouble.avatar.performer import Performer, calibrate, read_performer, spine_chain
@@ -85,7 +85,7 @@ def retarget(
         scale_m = leg_length(joints[None], bones) / max(leg_length(performer.joints_world, performer.humanoid), 1e-9)
         soles = sole_points(rig, bones, floor_rest_m)
         planted = planted_feet(performer, scale_m)
-        rotvecs, translation = plant_feet(rotvecs, translation, rig, bones, planted, source.fps_hz, soles)
+        rotvecs, translation = plant_feet(rotvecs, translation, Stance(rig, bones, planted, source.fps_hz, soles))
         rotvecs = meet_hands(rotvecs, translation, rig, bones, performer, R_heading, scale_m)
     motion = Motion(
         name=source.name,

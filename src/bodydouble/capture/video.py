@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def probe(path: Path | str, *, with_sha256: bool = True) -> VideoInfo:
 
 def read_frames(
     path: Path | str, indices: Sequence[int] | None = None, info: VideoInfo | None = None, *, threads: int = 0
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Decode frames in ascending order, one at a time.
 
     Args:
@@ -144,7 +144,9 @@ def read_thumbnails(
             yield shrunk(frame, width_px, height_px)
 
 
-def _read_from_start(path: Path, wanted: list[int] | None, info: VideoInfo | None, threads: int) -> Iterator[Frame]:
+def _read_from_start(
+    path: Path, wanted: list[int] | None, info: VideoInfo | None, threads: int
+) -> Generator[Frame, None, None]:
     queue = None if wanted is None else iter(wanted)
     target = None if queue is None else next(queue)
     first_time: float | None = None
@@ -172,7 +174,7 @@ def _read_from_start(path: Path, wanted: list[int] | None, info: VideoInfo | Non
         )
 
 
-def _read_after_seek(path: Path, wanted: list[int], info: VideoInfo, threads: int) -> Iterator[Frame]:
+def _read_after_seek(path: Path, wanted: list[int], info: VideoInfo, threads: int) -> Generator[Frame, None, None]:
     """Frames found by their time after a seek; stops early, without error, where the times do not match."""
     with opened(path, threads) as (container, stream):
         first = next(iter(decoded(container, stream, ErrorCount())), None)

@@ -172,10 +172,11 @@ def _html(avatar: Avatar, choices: ExportChoices) -> bytes:
 
 
 def _mesh_of(avatar: Avatar, choices: ExportChoices) -> tuple[Mesh, Float[torch.Tensor, "verts 3"]]:
-    vertices = _posed(avatar, choices).vertices_world_m
-    if avatar.mesh is None or vertices is None:
+    """The mesh with the colours of its pose, and where its vertices are then."""
+    posed = _posed(avatar, choices)
+    if avatar.mesh is None or posed.vertices_world_m is None or posed.vertex_colors is None:
         raise InputError("The avatar has no mesh: export its splats --to ply or spz instead.")
-    return avatar.mesh, vertices
+    return avatar.mesh.replace(colors=posed.vertex_colors), posed.vertices_world_m
 
 
 def _obj(avatar: Avatar, choices: ExportChoices, path: Path) -> bytes:

@@ -142,8 +142,8 @@ class Scene:
         if layer == "clay" and drawn.mesh is not None and vertices is not None:
             # Vertices on the seams of a texture are doubled: the surface is shaded as if they were one.
             faces = self._welded[drawn.mesh.faces.long()]
-            colors = _clay_colors(vertices, faces)[self._welded]
-            drawn = dataclasses.replace(drawn, mesh=drawn.mesh.replace(texture=None, colors=colors))
+            posed = posed.replace(vertex_colors=_clay_colors(vertices, faces)[self._welded])
+            drawn = dataclasses.replace(drawn, mesh=drawn.mesh.replace(texture=None))
         image = picture_of(drawn, posed, camera, self._rasterizer)
         return image.rgb.cpu(), image.alpha.cpu()
 

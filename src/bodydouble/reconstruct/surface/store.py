@@ -100,7 +100,7 @@ def load_surface(folder: Path, world: World | None = None) -> SurfaceResult:
 
 
 def _flatten(label: str, value: TensorStruct, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    for entry in dataclasses.fields(value):  # type: ignore[arg-type]
+    for entry in dataclasses.fields(value):
         item, name = getattr(value, entry.name), f"{label}.{entry.name}"
         if isinstance(item, TensorStruct):
             _flatten(name, item, tensors, plain)
