@@ -109,7 +109,7 @@ def _disturb(driver: subprocess.Popen[bytes], what: str, delay_s: float) -> str:
     if not _ends_within(driver, _END_S):
         driver.kill()
         driver.wait()
-        return f"{said}; the run hung and was killed, too"
+        return f"{said}; the run was not at its end {_END_S:.0f} s later, and was killed, too"
     return f"{said}; the run ended with {driver.returncode} after {time.monotonic() - began:.0f} s"
 
 

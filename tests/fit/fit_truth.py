@@ -126,6 +126,8 @@ def observe(
     xyz = np.zeros((frames, points, 3))
     for group in ("body", "left_hand", "right_hand", "face"):
         index = [i for i, name in enumerate(landmarks.names) if name.startswith(f"{group}/")]
+        if not index:
+            continue
         sight = line_of_sight(pixels[:, index], confidence[:, index], SIZE_PX, state.focal_px)
         relative = world[:, index] - world[:, index].mean(1, keepdims=True)
         xyz[:, index] = np.einsum("fji,fpj->fpi", sight, relative) * CAMERA_TO_WORLD

@@ -50,7 +50,7 @@ def test_loss_of_equal_images_is_zero_and_smooth_images_are_stable() -> None:
     flat = torch.full((40, 40, 3), 0.7).requires_grad_()
     loss = photometric_loss(flat, torch.full((40, 40, 3), 0.7))
     loss.total.backward()
-    assert float(loss.total) == pytest.approx(0.0, abs=1e-6) and float(loss.ssim) == pytest.approx(1.0, abs=1e-6)
+    assert loss.total.item() == pytest.approx(0.0, abs=1e-6) and loss.ssim.item() == pytest.approx(1.0, abs=1e-6)
     assert grad_of(flat).isfinite().all() and grad_of(flat).abs().max() < 1e-6
 
 

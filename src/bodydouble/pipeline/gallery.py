@@ -136,7 +136,8 @@ def _write_picture(avatar: Avatar, out: Path, device: str) -> None:
     )
     with torch.no_grad():
         pixels = next(rendered_frames(avatar, moment, playback, make_rasterizer(device)))
-    Image.fromarray(pixels).save(out)
+    with atomic_path(out) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")
 
 
 def _figures(report: dict) -> tuple[tuple[str, str], ...]:
