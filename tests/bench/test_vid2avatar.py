@@ -153,7 +153,7 @@ def test_the_terms_have_their_closed_forms():
     opacity = torch.tensor([0.2, 0.6, 1.0], requires_grad=True)
     off, through = losses.ray_classes(torch.tensor([[0.2, 0.06], [0.1, 0.03], [0.1, -0.01]]))
     assert off.tolist() == [True, False, False] and through.tolist() == [False, False, True]
-    assert float(losses.sparse_loss(opacity, off)) == pytest.approx(0.2)
+    assert losses.sparse_loss(opacity, off).item() == pytest.approx(0.2)
     assert float(losses.inside_loss(opacity, torch.tensor([True, True, False]))) == pytest.approx(0.6)
     nobody = torch.zeros(3, dtype=torch.bool)
     (losses.sparse_loss(opacity, nobody) + losses.inside_loss(opacity, nobody)).backward()

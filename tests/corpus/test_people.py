@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodydouble.capture.values import VideoInfo
-from bodydouble.corpus.people import PeopleConfig, clothing_colours, cut_spans, likeness, seconds_of
+from bodydouble.corpus.people import PeopleConfig, clothing_colors, cut_spans, likeness, seconds_of
 from bodydouble.corpus.small_people import everybody, in_parts, parts
 from bodydouble.perceive.subject import find_people
 
@@ -57,8 +57,8 @@ def person(upper: tuple[int, int, int], lower: tuple[int, int, int], seed: int) 
 def test_the_same_clothes_are_alike_and_others_are_not() -> None:
     red, blue, white = (180, 40, 40), (40, 50, 170), (220, 220, 215)
     looks = {
-        name: [clothing_colours([person(*colours, seed=10 * n + k) for k in range(3)]) for n in range(2)]
-        for name, colours in {"a": (red, blue), "b": (blue, red), "c": (white, blue)}.items()
+        name: [clothing_colors([person(*colors, seed=10 * n + k) for k in range(3)]) for n in range(2)]
+        for name, colors in {"a": (red, blue), "b": (blue, red), "c": (white, blue)}.items()
     }
     least = PeopleConfig().same_person
     for one, other in looks.values():

@@ -88,14 +88,14 @@ def test_a_wall_is_learnt_behind_somebody_who_hides_it_now_and_then(tmp_path: Pa
     inner = torch.tensor([[20.0, 20.0], [50.3, 30.7]])
     assert (world.seen(2, inner) > 0.85).all()
     assert torch.allclose(
-        world.colours(2, inner), bilinear((world.image(2) * 255).round().byte(), inner)[:, :3], atol=0.02
+        world.colors_at(2, inner), bilinear((world.image(2) * 255).round().byte(), inner)[:, :3], atol=0.02
     )
     save_world(tmp_path / "world.safetensors", world)
     again = load_world(tmp_path / "world.safetensors", motion, make_rasterizer("cpu"))
     assert torch.allclose(again.image(3), world.image(3), atol=1e-5)
-    brighter = again.colours(2, inner).mean()
+    brighter = again.colors_at(2, inner).mean()
     again.learn(2, inner, -torch.ones(2, 3), 1.0)
-    assert again.colours(2, inner).mean() > brighter
+    assert again.colors_at(2, inner).mean() > brighter
 
 
 def test_gaps_are_filled_from_around_and_what_is_covered_stays():

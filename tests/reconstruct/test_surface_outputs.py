@@ -63,7 +63,7 @@ def test_what_was_never_filmed_is_coloured_on_its_side_only() -> None:
 class _Ramp:
     """A world whose red is the column and whose green is the row, in pixels of 100."""
 
-    def colours(self, frame_index: int, pixels_px: torch.Tensor) -> torch.Tensor:
+    def colors_at(self, frame_index: int, pixels_px: torch.Tensor) -> torch.Tensor:
         return torch.cat([pixels_px / 100.0, torch.zeros(len(pixels_px), 1)], dim=1)
 
     def seen(self, frame_index: int, pixels_px: torch.Tensor) -> torch.Tensor:

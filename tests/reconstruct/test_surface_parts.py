@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import Pose
-from bodydouble.reconstruct.surface.colour_cut import cut_by_colour
+from bodydouble.reconstruct.surface.color_cut import cut_by_color
 from bodydouble.reconstruct.surface.config import MaskUse, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import decode, new_decoder
 from bodydouble.reconstruct.surface.evidence import Evidence, compare_with_world, gather_evidence
@@ -226,7 +226,7 @@ def _standing(frames: int = 6, size: int = 240):
 def test_colours_tell_what_motion_leaves_open():
     pictures, bare, away, truth = _standing()
     person, confidence = np.zeros(bare.shape, np.float32), (away > 0.3).astype(np.float32)
-    cut_by_colour(pictures, bare, person, confidence)
+    cut_by_color(pictures, bare, person, confidence)
     assert ((person > 0.5) == truth).mean() > 0.999
     assert confidence[away <= 0.3].min() > 0.6  # all cuts are alike in size, so they are believed
     wide = bare & ~truth
@@ -238,7 +238,7 @@ def test_what_motion_knows_is_not_asked_again_and_odd_cuts_are_doubted():
     person, confidence = np.zeros(bare.shape, np.float32), (away > 0.3).astype(np.float32)
     person[2, 20:30, 140:150], confidence[2, 20:30, 140:150] = 0.0, 1.0  # surely the world, whatever its colour
     pictures[4, :, 134:151] = pictures[4, :, 160:177]  # no cloth hangs here
-    cut_by_colour(pictures, bare, person, confidence)
+    cut_by_color(pictures, bare, person, confidence)
     assert (person[2, 20:30, 140:150] == 0.0).all() and (confidence[2, 20:30, 140:150] == 1.0).all()
     inside = bare & (confidence < 1.0)
     assert confidence[4][inside[4]].max() < 0.8 * confidence[1][inside[1]].min()
@@ -248,7 +248,7 @@ def test_a_frame_without_anybody_is_cut_nowhere():
     pictures, _, _, _ = _standing(2)
     nobody, sure = np.zeros(pictures.shape[:3], bool), np.ones(pictures.shape[:3], np.float32)
     person = np.zeros_like(sure)
-    cut_by_colour(pictures, nobody, person, sure)
+    cut_by_color(pictures, nobody, person, sure)
     assert (person == 0.0).all() and (sure == 1.0).all()
 
 
@@ -304,12 +304,12 @@ def test_a_plate_is_a_world_with_exposure_that_learns_where_nobody_knows():
     world = PlateWorld(plate, seen, [3, 9], torch.tensor([[1.0, 1.0, 1.0], [0.8, 0.8, 0.8]]), 0.5)
     assert isinstance(world, World)
     at = torch.tensor([[3.0, 5.0], [13.0, 5.0]])
-    torch.testing.assert_close(world.colours(9, at), torch.full((2, 3), 0.4))
-    torch.testing.assert_close(world.colours(11, at), torch.full((2, 3), 0.4))  # the nearest frame's exposure
+    torch.testing.assert_close(world.colors_at(9, at), torch.full((2, 3), 0.4))
+    torch.testing.assert_close(world.colors_at(11, at), torch.full((2, 3), 0.4))  # the nearest frame's exposure
     torch.testing.assert_close(world.seen(3, at), torch.tensor([0.0, 1.0]))
     for _ in range(20):
-        world.learn(3, at, (world.colours(3, at) - 0.9).sign(), 0.02)
-    moved = world.colours(3, at)[:, 0]
+        world.learn(3, at, (world.colors_at(3, at) - 0.9).sign(), 0.02)
+    moved = world.colors_at(3, at)[:, 0]
     assert float(moved[0]) > 0.7 and abs(float(moved[1]) - 0.5) < 0.05
 
 

@@ -75,7 +75,7 @@ def test_the_world_is_the_wall(trained):
     pixels = torch.from_numpy(np.stack([columns, rows], -1).reshape(-1, 2)).float() + 0.5
     seen = result.world.seen(0, pixels) > 0.9
     assert float(seen.float().mean()) > 0.8
-    error = result.world.colours(0, pixels) - torch.from_numpy(film.wall[rows, columns].reshape(-1, 3))
+    error = result.world.colors_at(0, pixels) - torch.from_numpy(film.wall[rows, columns].reshape(-1, 3))
     assert float(error[seen].abs().mean()) < 0.03
 
 

@@ -102,8 +102,8 @@ def rasterize(
     )
     eye = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
     degree = sh_degree(splats.sh.shape[1])
-    colours = (_spherical_harmonics(degree, splats.means_world - eye, splats.sh) + 0.5).clamp_min(0.0)
-    values = torch.cat([colours, depths[0, :, None]], dim=1)[None]
+    colors = (_spherical_harmonics(degree, splats.means_world - eye, splats.sh) + 0.5).clamp_min(0.0)
+    values = torch.cat([colors, depths[0, :, None]], dim=1)[None]
     splat, pixel = pairs
     image, alpha = accumulate(
         means_px, conics, splats.opacities[None], values, splat, pixel, torch.zeros_like(splat),

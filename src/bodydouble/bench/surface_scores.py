@@ -72,7 +72,7 @@ def background_psnr(world: World, capture: Capture, truth: Truth, frames: Sequen
         lines, columns = np.nonzero(open_)
         keep = slice(None, None, max(1, len(lines) // 60_000))
         pixels = torch.from_numpy(np.stack([columns[keep], lines[keep]], axis=1).astype(np.float32) + 0.5)
-        shown = world.colours(frame.index, pixels).detach().numpy()
+        shown = world.colors_at(frame.index, pixels).detach().numpy()
         error = (shown - frame.rgb[lines[keep], columns[keep]].astype(np.float32) / 255.0) ** 2
         found.append(-10.0 * np.log10(max(float(error.mean()), 1e-10)))
     return float(np.mean(found)) if found else float("nan")

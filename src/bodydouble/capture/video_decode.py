@@ -1,4 +1,4 @@
-"""Opening videos and decoding their frames: what PyAV reads (`video_write` and `video_alpha` write)."""
+"""Opening videos and decoding their frames: what PyAV reads (`video_write` writes)."""
 
 from __future__ import annotations
 

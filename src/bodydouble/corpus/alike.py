@@ -68,7 +68,7 @@ def picture_hash(rgb: UInt8[np.ndarray, "height width 3"]) -> int:
     return int(np.packbits(bits).view(">u8")[0])
 
 
-def colour_cells(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, " values"]:
+def color_cells(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, " values"]:
     """Mean colour in each of 8 x 8 cells, Lab, about [-1, 1]."""
     import cv2
 
@@ -81,8 +81,8 @@ def embedding_of(
     crops: Sequence[UInt8[np.ndarray, "rows columns 3"]], frames: Sequence[UInt8[np.ndarray, "height width 3"]]
 ) -> tuple[float, ...]:
     """Colours of the person's surroundings and of the whole picture, mean over time, of unit length."""
-    person = np.mean([colour_cells(crop) for crop in crops], axis=0)
-    place = np.mean([colour_cells(frame) for frame in frames], axis=0)
+    person = np.mean([color_cells(crop) for crop in crops], axis=0)
+    place = np.mean([color_cells(frame) for frame in frames], axis=0)
     vector = np.concatenate([person, place])
     return tuple(float(v) for v in np.round(vector / max(float(np.linalg.norm(vector)), 1e-9), 6))
 

@@ -26,7 +26,7 @@ from bodydouble.perceive.subject import (
 _SMALL_PX = 320
 """Longer side at which pictures are kept for hashing."""
 _CROP_MARGIN = 0.15
-_COLOUR_BINS = 6
+_COLOR_BINS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class _Track:
 
     people: list[Person]
     number: int
-    colours: np.ndarray
+    colors: np.ndarray
     hashes: tuple[int, ...] = ()
     embedding: tuple[float, ...] = ()
     others: int = 0
@@ -143,7 +143,7 @@ def find_items(
                 item = _item(info, source, (first, stop), track, -1)
                 found.append(Found(item=item, reason=f"seen in {len(track.people)} of {len(samples)} pictures only"))
                 continue
-            person = _identity(track.colours, known, taken, config.same_person)
+            person = _identity(track.colors, known, taken, config.same_person)
             taken.add(person)
             found.append(Found(item=_item(info, source, (first, stop), track, person)))
     return found
@@ -195,7 +195,7 @@ def _tracks(samples: list[list[Person]], frames: dict[int, np.ndarray], info: Vi
             _Track(
                 people=people,
                 number=number,
-                colours=clothing_colours(own),
+                colors=clothing_colors(own),
                 hashes=tuple(picture_hash(crops[n]) for n in hashed),
                 embedding=embedding_of(own, [frames[p.frame_index] for p in people]),
                 others=subject_of(people, linked, len(samples)).num_others,
@@ -222,7 +222,7 @@ def _person_crop(small: np.ndarray, box_px: np.ndarray, info: VideoInfo) -> np.n
     return crop if crop.size else small
 
 
-def clothing_colours(crops: Sequence[UInt8[np.ndarray, "rows columns 3"]]) -> Float[np.ndarray, " bins"]:
+def clothing_colors(crops: Sequence[UInt8[np.ndarray, "rows columns 3"]]) -> Float[np.ndarray, " bins"]:
     """Histograms of colour of the upper and of the lower half of the person's middle, each of unit sum."""
     import cv2
 
@@ -233,7 +233,7 @@ def clothing_colours(crops: Sequence[UInt8[np.ndarray, "rows columns 3"]]) -> Fl
         lab = cv2.cvtColor(np.ascontiguousarray(middle), cv2.COLOR_RGB2LAB).astype(np.float64)
         cut = max(1, height // 2)
         both = [lab[:cut], lab[cut:] if height > 1 else lab]
-        bins = (_COLOUR_BINS, 2 * _COLOUR_BINS, 2 * _COLOUR_BINS)
+        bins = (_COLOR_BINS, 2 * _COLOR_BINS, 2 * _COLOR_BINS)
         halves.append(
             np.concatenate(
                 [
@@ -250,13 +250,13 @@ def likeness(a: Float[np.ndarray, " bins"], b: Float[np.ndarray, " bins"]) -> fl
     return float(np.sqrt(a * b).sum() / 2.0)
 
 
-def _identity(colours: np.ndarray, known: list[np.ndarray], taken: set[int], least: float) -> int:
+def _identity(colors: np.ndarray, known: list[np.ndarray], taken: set[int], least: float) -> int:
     """The number of the person who looks like this and is not in the span already; a new one if nobody does."""
-    free = [(likeness(colours, other), -number) for number, other in enumerate(known) if number not in taken]
+    free = [(likeness(colors, other), -number) for number, other in enumerate(known) if number not in taken]
     best = max(free, default=None)
     if best is not None and best[0] >= least:
         return -best[1]
-    known.append(colours)
+    known.append(colors)
     return len(known) - 1
 
 

@@ -115,7 +115,7 @@ def frozen(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "h
 
 def covered(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "height width 3"]]:
     """A flat panel that follows the performer and hides the body from the shoulders' height down."""
-    colour = rng.integers(60, 200, 3)
+    color = rng.integers(60, 200, 3)
     frames = []
     for frame, mask in zip(a.frames, a.masks, strict=True):
         picture = frame.copy()
@@ -123,7 +123,7 @@ def covered(a: FilmFrames, rng: np.random.Generator) -> list[UInt8[np.ndarray, "
         if rows.size:
             height = rows[-1] - rows[0] + 1
             top = rows[0] + round(0.28 * height)
-            picture[top:, max(0, columns[0] - 12) : columns[-1] + 13] = colour
+            picture[top:, max(0, columns[0] - 12) : columns[-1] + 13] = color
         frames.append(_noisy(picture.astype(np.float32), rng))
     return frames
 

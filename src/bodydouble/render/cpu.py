@@ -156,8 +156,8 @@ class _Rasterize(torch.autograd.Function):
     def forward(ctx: Any, means, quats, scales, opacities, sh, background, camera: Camera) -> tuple[Tensor, ...]:
         tensors = (means, quats, scales, opacities, sh)
         found = _Instances(tuple(t.detach().numpy() for t in tensors), camera)
-        colour = np.ascontiguousarray(background.detach().numpy())
-        image = found.forward(colour)
+        color = np.ascontiguousarray(background.detach().numpy())
+        image = found.forward(color)
         # Separate tensors on one buffer: views of one tensor would cost a full-size sum in the backward pass each.
         planes = image.reshape(5, camera.height_px, camera.width_px)
         rgb, alpha, depth = (torch.from_numpy(p) for p in (planes[:3].transpose(1, 2, 0), planes[3], planes[4]))
@@ -178,8 +178,8 @@ class _Rasterize(torch.autograd.Function):
             g_rgb.permute(2, 0, 1).to(torch.float32).contiguous().reshape(-1).numpy(),
             *(_flat_or_nothing(g) for g in (g_alpha, g_depth)),
         )
-        colour = np.ascontiguousarray(background.detach().numpy())
-        result = [torch.from_numpy(g) for g in ctx.found.backward(colour, ctx.image, flat)]
+        color = np.ascontiguousarray(background.detach().numpy())
+        result = [torch.from_numpy(g) for g in ctx.found.backward(color, ctx.image, flat)]
         g_background = ((1.0 - alpha)[..., None] * g_rgb).sum((0, 1)) if ctx.needs_input_grad[5] else None
         return (*result, g_background, None)
 

@@ -193,8 +193,8 @@ def _write_tile(origin_x, origin_y, width, height, background, state, image):
         if x + BLOCK_WIDTH <= width and y + BLOCK_HEIGHT <= height:
             through = load(state, at)
             for channel in range(3):
-                colour = fma(through, background[channel], load(state, at + (1 + channel) * LANES))
-                store_block(image, to + channel * plane, width, colour)
+                color = fma(through, background[channel], load(state, at + (1 + channel) * LANES))
+                store_block(image, to + channel * plane, width, color)
             store_block(image, to + 3 * plane, width, splat(_ONE) - through)
             store_block(image, to + 4 * plane, width, load(state, at + 4 * LANES))
             continue

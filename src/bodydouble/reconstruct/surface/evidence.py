@@ -3,7 +3,7 @@
 Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
 interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
 frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow); what agrees with it
-is the world. What motion leaves open is told by colours (`colour_cut`).
+is the world. What motion leaves open is told by colours (`color_cut`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from bodydouble.reconstruct.surface.colour_cut import cut_by_colour
+from bodydouble.reconstruct.surface.color_cut import cut_by_color
 
 _SHARE = 0.35
 """Of the frames: the interval of the world's brightness must hold so many."""
@@ -80,7 +80,7 @@ def gather_evidence(
         person[:, rows], confidence[:, rows] = _judged(
             colors, bare[:, rows], away_m[:, rows], world[rows], seen[rows], tolerance
         )
-    _settle_by_colour(frames, bare, person, confidence)
+    _settle_by_color(frames, bare, person, confidence)
     for place in range(count):
         _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0 / gains[place], world)
     return Evidence(person, confidence, world, seen, gains)
@@ -109,7 +109,7 @@ def compare_with_world(
         person[one], confidence[one] = _judged(
             colors[None], bare[one], away_m[one], world, seen, max(_TOLERANCE, misfit)
         )
-    _settle_by_colour(frames, bare, person, confidence)
+    _settle_by_color(frames, bare, person, confidence)
     for place in range(len(frames)):
         _doubt_outline(person[place], confidence[place], frames[place].astype(np.float32) / 255.0, shown(place)[0])
     gains = np.ones((len(frames), 3), np.float32)
@@ -214,11 +214,11 @@ def _judged(
     return np.where(far, 0.0, person).astype(np.float32), np.where(far, 1.0, confidence).astype(np.float32)
 
 
-def _settle_by_colour(frames: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np.ndarray) -> None:
+def _settle_by_color(frames: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np.ndarray) -> None:
     """What motion left open, and without specks before and after."""
     for place in range(len(frames)):
         _clean(person[place], confidence[place], bare[place])
-    cut_by_colour(frames, bare, person, confidence)
+    cut_by_color(frames, bare, person, confidence)
     for place in range(len(frames)):
         _clean(person[place], confidence[place], bare[place])
 

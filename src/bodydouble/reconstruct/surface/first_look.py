@@ -67,7 +67,7 @@ def _beside_a_given_world(frames: VideoFrames, bare: np.ndarray, away_m: np.ndar
 
     def shown(place: int) -> tuple[np.ndarray, np.ndarray]:
         index = frames.frame_indices[place]
-        colors, seen = world.colours(index, at).detach(), world.seen(index, at).detach()
+        colors, seen = world.colors_at(index, at).detach(), world.seen(index, at).detach()
         return colors.numpy().reshape(height, width, 3), seen.numpy().reshape(height, width)
 
     return compare_with_world(frames.half, bare, away_m, shown)

@@ -72,7 +72,7 @@ class VideoFrames:
     def __len__(self) -> int:
         return len(self.frame_indices)
 
-    def colours(self, place: int, pixels: np.ndarray, *, half: bool) -> Float[Tensor, "n 3"]:
+    def colors_at(self, place: int, pixels: np.ndarray, *, half: bool) -> Float[Tensor, "n 3"]:
         """Colours of pixels [n, 2] (column, row) of the working or the half size, in [0, 1]."""
         picture: UInt8[np.ndarray, "height width 3"] = (self.half if half else self.full)[place]
         return torch.from_numpy(picture[pixels[:, 1], pixels[:, 0]].astype(np.float32) / np.float32(255.0))

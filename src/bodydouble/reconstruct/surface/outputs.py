@@ -64,9 +64,9 @@ def world_picture(world: World, frame_index: int, width_px: int, height_px: int)
     rows, columns = torch.meshgrid(torch.arange(height_px), torch.arange(width_px), indexing="ij")
     pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
     with torch.no_grad():
-        colours = world.colours(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
+        colors = world.colors_at(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
         seen = world.seen(frame_index, pixels).reshape(height_px, width_px)
-    return torch.from_numpy(filled_in(colours.numpy().astype(np.float32), seen.numpy() >= _CERTAIN))
+    return torch.from_numpy(filled_in(colors.numpy().astype(np.float32), seen.numpy() >= _CERTAIN))
 
 
 def world_pictures(world: World, width_px: int, height_px: int) -> Callable[[int], Float[Tensor, "height width 3"]]:

@@ -56,7 +56,7 @@ class PlateWorld:
             row = int(np.abs(np.asarray(self.frame_indices) - frame_index).argmin())
         return self.gains[row]
 
-    def colours(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+    def colors_at(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """See `World`."""
         return self._look_up(self.plate, pixels_px) * self.gain(frame_index)
 

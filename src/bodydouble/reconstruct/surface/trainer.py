@@ -192,7 +192,7 @@ class SurfaceTrainer:
         place = int(order[self.step % len(self.frames)])
         frame_index = self.frames.frame_indices[place]
         pixels = self._draw(place)
-        target = self.frames.colours(place, pixels, half=self.level.half)
+        target = self.frames.colors_at(place, pixels, half=self.level.half)
         video_pixels = self.frames.video_pixels(pixels, half=self.level.half)
         rotvecs = self.poses.rotvecs[place].clone().requires_grad_()
         translation = self.poses.translation[place].clone().requires_grad_()
@@ -217,7 +217,7 @@ class SurfaceTrainer:
         pose = self.poses.rotvecs[place][self.posed_bones].reshape(-1)
         rgb = decode(self.decoder, out[:, 1:], normals, pose)
         colors, alpha, weights = composite(out[:, 0] + rays.sunk_m, rgb, rays.starts, rays.step_m, beta)
-        behind = self.world.colours(frame_index, video_pixels).requires_grad_()
+        behind = self.world.colors_at(frame_index, video_pixels).requires_grad_()
         classes = RayClasses.of(rays.least_m, config.off_surface_m)
         mask = self.frames.mask_values(place, pixels, half=self.level.half)
         terms = ray_terms(colors + (1.0 - alpha[:, None]) * behind, alpha, target, classes, mask, progress, config)

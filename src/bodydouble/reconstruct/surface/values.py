@@ -91,7 +91,7 @@ class SurfaceField(TensorStruct):
 class World(Protocol):
     """Everything that is not the person. Colours are sRGB values; pixels are positions in the full video frame."""
 
-    def colours(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+    def colors_at(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """What a frame would show at these positions if the person were away, exposure of that frame included."""
         ...
 
@@ -102,11 +102,11 @@ class World(Protocol):
     def learn(
         self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
     ) -> None:
-        """One step of its own optimiser along the gradient of a loss to `colours` at these pixels.
+        """One step of its own optimiser along the gradient of a loss to `colors_at` at these pixels.
 
         Args:
             frame_index: Source frame.
-            pixels_px: As handed to `colours`.
+            pixels_px: As handed to `colors_at`.
             gradient: Of the loss to each returned colour.
             rate: Step size in units of colour.
         """

@@ -63,7 +63,7 @@ class MovingWorld:
         self._rows = {int(index): row for row, index in enumerate(motion.frame_indices.tolist())}
         self._pictures: OrderedDict[int, UInt8[Tensor, "height width 4"]] = OrderedDict()
 
-    def colours(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+    def colors_at(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
         """What a frame would show at these positions if the person were away, exposure of that frame included."""
         sampled = self._sampled(frame_index, pixels_px)[:, :3]
         gain = self.log_gains[self._row(frame_index)].exp().to(sampled)
@@ -78,8 +78,8 @@ class MovingWorld:
         self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
     ) -> None:
         """Move the frame's exposure against a gradient of its colours: at most a hundredth of `rate` a step."""
-        slope = (gradient * self.colours(frame_index, pixels_px)).sum(0)
-        size = (gradient.abs() * self.colours(frame_index, pixels_px)).sum(0).clamp_min(_DIM * len(pixels_px) ** -0.5)
+        slope = (gradient * self.colors_at(frame_index, pixels_px)).sum(0)
+        size = (gradient.abs() * self.colors_at(frame_index, pixels_px)).sum(0).clamp_min(_DIM * len(pixels_px) ** -0.5)
         self.log_gains[self._row(frame_index)] -= 0.01 * rate * (slope / size).to(self.log_gains)
 
     def gain(self, frame_index: int) -> Float[Tensor, "3"]:

@@ -27,7 +27,7 @@ _USUAL = 0.15
 _SEED = 1
 
 
-def cut_by_colour(
+def cut_by_color(
     frames: UInt8[np.ndarray, "frames height width 3"],
     bare: Bool[np.ndarray, "frames height width"],
     person: Float[np.ndarray, "frames height width"],
