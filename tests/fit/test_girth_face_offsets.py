@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from bodydouble.body.anny import AnnyBody
 from bodydouble.body.protocol import Pose
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
+from bodydouble.fit import landmarks
 from bodydouble.fit.evidence import gather
 from bodydouble.fit.landmarks import build_landmarks, load_learnt
 from bodydouble.fit.quality import LIMBS, limb_of, measure
@@ -148,3 +151,17 @@ def test_a_body_that_cannot_be_restricted_is_fitted_too(anny: AnnyBody, truth: T
     own = rest_geometry(anny, truth.landmarks, truth.controls, truth.state.shape)
     assert np.allclose(plain.points, own.points, atol=1e-6)
     assert replace(own).joints.shape == plain.joints.shape
+
+
+def test_feet_are_expected_in_shoes() -> None:
+    """The stored table was learnt from bare feet; soles lie below them, and toes of shoes before them."""
+    stored = json.loads((Path(landmarks.__file__).parent / "landmark_offsets.json").read_text(encoding="utf-8"))["anny"]
+    found = load_learnt("anny")["offsets"]
+    for side in ("left", "right"):
+        heel, ball = (
+            np.subtract(found[f"body/{side}_{n}"], stored["offsets"][f"body/{side}_{n}"])
+            for n in ("heel", "foot_index")
+        )
+        np.testing.assert_allclose(1.7 * heel, [0.0, -0.0204, 0.0], atol=1e-6)
+        np.testing.assert_allclose(1.7 * ball, [0.0, -0.0153, 0.0102], atol=1e-6)
+    assert found["body/left_knee"] == stored["offsets"]["body/left_knee"]

@@ -48,6 +48,8 @@ HEAD_POINTS: tuple[str, ...] = (
 
 HAND_FINGERS = {"thumb": "Thumb", "index": "Index", "middle": "Middle", "ring": "Ring", "pinky": "Little"}
 _OFFSETS_FILE = "landmark_offsets.json"
+_SHOES = {"heel": (0.0, -0.012, 0.0), "foot_index": (0.0, -0.009, 0.006)}
+"""In body heights, added to what was learnt from bare feet: people in videos wear shoes, and networks see their soles."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ def load_learnt(body_name: str) -> dict:
     A body without a learnt table gets an empty one: its landmarks then stand at the bare joints.
     """
     text = resources.files("bodydouble.fit").joinpath(_OFFSETS_FILE).read_text(encoding="utf-8")
-    return json.loads(text).get(body_name, {"offsets": {}, "face": {}})
+    table = json.loads(text).get(body_name, {"offsets": {}, "face": {}})
+    for name, offset in table["offsets"].items():
+        shoe = _SHOES.get(name.partition("_")[2], (0.0, 0.0, 0.0))
+        table["offsets"][name] = [a + b for a, b in zip(offset, shoe, strict=True)]
+    return table
 
 
 def carried_table(body: BodyModel, carried: Carried) -> dict:

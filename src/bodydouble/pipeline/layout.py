@@ -11,6 +11,8 @@ REPORT_JSON = "report.json"
 TURNTABLE = "turntable.mp4"
 SURFACE_CHECKPOINT = "checkpoints/surface"
 SURFACE_FOLDER = "surface"
+MASKS = "masks"
+"""Of a surface, in its folder."""
 SPLATS_CHECKPOINT = "checkpoints/splats"
 HELDOUT = "checkpoints/heldout"
 

@@ -21,7 +21,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import read_json, remove_tree, write_bytes, write_json
-from bodydouble.pipeline.layout import SURFACE_CHECKPOINT, SURFACE_FOLDER
+from bodydouble.pipeline.layout import AVATAR, CAPTURE, MASKS, SURFACE_CHECKPOINT, SURFACE_FOLDER
 from bodydouble.pipeline.report_data import Picture, SurfaceStory
 from bodydouble.pipeline.stages import Emit, Run
 
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
 BACKGROUND_SPLATS = "background.ply"
 """Of a camera that moves alone: the scene as splats, in the world of its first frame."""
-MASKS, BACKGROUND, REMOVED = "masks", "background.png", "person-removed.mp4"
+BACKGROUND, REMOVED = "background.png", "person-removed.mp4"
 _STORY = "story.json"
-_AVATAR = "avatar.glb"
-_CAPTURE = "capture"
 _TILES = ("frame", "person", "world", "normals", "mesh")
 
 
@@ -67,7 +65,7 @@ def reconstruct_surface(run: Run, capture: Capture, body: BodyModel, config: Cre
     rows = torch.nonzero(torch.isin(result.track.frame_indices, torch.from_numpy(result.frame_indices)))[:, 0]
     save_poses(checkpoint, rows, result.track.rotvecs[rows], result.track.translation_world_m[rows])
     baked = bake_surface(result, capture, body, config.bake, emit)
-    _save_double(baked, capture, body, run, checkpoint / _AVATAR)
+    _save_double(baked, capture, body, run, checkpoint / AVATAR)
     _write_outputs(result, baked, capture, outputs, emit)
     _write_story(result, baked, capture, body, checkpoint, emit)
 
@@ -76,7 +74,7 @@ def surface_avatar(run_folder: Path) -> Avatar:
     """The textured mesh on its rig, as the surface stage left it."""
     from bodydouble.avatar.glb import load_avatar
 
-    return load_avatar(run_folder / SURFACE_CHECKPOINT / _AVATAR)
+    return load_avatar(run_folder / SURFACE_CHECKPOINT / AVATAR)
 
 
 def capture_with_surface(run_folder: Path, capture: Capture) -> Capture:
@@ -86,7 +84,7 @@ def capture_with_surface(run_folder: Path, capture: Capture) -> Capture:
     """
     from bodydouble.reconstruct.splats.result import refined_track
 
-    folder = run_folder / SURFACE_CHECKPOINT / _CAPTURE
+    folder = run_folder / SURFACE_CHECKPOINT / CAPTURE
     remove_tree(folder)
     made = Capture.create(folder, capture.info)
     if capture.span is not None:

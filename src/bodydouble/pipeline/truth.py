@@ -21,7 +21,7 @@ from bodydouble.core.events import Progress
 from bodydouble.core.geometry import transform_points
 from bodydouble.evaluate.body_scores import main_joints, pose_figures
 from bodydouble.evaluate.masks import mask_iou
-from bodydouble.pipeline.layout import CAPTURE, SURFACE_FOLDER
+from bodydouble.pipeline.layout import CAPTURE, MASKS, SURFACE_FOLDER
 from bodydouble.pipeline.stages import Emit
 from bodydouble.synth.truth import Truth, read_truth
 
@@ -82,7 +82,7 @@ def open_known_run(performer: Path, run_folder: Path, body: BodyModel) -> KnownR
             f"{performer} has another body ({index.body}) than the run ({body.name}); they do not compare."
         )
     avatar, refined = trained_result(run_folder, capture)
-    masks = run_folder / SURFACE_FOLDER / "masks"
+    masks = run_folder / SURFACE_FOLDER / MASKS
     return known_run(truth, capture, body, avatar, capture.track(), refined, masks if masks.is_dir() else None)
 
 

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from bodydouble.body.humanoid import FINGERS
 from bodydouble.body.protocol import BodyModel
 
 _STILL = ("Eye", "Toes", "jaw")
-_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _DECIMETRE = 10.0
 
 
@@ -17,7 +17,7 @@ def movable_bones(body: BodyModel) -> Bool[Tensor, " bones"]:
     """Bones whose rotation a silhouette and coarse colours can tell: the body's, without fingers, toes, jaw and eyes."""
     there = torch.zeros(len(body.bone_names), dtype=torch.bool)
     for name, bone in body.humanoid.items():
-        if not any(part in name for part in (*_STILL, *_FINGERS)):
+        if not any(part in name for part in (*_STILL, *FINGERS)):
             there[body.bone_names.index(bone)] = True
     return there
 
