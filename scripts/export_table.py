@@ -291,7 +291,9 @@ class Checks:
         visual = mesh.visual
         found = Found(note=f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles")
         if visual.kind == "vertex":
-            ours = (self.mesh.colors.clamp(0, 1) * 255).round().numpy()
+            colors = self.avatar.pose().state.vertex_colors
+            assert colors is not None
+            ours = (colors.clamp(0, 1) * 255).round().numpy()
             theirs = np.asarray(visual.vertex_colors)[:, :3]
             if len(theirs) == len(ours) and np.abs(theirs - ours).max() <= 1:
                 found.survived["colours"] = "vertex colours"

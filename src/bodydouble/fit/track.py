@@ -42,7 +42,7 @@ _GROUPS = ("body", "left_hand", "right_hand", "face")
 _PARTS = ("body", "left_hand", "right_hand")
 
 COARSE = (
-    Stage("coarse", ("body",), ("body",), 5, Weights(robust_m=0.50, direction_sigma=0.15)),
+    Stage("coarse", ("body",), ("body",), 12, Weights(robust_m=0.50, direction_sigma=0.15)),
     Stage("body", ("body", "face"), ("body",), 4, Weights(robust_m=0.25, direction_sigma=0.30), shape=True),
     Stage("shared", _GROUPS, _PARTS, 5, Weights(robust_m=0.12, direction_sigma=0.35), shape=True, offsets=True),
 )
