@@ -165,10 +165,10 @@ def test_driving_applies_them_and_zeros_leave_them_out() -> None:
     assert torch.equal(bare.splats.means_world, zero.splats.means_world)
     assert bare.vertices_world_m is not None and moved.vertices_world_m is not None
     splat_shift = (moved.splats.means_world - bare.splats.means_world).norm(dim=1)
-    basis = avatar.splats.correctives.basis if avatar.splats.correctives else None
-    assert basis is not None
-    c = pose_coefficients(basis, rotations(avatar, pose), avatar.rig.bone_parents)
-    offset = corrections(avatar.splats.correctives, c)[0].norm(dim=1)  # type: ignore[arg-type]
+    hung = avatar.splats.correctives
+    assert hung is not None
+    c = pose_coefficients(hung.basis, rotations(avatar, pose), avatar.rig.bone_parents)
+    offset = corrections(hung, c)[0].norm(dim=1)
     assert float(splat_shift.mean()) == pytest.approx(float(offset.mean()), rel=0.3)  # skinning turns, hardly scales
     assert float((moved.vertices_world_m - bare.vertices_world_m).norm(dim=1).max()) > 1e-3
     assert moved.vertex_colors is not None and torch.equal(moved.vertex_colors, corrected_mesh(avatar.mesh, c).colors)

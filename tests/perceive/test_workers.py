@@ -91,13 +91,13 @@ def test_a_killed_worker_is_an_error_and_the_others_go() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_workers_die_with_a_killed_parent() -> None:
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from bodydouble.perceive.workers import Workers\n"
         "workers = Workers(1)\n"
         "print(workers._processes[0].pid, flush=True)\n"
-        "time.sleep(600)\n"
+        "sys.stdin.read()\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -107,5 +107,4 @@ def test_workers_die_with_a_killed_parent() -> None:
         assert wait_until_gone(pid, 60.0)
     finally:
         parent.kill()
-        if parent.stdout is not None:
-            parent.stdout.close()
+        parent.communicate()

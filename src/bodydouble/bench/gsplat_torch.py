@@ -75,8 +75,7 @@ def _install_scans() -> None:
         source = weights[:, None] if values is None else weights[:, None] * values
         return torch.zeros(n_rays, source.shape[1]).index_add(0, ray_indices, source)
 
-    module.render_weight_from_alpha = render_weight_from_alpha  # type: ignore[attr-defined]
-    module.accumulate_along_rays = accumulate_along_rays  # type: ignore[attr-defined]
+    vars(module).update(render_weight_from_alpha=render_weight_from_alpha, accumulate_along_rays=accumulate_along_rays)
     sys.modules["nerfacc"] = module
 
 
