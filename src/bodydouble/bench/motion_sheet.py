@@ -54,7 +54,7 @@ def strip(avatar: Avatar, motion: Motion) -> Float[Tensor, "height width 3"]:
     for moment in range(_MOMENTS):
         frame = min(int((moment + 0.5) / _MOMENTS * motion.num_frames), motion.num_frames - 1)
         posed = pose_avatar(avatar, motion.pose(frame), motion.expression[frame])
-        assert posed.vertices_world_m is not None
+        assert posed.vertices_world_m is not None and posed.vertex_colors is not None
         hips = posed.joints_world_m[0]
         at = torch.stack([hips[0], torch.tensor(0.9), hips[2]])
         camera = look_at_camera(
@@ -64,7 +64,7 @@ def strip(avatar: Avatar, motion: Motion) -> Float[Tensor, "height width 3"]:
         shift = (at / (2 * _FLOOR_M / _TILES * 2)).round() * (2 * _FLOOR_M / _TILES * 2) * torch.tensor([1.0, 0.0, 1.0])
         vertices = torch.cat([posed.vertices_world_m, tiles + shift])
         faces = torch.cat([avatar.mesh.faces, tile_faces + len(posed.vertices_world_m)])
-        colors = torch.cat([avatar.mesh.colors, tile_colors])
+        colors = torch.cat([posed.vertex_colors, tile_colors])
         image = rasterize_mesh(vertices, faces, camera, colors=colors, background=torch.ones(3))
         assert image.rgb is not None
         pictures.append(image.rgb)

@@ -70,7 +70,7 @@ class LandmarkModel:
 
 
 def load_learnt(body_name: str) -> dict:
-    """The learnt table of a body: `offsets` by landmark (body heights) and `face` points as weighted vertices.
+    """The learnt table of a body, in shoes: `offsets` by landmark (body heights) and `face` points as weighted vertices.
 
     A body without a learnt table gets an empty one: its landmarks then stand at the bare joints.
     """
