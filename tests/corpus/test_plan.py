@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import functools
+import http.server
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_clips import quiet
+from corpus_clips import quiet, write_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -198,8 +202,9 @@ def test_pages_are_fetched_in_the_planned_format_or_not_at_all(tmp_path: Path) -
     command = download_command(page, tmp_path)
     assert command[0] == "yt-dlp"
     assert command[-2:] == ["--", "https://example.org/-v"]  # no page's name can pass for an option
-    wanted = "bestvideo[width=406][height=720][fps>=29][fps<=31]"
-    assert command[command.index("--format") + 1] == f"{wanted}[ext=mp4]/{wanted}"
+    wanted = "[width=406][height=720][fps>=29][fps<=31]"
+    formats = f"bestvideo{wanted}[ext=mp4]/bestvideo{wanted}/best{wanted}"  # many pages have nothing without sound
+    assert command[command.index("--format") + 1] == formats
     with pytest.raises(MissingDependencyError, match=r"needs the tool yt-dlp, which is not installed.*plan the file"):
         download(page, tmp_path, tool="yt-dlp-that-nobody-has")
 
@@ -222,3 +227,20 @@ def test_a_tool_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     assert path.read_text() == "https://example.org/v\n"
     tool.write_text("#!/bin/sh\nexit 1\n")
     assert local_video(catalogue.store, source) == path  # kept, not fetched again
+
+
+@pytest.mark.skipif(shutil.which("yt-dlp") is None, reason="yt-dlp is not installed")
+def test_yt_dlp_itself_brings_the_file_as_it_is_and_no_other_size(tmp_path: Path) -> None:
+    write_clip(tmp_path / "site" / "clip.mp4", seeds=(1, 2))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = Source(id="x", uri=f"http://127.0.0.1:{server.server_port}/clip.mp4")
+        for folder in ("any", "sized"):
+            (tmp_path / folder).mkdir()
+        download(page, tmp_path / "any")
+        with pytest.raises(InputError, match=r"could not be fetched: .*in 111x720 at 24\.0 frames/s\?"):
+            download(dataclasses.replace(page, width_px=111, height_px=720, fps_hz=24.0), tmp_path / "sized")
+        server.shutdown()
+    assert (tmp_path / "any" / "video.mp4").read_bytes() == (tmp_path / "site" / "clip.mp4").read_bytes()
+    assert not list((tmp_path / "sized").iterdir())

@@ -61,12 +61,12 @@ def _kept_folder(store: Store, source: Source) -> Path:
 
 
 def download_command(source: Source, folder: Path, tool: str = YT_DLP) -> list[str]:
-    """The call of yt-dlp: one video without sound, in the planned size and frame rate if they are known.
+    """The call of yt-dlp: one video, silent where the page has such, in the planned size and frame rate.
 
     Without merging and re-encoding, so that the file is the one that the hash is of; and without a fallback to another
     size, since masks and cameras of another size would silently not fit.
     """
-    wanted = "bestvideo"
+    wanted = ""
     if source.width_px and source.height_px:
         wanted += f"[width={source.width_px}][height={source.height_px}]"
     if source.fps_hz:
@@ -77,7 +77,7 @@ def download_command(source: Source, folder: Path, tool: str = YT_DLP) -> list[s
         "--no-progress",
         "--no-part",
         "--retries", "3",
-        "--format", f"{wanted}[ext=mp4]/{wanted}",
+        "--format", f"bestvideo{wanted}[ext=mp4]/bestvideo{wanted}/best{wanted}",
         "--output", str(folder / "video.%(ext)s"),
         "--", source.uri,
     ]  # fmt: skip
