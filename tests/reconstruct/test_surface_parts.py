@@ -30,6 +30,7 @@ from bodydouble.reconstruct.surface.objective import RayClasses, binary_entropy,
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.posed import Puppet, bone_maps, sunk_m
 from bodydouble.reconstruct.surface.poses import PoseRefinement
+from bodydouble.reconstruct.surface.shoes import in_shoes
 from bodydouble.reconstruct.surface.values import World
 from bodydouble.render.volume import composite_reference, unskin
 from bodydouble.render.volume_kernels import sunk_in
@@ -65,6 +66,25 @@ def test_the_distance_to_a_sphere_has_its_closed_form_on_every_lattice():
         assert float((found - expected)[near].abs().max()) < 2e-3  # the sphere is made of triangles
         clear = expected.abs() > 0.01
         assert bool(((found < 0) == (expected < 0))[clear].all())
+
+
+def test_shoes_thicken_the_feet_alone_and_most_of_all_below():
+    body = load_anny()
+    bare = body.with_shape(body.shape_default)
+    shod = in_shoes(body, bare)
+    torch.testing.assert_close(shod.joints_rest, bare.joints_rest)
+    moved = (shod.vertices_rest - bare.vertices_rest).norm(dim=1)
+    feet = torch.zeros_like(moved, dtype=torch.bool)
+    for side in ("left", "right"):
+        foot = body.vertex_parts == body.part_names.index(f"{side}_foot")
+        feet |= foot
+        low, high = bare.vertices_rest[foot].amin(0), bare.vertices_rest[foot].amax(0)
+        shod_low, shod_high = shod.vertices_rest[foot].amin(0), shod.vertices_rest[foot].amax(0)
+        assert 0.018 < float(low[1] - shod_low[1]) < 0.025, "soles"
+        assert 0.005 < float(shod_high[2] - high[2]) < 0.015, "toes"
+        assert 0.002 < float(low[0] - shod_low[0]) < 0.01 and 0.002 < float(shod_high[0] - high[0]) < 0.01, "sides"
+    assert bool((moved[~feet] == 0).all())
+    assert float(moved.max()) < 0.03
 
 
 def test_refining_keeps_what_was_learnt_on_top_of_the_finer_body():

@@ -27,23 +27,34 @@ def images(height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.
 
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 60), seed=st.integers(0, 99), weighted=st.booleans(),
-       as_planes=st.booleans(), workers=st.integers(1, 3))  # fmt: skip
+       as_planes=st.booleans(), workers=st.integers(1, 3), squares=st.sampled_from([0.0, 3.0]))  # fmt: skip
 def test_loss_and_gradient_equal_the_twin(
-    height: int, width: int, seed: int, weighted: bool, as_planes: bool, workers: int
+    height: int, width: int, seed: int, weighted: bool, as_planes: bool, workers: int, squares: float
 ) -> None:
     rendered, target, weights = images(height, width, seed)
-    l1_map = weights if weighted else None
+    pixel_map = weights if weighted else None
     a = (planar(rendered) if as_planes else rendered).clone(memory_format=torch.preserve_format).requires_grad_()
     b = rendered.double().requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bodydouble.render.losses.kernel_threads", lambda: workers)
-        fused = photometric_loss(a, target, l1_map=l1_map)
+        fused = photometric_loss(a, target, squared_weight=squares, pixel_map=pixel_map)
     (1.7 * fused.total).backward()
-    twin = photometric_loss_reference(b, target.double(), l1_map=None if l1_map is None else l1_map.double())
+    twin = photometric_loss_reference(
+        b, target.double(), squared_weight=squares, pixel_map=None if pixel_map is None else pixel_map.double()
+    )
     (1.7 * twin.total).backward()
-    for name in ("total", "l1", "ssim"):
+    for name in ("total", "l1", "squared", "ssim"):
         assert getattr(fused, name).item() == pytest.approx(getattr(twin, name).item(), abs=1e-6)
     assert relative_error(grad_of(a), grad_of(b)) < 1e-5
+
+
+@pytest.mark.parametrize("width", range(17, 33))
+def test_a_row_of_any_width_leaves_the_next_one_alone(width: int) -> None:
+    rendered, target, _ = images(12, width)
+    a, b = rendered.clone().requires_grad_(), rendered.double().requires_grad_()
+    photometric_loss(a, target).total.backward()
+    photometric_loss_reference(b, target.double()).total.backward()
+    assert relative_error(grad_of(a), grad_of(b)) < 2e-6
 
 
 def test_loss_of_equal_images_is_zero_and_smooth_images_are_stable() -> None:
@@ -56,8 +67,10 @@ def test_loss_of_equal_images_is_zero_and_smooth_images_are_stable() -> None:
 
 def test_weights_of_the_terms() -> None:
     rendered, target, _ = images(20, 30)
-    loss = photometric_loss(rendered, target, l1_weight=2.0, ssim_weight=0.5)
-    assert float(loss.total) == pytest.approx(2.0 * float(loss.l1) + 0.5 * (1 - float(loss.ssim)), abs=1e-6)
+    loss = photometric_loss(rendered, target, l1_weight=2.0, ssim_weight=0.5, squared_weight=3.0)
+    expected = 2.0 * float(loss.l1) + 3.0 * float(loss.squared) + 0.5 * (1 - float(loss.ssim))
+    assert float(loss.total) == pytest.approx(expected, abs=1e-6)
+    assert float(loss.squared) == pytest.approx(float(((rendered - target) ** 2).mean()), abs=1e-6)
     assert float(loss.l1) == pytest.approx(float((rendered - target).abs().mean()), abs=1e-6)
 
 
@@ -78,7 +91,9 @@ def test_ssim_of_the_twin_against_its_definition() -> None:
 def test_loss_in_float64_uses_the_twin_and_passes_gradcheck() -> None:
     rendered, target, weights = (t.double() for t in images(6, 7))
     rendered.requires_grad_()
-    assert torch.autograd.gradcheck(lambda r: photometric_loss(r, target, l1_map=weights).total, rendered)
+    assert torch.autograd.gradcheck(
+        lambda r: photometric_loss(r, target, squared_weight=2.0, pixel_map=weights).total, rendered
+    )
 
 
 def test_loss_without_simd_is_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,10 @@ class LinearShapedBody(TensorStruct):
             vertices = vertices.index_add(-2, self.rig.action_vertices, offset.expand(*batch, *offset.shape[-2:]))
         return self.replace(vertices_rest=vertices)
 
+    def with_offsets(self, offsets_rest_m: Float[Tensor, "*batch verts 3"]) -> LinearShapedBody:
+        """Move the rest vertices; joints stay. Differentiable."""
+        return self.replace(vertices_rest=self.vertices_rest + offsets_rest_m)
+
     def with_pose(self, pose: Pose) -> LinearPosedBody:
         """Put the body into poses. Batch axes of pose and shape broadcast. Differentiable."""
         bones = len(self.rig.bone_parents)

@@ -64,6 +64,10 @@ class ShapedBody(Protocol):
         """Add facial actions (linear offsets of the rest vertices; joints stay)."""
         ...
 
+    def with_offsets(self, offsets_rest_m: Float[Tensor, "*batch verts 3"]) -> "ShapedBody":
+        """Move the rest vertices; joints stay."""
+        ...
+
     def with_pose(self, pose: Pose) -> PosedBody: ...
 
 

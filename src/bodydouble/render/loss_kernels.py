@@ -1,4 +1,4 @@
-"""Kernel of the fused L1 + SSIM loss."""
+"""Kernel of the fused loss: L1, squares and SSIM."""
 
 from __future__ import annotations
 
@@ -105,11 +105,13 @@ def _similarity(ring, offsets, window, width, scale, maps, map_size):
 
 
 @kernel()
-def l1_ssim(
+def photometric(
     worker, num_workers, height, width, rendered, rendered_channel, rendered_row, rendered_pixel,
-    target, target_channel, target_row, target_pixel, weights, window, l1_scale, ssim_scale, gradient, sums,
+    target, target_channel, target_row, target_pixel, weights, window, scales, gradient, sums,
 ):  # fmt: skip
-    """Gradient of the loss into planes [3 * H * W], sums of |difference| and SSIM of each row into [3 * H, 2].
+    """Gradient of the loss into planes [3 * H * W], sums of |difference|, difference^2 and SSIM of each row into [3 * H, 3].
+
+    scales: of these three in the gradient.
 
     A worker does a band of rows, and the ten rows on each side that its windows reach into.
     """
@@ -119,9 +121,9 @@ def l1_ssim(
     raw = np.zeros(2 * _TAPS * padded, dtype=np.float32)
     ring, ring_maps = np.zeros(5 * _TAPS * whole, dtype=np.float32), np.zeros(3 * _TAPS * whole, dtype=np.float32)
     products, maps = np.zeros(3 * padded, dtype=np.float32), np.zeros(3 * padded, dtype=np.float32)
-    offsets = np.empty(_TAPS, dtype=np.int64)
+    offsets, last = np.empty(_TAPS, dtype=np.int64), np.empty(LANES, dtype=np.float32)
     row0, row1 = worker * height // num_workers, (worker + 1) * height // num_workers
-    scale = np.float32(-ssim_scale)
+    scale = np.float32(-scales[2])
     for channel in range(3):
         for row in range(row0 - 2 * _HALF, row1 + 2 * _HALF):
             # Rows are counted from a multiple of the ring's length, so that the remainder is never negative.
@@ -143,7 +145,7 @@ def l1_ssim(
                 _rows_around(middle + 2 * _TAPS, 5 * whole, offsets)
                 value = _similarity(ring, offsets, window, width, scale, maps, padded)
                 if row0 <= middle < row1:
-                    sums[channel * height + middle, 1] = value
+                    sums[channel * height + middle, 2] = value
                 for m in range(3):
                     _filter_row(maps, m * padded, window, ring_maps, slot * 3 * whole + m * LANES, 3, width)
             else:
@@ -153,10 +155,11 @@ def l1_ssim(
                 continue
             _rows_around(done + 2 * _TAPS, 3 * whole, offsets)
             slot = (done + 2 * _TAPS) % _TAPS
-            sums[channel * height + done, 0] = _finish_row(
+            apart, squares = _finish_row(
                 channel * height * width + done * width, width, _TAPS * padded, slot * padded + _PAD, offsets, raw,
-                ring_maps, window, weights, done * width, np.float32(l1_scale), products, gradient,
+                ring_maps, window, weights, done * width, np.float32(scales[0]), np.float32(2.0 * scales[1]), last, gradient,
             )  # fmt: skip
+            sums[channel * height + done, 0], sums[channel * height + done, 1] = apart, squares
 
 
 @kernel(cached=False, inline=True)
@@ -175,11 +178,11 @@ def _filter_inputs(raw, x_at, y_at, products, padded, window, ring, to, width):
 
 @kernel(cached=False, inline=True)
 def _finish_row(
-    to, width, step, slot, offsets, raw, ring_maps, window, weights, weights_at, l1_scale, scratch, gradient
-):
-    """Put a row of the gradient together; returns the row's weighted sum of |difference|."""
+    to, width, step, slot, offsets, raw, ring_maps, window, weights, weights_at, by_sign, by_difference, last, gradient
+):  # fmt: skip
+    """Put a row of the gradient together; returns the row's weighted sums of |difference| and of its square."""
     weighted = weights.shape[0] > 0
-    total, rest = splat(_ZERO), 0.0
+    total, squares, rest, rest_squares = splat(_ZERO), splat(_ZERO), 0.0, 0.0
     for x in range(0, width, LANES):
         a, b = load(raw, slot + x), load(raw, step + slot + x)
         by_mu, by_xx, by_xy = _filter_3_columns(ring_maps, 3 * x, offsets, window)
@@ -188,15 +191,18 @@ def _finish_row(
         if x + LANES <= width:
             weight = load(weights, weights_at + x) if weighted else splat(np.float32(1.0))
             sign = keep(difference > _ZERO, weight) - keep(difference < _ZERO, weight)
+            pull = difference * weight
             total = fma(difference, sign, total)
-            store(gradient, to + x, fma(sign, l1_scale, result))
+            squares = fma(difference, pull, squares)
+            store(gradient, to + x, fma(pull, by_difference, fma(sign, by_sign, result)))
             continue
         # The last pixels of a row, one by one: behind them lies the next row.
-        store(scratch, 0, result)
+        store(last, 0, result)
         for lane in range(width - x):
             single = weights[weights_at + x + lane] if weighted else np.float32(1.0)
             change = raw[slot + x + lane] - raw[step + slot + x + lane]
             side = single if change > _ZERO else (-single if change < _ZERO else _ZERO)
             rest += float(change * side)
-            gradient[to + x + lane] = scratch[lane] + l1_scale * side
-    return float(horizontal_sum(total)) + rest
+            rest_squares += float(change * change * single)
+            gradient[to + x + lane] = last[lane] + by_sign * side + by_difference * change * single
+    return float(horizontal_sum(total)) + rest, float(horizontal_sum(squares)) + rest_squares

@@ -1,4 +1,4 @@
-"""The photometric loss, L1 + SSIM, with its gradient in one pass.
+"""The photometric loss, L1 + squares + SSIM, with its gradient in one pass.
 
 SSIM is that of Wang et al. 2004 with an 11 x 11 Gaussian window (sigma 1.5), zeros beyond the image's edge, and the mean
 over pixels and channels. The kernel streams rows: filtered rows live in small rings, nothing of the image's size is
@@ -25,9 +25,11 @@ class PhotometricLoss(TensorStruct):
     """A loss and what it is made of."""
 
     total: Float[Tensor, ""]
-    """l1_weight * l1 + ssim_weight * (1 - ssim). Differentiable in the rendered image."""
+    """l1_weight * l1 + squared_weight * squared + ssim_weight * (1 - ssim). Differentiable in the rendered image."""
     l1: Float[Tensor, ""]
     """Mean of weight * |rendered - target| over pixels and channels; detached."""
+    squared: Float[Tensor, ""]
+    """Mean of weight * (rendered - target)^2; detached."""
     ssim: Float[Tensor, ""]
     """Mean SSIM; detached."""
 
@@ -45,15 +47,16 @@ def photometric_loss(
     *,
     l1_weight: float = 0.8,
     ssim_weight: float = 0.2,
-    l1_map: Float[Tensor, "height width"] | None = None,
+    squared_weight: float = 0.0,
+    pixel_map: Float[Tensor, "height width"] | None = None,
 ) -> PhotometricLoss:
-    """L1 + SSIM, fused on the CPU in float32, otherwise by `photometric_loss_reference`.
+    """L1 + squares + SSIM, fused on the CPU in float32, otherwise by `photometric_loss_reference`.
 
     Args:
         rendered: Image to be judged. Fastest as the rasteriser returns it (three planes in memory).
         target: What it should be. Fastest as three planes too: see `planar`.
-        l1_weight, ssim_weight: Of the two terms.
-        l1_map: Weight of each pixel in the L1 term; 1 by default. Not normalised.
+        l1_weight, ssim_weight, squared_weight: Of the three terms.
+        pixel_map: Weight of each pixel in the L1 and the squared term; 1 by default. Not normalised.
     Returns:
         The loss. Differentiable in `rendered` only.
     Raises:
@@ -65,12 +68,13 @@ def photometric_loss(
             f"got {tuple(target.shape)}; render at the size of the target."
         )
     if rendered.dtype != torch.float32 or rendered.device.type != "cpu" or not _simd_works():
-        return photometric_loss_reference(rendered, target, l1_weight=l1_weight, ssim_weight=ssim_weight, l1_map=l1_map)
-    weights = torch.empty(0) if l1_map is None else l1_map.detach().to(torch.float32).contiguous()
-    total, l1, ssim = _Photometric.apply(
-        rendered, target.detach().float(), weights, float(l1_weight), float(ssim_weight)
-    )
-    return PhotometricLoss(total=total, l1=l1, ssim=ssim)
+        return photometric_loss_reference(
+            rendered, target, l1_weight=l1_weight, ssim_weight=ssim_weight, squared_weight=squared_weight, pixel_map=pixel_map
+        )  # fmt: skip
+    weights = torch.empty(0) if pixel_map is None else pixel_map.detach().to(torch.float32).contiguous()
+    of_terms = (float(l1_weight), float(squared_weight), float(ssim_weight))
+    total, l1, squared, ssim = _Photometric.apply(rendered, target.detach().float(), weights, of_terms)
+    return PhotometricLoss(total=total, l1=l1, squared=squared, ssim=ssim)
 
 
 def planar(image: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
@@ -84,14 +88,15 @@ def photometric_loss_reference(
     *,
     l1_weight: float = 0.8,
     ssim_weight: float = 0.2,
-    l1_map: Float[Tensor, "height width"] | None = None,
+    squared_weight: float = 0.0,
+    pixel_map: Float[Tensor, "height width"] | None = None,
 ) -> PhotometricLoss:
     """`photometric_loss` in plain torch: any floating type and device, slow, the truth for tests."""
-    difference = (rendered - target).abs()
-    l1 = (difference if l1_map is None else difference * l1_map[..., None]).mean()
+    difference, weights = rendered - target, 1.0 if pixel_map is None else pixel_map[..., None]
+    l1, squared = (difference.abs() * weights).mean(), (difference**2 * weights).mean()
     ssim = ssim_map(rendered, target).mean()
-    total = l1_weight * l1 + ssim_weight * (1.0 - ssim)
-    return PhotometricLoss(total=total, l1=l1.detach(), ssim=ssim.detach())
+    total = l1_weight * l1 + squared_weight * squared + ssim_weight * (1.0 - ssim)
+    return PhotometricLoss(total=total, l1=l1.detach(), squared=squared.detach(), ssim=ssim.detach())
 
 
 def ssim_map(
@@ -133,23 +138,23 @@ class _Photometric(torch.autograd.Function):
     """The gradient is computed with the value: the loss is one number, so the backward pass only scales it."""
 
     @staticmethod
-    def forward(ctx: Any, rendered: Tensor, target: Tensor, weights: Tensor, l1_weight: float, ssim_weight: float):
-        from bodydouble.render.loss_kernels import l1_ssim
+    def forward(ctx: Any, rendered: Tensor, target: Tensor, weights: Tensor, of_terms: tuple[float, float, float]):
+        from bodydouble.render.loss_kernels import photometric
 
         height, width, channels = rendered.shape
         count = float(height * width * channels)
         gradient = np.empty(height * width * channels, dtype=np.float32)
-        sums = np.zeros((channels * height, 2))
+        sums = np.zeros((channels * height, 3))
         run_kernel(
-            l1_ssim, kernel_threads(), height, width, *_flat(rendered.detach()), *_flat(target),
-            weights.reshape(-1).numpy(), gaussian_window().numpy().astype(np.float32), l1_weight / count,
-            ssim_weight / count, gradient, sums,
+            photometric, kernel_threads(), height, width, *_flat(rendered.detach()), *_flat(target),
+            weights.reshape(-1).numpy(), gaussian_window().numpy().astype(np.float32), np.array(of_terms) / count,
+            gradient, sums,
         )  # fmt: skip
-        l1, ssim = (float(v) / count for v in sums.sum(0))
+        l1, squared, ssim = (float(v) / count for v in sums.sum(0))
         planes = torch.from_numpy(gradient).reshape(channels, height, width)
         ctx.gradient = planes.permute(1, 2, 0)
-        total = l1_weight * l1 + ssim_weight * (1.0 - ssim)
-        results = tuple(torch.tensor(v, dtype=torch.float32) for v in (total, l1, ssim))
+        total = of_terms[0] * l1 + of_terms[1] * squared + of_terms[2] * (1.0 - ssim)
+        results = tuple(torch.tensor(v, dtype=torch.float32) for v in (total, l1, squared, ssim))
         ctx.mark_non_differentiable(*results[1:])
         return results
 
@@ -157,4 +162,4 @@ class _Photometric(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *args: Tensor):
         scale = float(args[0])
-        return (ctx.gradient if scale == 1.0 else ctx.gradient * scale), None, None, None, None
+        return (ctx.gradient if scale == 1.0 else ctx.gradient * scale), None, None, None

@@ -73,13 +73,9 @@ def image_loss(
         pixel_weights: Of each pixel in the L1 and the squared term; None for 1.
     """
     photometric = photometric_loss(
-        image.rgb, target.rgb, l1_weight=1.0 - weights.ssim, ssim_weight=weights.ssim, l1_map=pixel_weights
-    ).total
-    if weights.squared > 0.0:
-        squared = (image.rgb - target.rgb) ** 2
-        if pixel_weights is not None:
-            squared = squared * pixel_weights[..., None]
-        photometric = photometric + weights.squared * squared.mean()
+        image.rgb, target.rgb, l1_weight=1.0 - weights.ssim, ssim_weight=weights.ssim, squared_weight=weights.squared,
+        pixel_map=pixel_weights,
+    ).total  # fmt: skip
     mask = (image.alpha - target.mask).abs().mean()
     terms = {"photometric": float(photometric.detach()), "mask": float(mask.detach())}
     return photometric + weights.mask * mask, terms

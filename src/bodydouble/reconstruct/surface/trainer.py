@@ -42,6 +42,7 @@ from bodydouble.reconstruct.surface.posed import March, PosedCells, Puppet, bone
 from bodydouble.reconstruct.surface.poses import PoseRefinement, movable_bones
 from bodydouble.reconstruct.surface.preview import preview
 from bodydouble.reconstruct.surface.regions import bare_silhouette
+from bodydouble.reconstruct.surface.shoes import in_shoes
 from bodydouble.reconstruct.surface.store import save_surface
 from bodydouble.reconstruct.surface.values import Grid, SurfaceField, SurfaceLog, SurfaceResult, World
 from bodydouble.render.grid import GridOptimizer, sample_grid
@@ -65,7 +66,7 @@ class SurfaceTrainer:
     def __init__(self, capture: Capture, body: BodyModel, config: SurfaceConfig, world: World | None = None) -> None:
         self.capture, self.body, self.config = capture, body, config
         self.track = capture.track()
-        shaped = self.shaped = body.with_shape(self.track.shape.float())
+        shaped = self.shaped = in_shoes(body, body.with_shape(self.track.shape.float()))
         self.joints_rest = shaped.joints_rest.detach().float()
         self.canonical = canonical_bones(body, shaped)
         vertices = canonical_vertices(body, shaped).float()

@@ -178,7 +178,7 @@ class _Trainer:
         weight = view.weight[..., None]
         target = view.target * weight + shown.detach() * (1.0 - weight)
         loss = photometric_loss(
-            shown, target, l1_weight=1.0 - _SSIM_SHARE, ssim_weight=_SSIM_SHARE, l1_map=view.weight
+            shown, target, l1_weight=1.0 - _SSIM_SHARE, ssim_weight=_SSIM_SHARE, pixel_map=view.weight
         ).total
         loss.backward()
         self._learn_gain(view, shown.detach())
