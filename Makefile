@@ -21,8 +21,8 @@ STAMP := $(VENV)/.installed
 READERS := gltf-validator@2.0.0-dev.3.10 three@0.187.0 @pixiv/three-vrm@3.5.5 @playcanvas/splat-transform@2.7.1
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 
-# Test workers share the cores: one thread each, so that they don't wait for one another.
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2
+# Test workers share the cores: one thread each, so that they don't wait for one another; what takes more must not spin.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test format lint types imports web readers docs check clean

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before torch starts its threads
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does: two workers have two cores
 os.environ.setdefault("GLOG_minloglevel", "2")
 # A shell that runs tests in the background lets them, and whatever they start, ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -29,6 +29,17 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
         assert command in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
+@pytest.mark.parametrize("words", [["bench", "--help"], ["doctor", "--json"]])
+def test_a_reader_that_leaves_ends_it_without_a_traceback(words: list[str]):
+    command = [sys.executable, "-m", "bodydouble", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() != 0
+
+
 @pytest.mark.parametrize("command", ["create", "capture", "demo", "render", "evaluate", "synth", "doctor"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
     assert main([command, "--help"]) == 0

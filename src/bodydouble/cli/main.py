@@ -41,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{interrupted(command, words)}", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FAILED
+    except BrokenPipeError:
+        return _unread()
     except Exception as error:  # noqa: BLE001  (the last resort: a traceback is never the message)
         return _fail(_unexpected(error, words), as_json=command.json)
 
@@ -64,6 +63,8 @@ def _parsed(words: list[str]) -> Any:
         )
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:
+        return _unread()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else (0 if stop.code is None else _USAGE)
 
@@ -103,6 +104,12 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)
+
+
+def _unread() -> int:
+    """Whoever read our output has gone (`bodydouble --help | head`): end without a word, at exit, too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _FAILED
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
