@@ -63,3 +63,14 @@ def test_a_body_without_a_mouth_has_none(anny: AnnyBody, trained) -> None:
     rest, state, color = trained
     bare = anny.replace(vertex_parts=torch.zeros_like(anny.vertex_parts))
     assert skin_lining(bare, rest, state, torch.ones(len(color)), color) is None
+
+
+def test_splats_that_hardly_show_do_not_color_it(anny: AnnyBody, trained) -> None:
+    rest, state, _ = trained
+    skin = torch.full((len(state.means), 3), 0.6)
+    faint = torch.arange(len(skin)) % 3 == 0
+    wild = torch.where(faint[:, None], torch.ones(3), skin)
+    opacities = torch.where(faint, 0.02, 0.9)
+    found = skin_lining(anny, rest, state.replace(logit_opacities=torch.logit(opacities)), torch.ones(len(skin)), wild)
+    assert found is not None
+    assert (mean_rgb(found[0].sh) - 0.6).abs().max() < 0.02

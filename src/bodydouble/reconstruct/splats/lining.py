@@ -29,7 +29,8 @@ _MOUTH_M, _EYE_M = 0.036, 0.022
 _BELOW_MOUTH_M, _BELOW_EYE_M = 0.0025, 0.0008
 """How deep it lies; an eyeball is close behind its lids."""
 _STRETCHES = (("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight"), ("mouthSmileLeft", "mouthSmileRight"), ("mouthFunnel",))
-_NEIGHBOURS, _OPACITY = 6, 0.96
+_NEIGHBOURS, _COLORED_BY, _OPACITY = 6, 24, 0.96
+"""Splats around that say where the lining lies, and that say its colour: as many as blend to what a pixel shows."""
 
 
 def skin_lining(
@@ -66,14 +67,17 @@ def skin_lining(
     away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
     depth = torch.where(at_eye[chosen[pick]], _BELOW_EYE_M, _BELOW_MOUTH_M)[:, None]
     born = (vertices[corners] * barycentric[..., None]).sum(1)
-    near = _nearest(state.anchors[own], born)
+    around = _nearest(state.anchors[own], born)
+    near = around[:, :_NEIGHBOURS]
     shift = (state.means - state.anchors)[own][near].mean(1)
     side = float((area.sum() / _COUNT / np.pi) ** 0.5)
     x = torch.nn.functional.normalize(vertices[corners[:, 1]] - vertices[corners[:, 0]], dim=1)
     x = torch.nn.functional.normalize(x - (x * away).sum(1, keepdim=True) * away, dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
     sh = torch.zeros(_COUNT, 1 + state.sh_rest.shape[1], 3)
-    sh[:, :1] = rgb_to_sh(colors[own][near].mean(1))
+    # Splats that hardly show have any colour; alone or in sixes they would shine through the skin as specks.
+    shown = torch.sigmoid(state.logit_opacities)[own][around][..., None]
+    sh[:, :1] = rgb_to_sh((colors[own][around] * shown).sum(1) / shown.sum(1).clamp_min(1e-6))
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
     lining = Splats(
         means_rest_m=born + shift - depth * away,
@@ -121,4 +125,4 @@ def _spread(area: Float[Tensor, " faces"]) -> tuple[Tensor, Float[Tensor, "m 3"]
 def _nearest(places: Tensor, wanted: Tensor) -> Tensor:
     from scipy.spatial import cKDTree
 
-    return torch.from_numpy(cKDTree(places.numpy()).query(wanted.numpy(), k=_NEIGHBOURS)[1])
+    return torch.from_numpy(cKDTree(places.numpy()).query(wanted.numpy(), k=_COLORED_BY)[1])
