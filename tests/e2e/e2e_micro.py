@@ -1,7 +1,7 @@
 """The smallest run that still does everything, for end-to-end tests.
 
-As a program: `python e2e_micro.py VIDEO OUT STAGE COUNT` continues a run and kills itself with SIGKILL at the COUNT-th
-event that belongs to STAGE.
+As a program: `python e2e_micro.py VIDEO OUT` makes or continues a run; with `STAGE COUNT` behind, it kills itself with
+SIGKILL at the COUNT-th event that belongs to STAGE.
 """
 
 from __future__ import annotations
@@ -42,4 +42,5 @@ def micro_run(video: Path, out: Path, *, resume: bool = False, kill_at: tuple[st
 
 
 if __name__ == "__main__":
-    micro_run(Path(sys.argv[1]), Path(sys.argv[2]), resume=True, kill_at=(sys.argv[3], int(sys.argv[4])))
+    death = (sys.argv[3], int(sys.argv[4])) if len(sys.argv) > 3 else None
+    micro_run(Path(sys.argv[1]), Path(sys.argv[2]), resume=True, kill_at=death)
