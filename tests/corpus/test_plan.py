@@ -162,7 +162,7 @@ def test_wildavatars_release_is_read_with_its_size_and_start(tmp_path: Path) -> 
     for n, id in enumerate(("-0hiFB2pZws", "2WVreEPoLlg")):
         (release / id).mkdir(parents=True)
         (release / id / "metadata.json").write_text(json.dumps({"start": 7 + n, "000012": frame}))
-    (release / "train.txt").write_text("-0hiFB2pZws\n2WVreEPoLlg\nXXXXXXXXXXX\n")
+    (release / "train.txt").write_text("-0hiFB2pZws\n2WVreEPoLlg\nnotReleased\n")
     files(videos, {"2WVreEPoLlg.mp4": b"film"})
     done = planned([release], tmp_path / "c", videos=videos)
     assert (done.added, done.unlicensed) == (2, 2)
