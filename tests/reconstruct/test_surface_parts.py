@@ -253,6 +253,21 @@ def test_colours_tell_what_motion_leaves_open():
     assert wide.any() and (person[wide] < 0.5).mean() > 0.95
 
 
+def test_a_dark_gap_between_dark_legs_is_the_worlds():
+    """A cut along short edges would fill it."""
+    rows, columns = np.mgrid[:240, :240]
+    rng = np.random.default_rng(5)
+    gap = (abs(columns - 120) < 10 * (rows - 60) / 160) & (rows > 60) & (rows < 200)
+    person = (columns > 80) & (columns < 160) & (rows > 20) & (rows < 200) & ~gap
+    colors = np.where(person[..., None], (40.0, 40.0, 60.0), (40.0, 60.0, 40.0)) + rng.normal(0.0, 15.0, (240, 240, 3))
+    bare = ndimage.binary_erosion(person, iterations=3)
+    away = 0.01 * ndimage.distance_transform_edt(~bare)
+    found, confidence = np.zeros((1, 240, 240), np.float32), (away > 0.15).astype(np.float32)[None]
+    cut_by_color(colors.clip(0, 255).astype(np.uint8)[None], bare[None], found, confidence)
+    assert (found[0][gap] < 0.5).mean() > 0.85
+    assert (found[0][person] > 0.5).mean() > 0.95
+
+
 def test_what_motion_knows_is_not_asked_again_and_odd_cuts_are_doubted():
     pictures, bare, away, _ = _standing()
     person, confidence = np.zeros(bare.shape, np.float32), (away > 0.3).astype(np.float32)

@@ -110,7 +110,7 @@ def race_recipe(
     nan = float("nan")
     reached, start, found, equal = nan, nan, nan, nan
     spent, steps = already, 0
-    for seconds, count in train_for(trainer, limit_s - already, told_every_s=max(30.0, limit_s / 20.0)):
+    for seconds, count in train_for(trainer, limit_s - already, first_s=equal_s - already):
         spent, steps = already + seconds, count
         found = recipe_iou(trainer, capture, truth, frames)
         start = found if np.isnan(start) else start

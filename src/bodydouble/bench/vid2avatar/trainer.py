@@ -266,12 +266,19 @@ class RecipeTrainer:
         return torch.cat(found).reshape(z.shape)
 
 
-def train_for(trainer: RecipeTrainer, seconds: float, told_every_s: float = 30.0) -> Iterator[tuple[float, int]]:
+_LATER = 1.5
+"""How much later each look is than the one before: a look at masks takes minutes."""
+
+
+def train_for(trainer: RecipeTrainer, seconds: float, first_s: float = 30.0) -> Iterator[tuple[float, int]]:
     """Train until the time is over, the start included.
 
+    Args:
+        trainer: Fresh.
+        seconds: Training time in all.
+        first_s: When to tell for the first time after the start; each of the next times is half as late again.
     Yields:
-        Seconds of training so far (what happens between yields is not counted) and steps done: after the start, and every
-        `told_every_s`.
+        Seconds of training so far (what happens between yields is not counted) and steps done.
     """
     spent, begun = 0.0, time.perf_counter()
     for _ in trainer.begin():
@@ -279,13 +286,13 @@ def train_for(trainer: RecipeTrainer, seconds: float, told_every_s: float = 30.0
             break
     spent += time.perf_counter() - begun
     yield spent, 0
-    told = spent
+    due = first_s
     while spent < seconds:
         begun = time.perf_counter()
         trainer.step()
         spent += time.perf_counter() - begun
-        if spent - told >= told_every_s or spent >= seconds:
-            told = spent
+        if spent >= due or spent >= seconds:
+            due = max(due, spent) * _LATER
             yield spent, trainer.steps
 
 

@@ -2,7 +2,9 @@
 
 A mixture of Gaussians for the surely known pixels of either side and one cut through the frame, along its edges: GrabCut
 (Rother, Kolmogorov and Blake 2004), begun with what motion and the bare body tell instead of somebody's rectangle. It is
-asked within the person's reach only, and a frame whose cut differs in size from its neighbours' is believed less.
+asked within the person's reach only, and a frame whose cut differs in size from its neighbours' is believed less. What the
+cut took beside the bare body for the sake of short edges, though its colours are the world's, is given back: the gap
+between dark legs before a dark hedge.
 """
 
 from __future__ import annotations
@@ -24,6 +26,14 @@ _ROOM = 0.05
 _BELIEF = 0.7
 _USUAL = 0.15
 """By which share the person's area may differ from the usual one, before a cut is doubted."""
+_BESIDE = 0.005
+"""What is added to the bare body can be given back from here on, in longer sides of the picture."""
+_AROUND = 0.0065
+"""So far around a place colours are asked whether it is, in longer sides of the picture."""
+_MOST = 4.0
+"""No pixel says more than this, as a logarithm of likelihoods."""
+_LEAST_VARIANCE = 0.01
+"""Of a colour, in squared units of 1/255: what has one colour only."""
 _SEED = 1
 
 
@@ -76,5 +86,42 @@ def _cut(frame: np.ndarray, bare: np.ndarray, person: np.ndarray, confidence: np
     outer_model, inner_model, no_rectangle = np.zeros((1, 65)), np.zeros((1, 65)), (0, 0, 0, 0)
     picture = np.ascontiguousarray(frame[part])
     cv2.grabCut(picture, inner, no_rectangle, outer_model, inner_model, _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    found[part] = np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    cut = np.isin(inner, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    away = cv2.distanceTransform((~bare[part]).astype(np.uint8), cv2.DIST_L2, 3)
+    added = cut & ~known[part] & (away > _BESIDE * side)
+    found[part] = cut & ~_against_colors(picture, added, inner_model, outer_model, round(_AROUND * side))
     return found
+
+
+def _against_colors(
+    picture: np.ndarray, added: np.ndarray, inner_model: np.ndarray, outer_model: np.ndarray, around_px: int
+) -> Bool[np.ndarray, "h w"]:
+    """What was added though the colours of the added pixels around are likelier the world's."""
+    import cv2
+
+    if not added.any():
+        return added
+    colors = picture[added].astype(np.float64)
+    ratio = np.zeros(added.shape)
+    ratio[added] = _log_likelihood(inner_model, colors) - _log_likelihood(outer_model, colors)
+    window = (2 * max(1, around_px) + 1,) * 2
+    return added & (cv2.blur(ratio.clip(-_MOST, _MOST), window) < 0.0)
+
+
+def _log_likelihood(model: np.ndarray, colors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """Of colours in OpenCV's mixture of five Gaussians: their weights, means and covariances in one row of 65 numbers.
+
+    Args:
+        model: As `cv2.grabCut` leaves it.
+        colors: In [0, 255], channels as `cv2.grabCut` saw them.
+    """
+    weights, means, covariances = np.split(model.reshape(-1), [5, 20])
+    parts = []
+    for weight, mean, covariance in zip(weights, means.reshape(5, 3), covariances.reshape(5, 3, 3), strict=True):
+        if weight <= 0.0:
+            continue
+        spread = covariance + _LEAST_VARIANCE * np.eye(3)
+        off = colors - mean
+        distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(spread), off)
+        parts.append(np.log(weight) - 0.5 * (np.linalg.slogdet(spread)[1] + distance))
+    return np.logaddexp.reduce(parts)
