@@ -17,13 +17,20 @@ from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, read_l
 from bodydouble.reconstruct.splats.objective import extent_along, find_neighbours, part_weights, splat_loss
 from bodydouble.reconstruct.splats.parts import GROUPS, PartSurfaces, face_groups, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, baked_weights, posed_cloud, skin_weights
+from bodydouble.reconstruct.splats.reach import reach_of_groups
 from bodydouble.reconstruct.splats.seed import LEARNT
 
+BODY, FACE, HEAD = (GROUPS.index(name) for name in ("body", "face", "head"))
 unit = torch.nn.functional.normalize
 
 
 def _fields(state) -> dict[str, torch.Tensor]:
     return {name: getattr(state, name) for name in LEARNT}
+
+
+def _neighbours(state, normals: torch.Tensor, groups: torch.Tensor | None = None, hair_m: float = 0.05):
+    groups = torch.full((len(normals),), BODY) if groups is None else groups
+    return find_neighbours(state, normals, groups, LossWeights(), reach_of_groups(hair_m, LossWeights()))
 
 
 def _valid(n: int):
@@ -101,7 +108,7 @@ def test_training_and_the_avatar_show_the_same() -> None:
 
 def test_a_rough_residual_costs_more_than_a_smooth_one() -> None:
     state = make_state(30).replace(joints=torch.zeros(30, 4, dtype=torch.long))
-    neighbours = find_neighbours(state, unit(state.anchors), torch.ones(30, dtype=torch.bool))
+    neighbours = _neighbours(state, unit(state.anchors))
     assert neighbours.others.shape == (30, 4)
     assert bool((neighbours.others != torch.arange(30)[:, None]).all())
     assert bool((neighbours.shared == 1).all())
@@ -119,7 +126,7 @@ def test_neighbours_are_the_nearest_birthplaces_even_among_twins() -> None:
     line = torch.zeros(7, 3)
     line[:, 0] = torch.tensor([0.0, 0.0, 1.0, 2.1, 3.3, 4.6, 6.0])  # the first two are twins
     state = make_state(7).replace(anchors=line)
-    found = find_neighbours(state, unit(torch.ones(7, 3)), torch.ones(7, dtype=torch.bool)).others
+    found = _neighbours(state, unit(torch.ones(7, 3))).others
     expected = (line[:, None] - line).norm(dim=-1) + 100.0 * torch.eye(7)
     torch.testing.assert_close(
         (line[found] - line[:, None]).norm(dim=-1).sort(dim=1).values, expected.sort(dim=1).values[:, :4]
@@ -130,8 +137,8 @@ def test_heights_that_jump_cost_and_those_that_rise_together_do_not() -> None:
     state = make_state(40)
     normals = unit(torch.randn(40, 3, generator=torch.Generator().manual_seed(0)))
     clothed = torch.arange(40) % 3 > 0
-    neighbours = find_neighbours(state, normals, clothed)
-    only = LossWeights(anchor=0.0, scale=0.0, thin=0.0, skin=0.0)
+    neighbours = _neighbours(state, normals, torch.where(clothed, BODY, FACE))
+    only = LossWeights(anchor=0.0, scale=0.0, thin=0.0, skin=0.0, reach=0.0)
 
     def cost(heights_m: torch.Tensor) -> float:
         s = state.replace(means=state.anchors + heights_m[:, None] * normals)
@@ -143,6 +150,30 @@ def test_heights_that_jump_cost_and_those_that_rise_together_do_not() -> None:
     huber = 2.0 * torch.nn.functional.huber_loss(apart, torch.zeros_like(apart), delta=only.step_m, reduction="none")
     expected = torch.where(clothed[:, None], huber, apart**2).mean()
     assert cost(heights) == pytest.approx(only.smooth * float(expected), rel=1e-4)
+
+
+def test_faces_stay_and_hair_goes_as_far_as_it_was_seen_to() -> None:
+    state = make_state(3)
+    groups = torch.tensor([FACE, HEAD, BODY])
+    only = LossWeights(anchor=0.0, scale=0.0, thin=0.0, skin=0.0, smooth=0.0)
+    away = unit(torch.randn(3, 3, generator=torch.Generator().manual_seed(3)))
+
+    def cost(*far_m: float, hair_m: float = 0.05) -> float:
+        s = state.replace(means=state.anchors + torch.tensor(far_m)[:, None] * away)
+        neighbours = _neighbours(s, unit(torch.ones(3, 3)), groups, hair_m)
+        return float(splat_loss(_fields(s), s, only, max_scale_m=1.0, neighbours=neighbours))
+
+    assert cost(0.99 * only.face_reach_m, 0.049, 0.3) == 0.0
+    assert cost(only.face_reach_m + 0.01, 0.0, 0.0) == pytest.approx(only.reach * 0.01**2 / 3, rel=1e-3)
+    assert cost(0.0, 0.06, 0.0) == pytest.approx(only.reach * 0.01**2 / 3, rel=1e-2)
+    low, high = only.hair_reach_m
+    assert cost(0.0, 0.99 * low, 0.0, hair_m=0.0) == 0.0 < cost(0.0, high + 0.01, 0.0, hair_m=9.0)
+
+
+def test_heads_are_thinner_than_clothes() -> None:
+    thick = _neighbours(make_state(3), unit(torch.ones(3, 3)), torch.tensor([FACE, HEAD, BODY])).thickness_m.tolist()
+    weights = LossWeights()
+    assert thick == pytest.approx([weights.head_thickness_m, weights.head_thickness_m, weights.thickness_m])
 
 
 def test_the_extent_along_a_direction_is_that_of_the_covariance() -> None:

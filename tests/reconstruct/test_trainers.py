@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 from tiny_person import film_person
 
 from bodydouble.avatar.values import Avatar
@@ -21,6 +23,7 @@ from bodydouble.reconstruct.splats.eva_config import EvaConfig, EvaDensity
 from bodydouble.reconstruct.splats.frames import TrainingFrames
 from bodydouble.reconstruct.splats.log import read_log
 from bodydouble.reconstruct.splats.parts import GROUPS, group_maps
+from bodydouble.reconstruct.splats.reach import hair_reach_m
 from bodydouble.reconstruct.splats.recipes import reconstruct_by
 from bodydouble.reconstruct.splats.result import driven_track, load_result
 from bodydouble.reconstruct.splats.trainer import reconstruct
@@ -185,3 +188,18 @@ def test_maps_show_hands_and_face_where_they_are(capture: Capture) -> None:
     shown = frames.target(0, half=False, background=torch.zeros(3)).groups
     assert shown is not None and shown.shape == (192, 192)
     assert torch.equal(shown[::4, ::4], maps[0])
+
+
+def test_hair_reaches_as_far_as_outlines_show(capture: Capture) -> None:
+    body, track = load_anny(), capture.track()
+    frames = TrainingFrames(capture, track, [0, 3], 192)
+    depth_m, focal_px = 2.6, float(frames.full[0].camera.focal_px[0])
+    for wider_px in (6, 12):
+        wider = [
+            replace(crop, mask=binary_dilation(crop.mask > 127, iterations=wider_px).astype(np.uint8) * 255)
+            for crop in frames.full
+        ]
+        found = hair_reach_m(body, track, frames.rows, wider)
+        assert found == pytest.approx(wider_px * depth_m / focal_px, rel=0.35)
+    nobody = [replace(crop, mask=np.zeros_like(crop.mask)) for crop in frames.full]
+    assert hair_reach_m(body, track, frames.rows, nobody) == 0.0

@@ -48,6 +48,13 @@ class LossWeights:
     thin: float = 0.05
     """Hinge on splats thicker than `thickness_m` along the body's normal, in log units: the same."""
     thickness_m: float = 0.006
+    head_thickness_m: float = 0.003
+    """The same of head and face, which have little that hangs, and profiles that everybody knows."""
+    reach: float = 1e5
+    """Squared distance beyond a part's reach (`reach`), per square metre."""
+    face_reach_m: float = 0.005
+    hair_reach_m: tuple[float, float] = (0.02, 0.16)
+    """Least and most; between them, as far as outlines show."""
     hands: float = 1.0
     face: float = 1.0
     """Weight of a pixel that shows a hand, or the face, in the photometric terms but SSIM: the two are some 2 % of all."""

@@ -11,17 +11,18 @@ from torch import Tensor
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.reconstruct.splats.config import LossWeights
 from bodydouble.reconstruct.splats.frames import Target
-from bodydouble.reconstruct.splats.parts import GROUPS
+from bodydouble.reconstruct.splats.parts import CLOTHED, GROUPS
 from bodydouble.reconstruct.splats.seed import SplatState
 from bodydouble.render.losses import photometric_loss
 from bodydouble.render.protocol import RenderedSplats
 
 _NEIGHBOURS = 4
+_HEAD = (GROUPS.index("head"), GROUPS.index("face"))
 
 
 @tensor_struct
 class Neighbours(TensorStruct):
-    """Who is beside each splat, which of their bones are the same, and which way the body's surface faces there."""
+    """Who is beside each splat, which of their bones are the same, and what its part of the body asks of it."""
 
     others: Int[Tensor, "n near"]
     shared: Float[Tensor, "n near 4"]
@@ -30,14 +31,27 @@ class Neighbours(TensorStruct):
     """Of the body's surface where the splat was born, at rest, unit."""
     clothed: Bool[Tensor, " n"]
     """Where hems and collars may be: elsewhere heights have no steps."""
+    reach_m: Float[Tensor, " n"]
+    """How far from where it was born it may go."""
+    thickness_m: Float[Tensor, " n"]
+    """How thick it may be along the normal, as a standard deviation."""
 
 
-def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"], clothed: Bool[Tensor, " n"]) -> Neighbours:
+def find_neighbours(
+    state: SplatState,
+    normals: Float[Tensor, "n 3"],
+    groups: Int[Tensor, " n"],
+    weights: LossWeights,
+    reach_of_groups_m: Float[Tensor, " groups"],
+) -> Neighbours:
     """The nearest other splats of each, by where they were born: training does not change who that is.
 
     Args:
         state: The splats.
-        normals, clothed: As in `Neighbours`.
+        normals: As in `Neighbours`.
+        groups: Index into `parts.GROUPS` of each.
+        weights: For how thick splats may be.
+        reach_of_groups_m: How far those of each group may go.
     """
     from scipy.spatial import cKDTree
 
@@ -49,7 +63,14 @@ def find_neighbours(state: SplatState, normals: Float[Tensor, "n 3"], clothed: B
     itself = (index == own[:, None]).long().cumsum(1).clamp_max(1)
     others = torch.where(itself[:, :-1] > 0, index[:, 1:], index[:, :-1])
     shared = (state.joints[:, None] == state.joints[others]).float()
-    return Neighbours(others=others, shared=shared, normals=normals, clothed=clothed)
+    return Neighbours(
+        others=others,
+        shared=shared,
+        normals=normals,
+        clothed=torch.isin(groups, torch.tensor(CLOTHED)),
+        reach_m=reach_of_groups_m[groups],
+        thickness_m=torch.where(torch.isin(groups, torch.tensor(_HEAD)), weights.head_thickness_m, weights.thickness_m),
+    )
 
 
 def part_weights(weights: LossWeights) -> Float[Tensor, "256"] | None:
@@ -97,7 +118,7 @@ def splat_loss(
         state: The rest.
         max_scale_m: Larger splats are pulled smaller.
         neighbours: Who is beside whom.
-        hold: Factor of the terms that hold heights and thickness; 0 leaves them out.
+        hold: Factor of the terms that hold heights, thickness and reach; 0 leaves them out.
     """
     moved = fields["means"] - state.anchors
     excess = torch.relu(fields["log_scales"] - math.log(max_scale_m)).mean()
@@ -110,7 +131,12 @@ def splat_loss(
         loss = loss + hold * weights.smooth * (near * (2.0 * apart - near)).mean()
     if weights.thin * hold > 0.0:
         extent = extent_along(neighbours.normals, fields["quats"], fields["log_scales"])
-        loss = loss + hold * weights.thin * torch.relu((extent / weights.thickness_m).log()).mean()
+        loss = loss + hold * weights.thin * torch.relu((extent / neighbours.thickness_m).log()).mean()
+    if weights.reach * hold > 0.0:
+        # Along the surface, too: beside a nose that is towards the camera.
+        beyond = torch.relu((moved**2).sum(1) - neighbours.reach_m**2)
+        far = (neighbours.reach_m**2 + beyond).sqrt() - neighbours.reach_m
+        loss = loss + hold * weights.reach * (far**2).mean()
     deltas = fields["skin_deltas"]
     if deltas.requires_grad or bool(deltas.any()):
         rough = ((deltas[:, None] - deltas[neighbours.others]) ** 2 * neighbours.shared).mean()

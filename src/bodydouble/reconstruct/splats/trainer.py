@@ -53,8 +53,9 @@ from bodydouble.reconstruct.splats.objective import (
     splat_loss,
 )
 from bodydouble.reconstruct.splats.optimizer import PoseAdam, SplatAdam
-from bodydouble.reconstruct.splats.parts import CLOTHED, PartSurfaces, face_groups, group_maps, vertex_groups
+from bodydouble.reconstruct.splats.parts import PartSurfaces, face_groups, group_maps, vertex_groups
 from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud, preview
+from bodydouble.reconstruct.splats.reach import hair_reach_m, reach_of_groups
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals, seed_splats
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
@@ -104,6 +105,8 @@ class Trainer:
         self.expression = self.track.expression[self.frames.rows].float()
         self.groups_of_faces = face_groups(body)
         self.surfaces = PartSurfaces(self.rest.vertices_rest, vertex_groups(body))
+        hair_m = hair_reach_m(body, self.track, self.frames.rows, self.frames.full)
+        self.reach_m = reach_of_groups(hair_m, config.loss)
         self.group_weights = part_weights(config.loss)
         if self.group_weights is not None:
             self.frames.groups = group_maps(body, self.track, self.frames.rows, self.frames.full)
@@ -135,7 +138,9 @@ class Trainer:
         self.neighbours = find_neighbours(
             self.state,
             birth_normals(self.state, self.rest.vertices_rest, self.body.faces),
-            torch.isin(self.groups_of_faces[self.state.faces], torch.tensor(CLOTHED)),
+            self.groups_of_faces[self.state.faces],
+            self.config.loss,
+            self.reach_m,
         )
 
     def _pose_cloud(
@@ -338,7 +343,7 @@ class Trainer:
     def _fingerprint(self) -> str:
         """Changes when a checkpoint of another configuration or track must not be continued."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode())
-        digest.update(b"checkpoint 3")
+        digest.update(b"checkpoint 4")
         digest.update(self.prior_rotvecs.numpy().tobytes())
         return digest.hexdigest()
 
