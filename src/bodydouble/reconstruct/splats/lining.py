@@ -1,4 +1,4 @@
-"""A lining under the skin around mouth and eyes.
+"""A lining under the skin of mouth, cheeks and eyes.
 
 Nothing in a video asks the skin of lips, cheeks and lids to be tight: what shines through where trained splats leave
 gaps is the far side of the head, whose colour the training takes into account. But an avatar has eyeballs and a mouth
@@ -23,8 +23,8 @@ from bodydouble.reconstruct.splats.inner import mouth_opening
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
-_COUNT = 1100
-_MOUTH_M, _EYE_M = 0.036, 0.022
+_COUNT = 2000
+_MOUTH_M, _EYE_M = 0.055, 0.022
 """How far around mouth and eyes the lining reaches."""
 _BELOW_MOUTH_M, _BELOW_EYE_M = 0.0025, 0.0008
 """How deep it lies; an eyeball is close behind its lids."""
