@@ -29,7 +29,7 @@ _USUAL = 0.15
 _BESIDE = 0.005
 """What is added to the bare body can be given back from here on, in longer sides of the picture."""
 _AROUND = 0.0065
-"""So far around a place colours are asked whether it is, in longer sides of the picture."""
+"""Colours are asked together with those so far around, in longer sides of the picture."""
 _MOST = 4.0
 """No pixel says more than this, as a logarithm of likelihoods."""
 _LEAST_VARIANCE = 0.01
