@@ -66,10 +66,11 @@ def hair_reach_m(body: BodyModel, track: BodyTrack, rows: Int[Tensor, " frames"]
         face, depth_m = seen.face_index.numpy(), seen.depth.numpy()
         if (face < 0).all():
             continue
-        away_px, nearest = distance_transform_edt(face < 0, return_indices=True)
-        nearest = tuple(nearest)
-        hair = (crop.mask > 127) & (face < 0) & scalp.numpy()[np.maximum(face[nearest], 0)]
+        transformed = distance_transform_edt(face < 0, return_indices=True)
+        assert transformed is not None
+        away_px, (row, column) = transformed
+        hair = (crop.mask > 127) & (face < 0) & scalp.numpy()[np.maximum(face[row, column], 0)]
         if hair.any():
-            away_m = away_px[hair] * depth_m[nearest][hair] / float(crop.camera.focal_px[0])
+            away_m = away_px[hair] * depth_m[row, column][hair] / float(crop.camera.focal_px[0])
             found.append(float(np.quantile(away_m, _FARTHEST)))
     return float(np.quantile(found, _USUAL)) if found else 0.0
