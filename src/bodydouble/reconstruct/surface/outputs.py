@@ -24,6 +24,7 @@ from bodydouble.reconstruct.surface.bake import frame_vertices, spread
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
+from bodydouble.reconstruct.surface.world_splats import MovingWorld
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
 from bodydouble.render.texture import draw_mesh
 
@@ -70,12 +71,22 @@ def world_picture(world: World, frame_index: int, width_px: int, height_px: int)
 
 
 def world_pictures(world: World, width_px: int, height_px: int) -> Callable[[int], Float[Tensor, "height width 3"]]:
-    """`world_picture` of one frame after another. One plate for all is filled in once: frames differ in exposure alone."""
+    """`world_picture` of one frame after another, at the video's size.
+
+    One plate for all is filled in once, for frames differ in exposure alone; splats are drawn, not asked pixel by pixel.
+    """
+    if isinstance(world, MovingWorld):
+        return lambda frame: _drawn_whole(world, frame)
     if not isinstance(world, PlateWorld):
         return lambda frame: world_picture(world, frame, width_px, height_px)
     even = PlateWorld(world.plate, world.seen_map, [0], torch.ones(1, 3), world.scale)
     plate = world_picture(even, 0, width_px, height_px)
     return lambda frame: (plate * world.gain(frame)).clamp(0.0, 1.0)
+
+
+def _drawn_whole(world: MovingWorld, frame_index: int) -> Float[Tensor, "height width 3"]:
+    colors, seen = world.whole(frame_index)
+    return torch.from_numpy(filled_in(colors.numpy(), seen.numpy() >= _CERTAIN))
 
 
 def unseen_world(world: World, frame_index: int, width_px: int, height_px: int) -> float:

@@ -71,8 +71,12 @@ class MovingWorld:
 
     def seen(self, frame_index: int, pixels_px: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         """How surely the world there was seen by any frame: by the opacity of its splats, which lie nowhere else."""
-        opacity = self._sampled(frame_index, pixels_px)[:, 3]
-        return ((opacity - _HIDDEN) / (_SOLID - _HIDDEN)).clamp(0.0, 1.0)
+        return _sureness(self._sampled(frame_index, pixels_px)[:, 3])
+
+    def whole(self, frame_index: int) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
+        """`colors_at` and `seen` of every pixel of a frame, without the detour over an 8-bit picture."""
+        image = self.image(frame_index)
+        return image[..., :3], _sureness(image[..., 3])
 
     def learn(
         self, frame_index: int, pixels_px: Float[Tensor, "n 2"], gradient: Float[Tensor, "n 3"], rate: float
@@ -124,6 +128,10 @@ class MovingWorld:
             if len(self._pictures) > _KEPT_FRAMES:
                 self._pictures.popitem(last=False)
         return bilinear(picture, pixels_px)
+
+
+def _sureness(opacity: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    return ((opacity - _HIDDEN) / (_SOLID - _HIDDEN)).clamp(0.0, 1.0)
 
 
 def filled(
