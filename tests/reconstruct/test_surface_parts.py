@@ -198,6 +198,22 @@ def test_a_world_that_is_known_tells_cloth_from_itself_frame_by_frame():
     assert (evidence.person < 0.5)[unknown].mean() > 0.95
 
 
+@pytest.mark.parametrize("light", [(0.6, 0.7, 0.8), (1.35, 1.25, 1.15)])
+def test_a_floor_in_other_light_is_not_surely_the_person(light: tuple[float, float, float]):
+    """What a shiny floor mirrors keeps its hue, more or less; farther off than clothes hang that is no person."""
+    wall, pictures, bare, away, truth = _scene()
+    wall = (0.6 * wall).astype(np.uint8)
+    pictures = np.where(truth[..., None], pictures, (0.6 * pictures).astype(np.uint8))
+    lit = ~truth & (away < 0.2)
+    pictures[lit] = (np.broadcast_to(wall, pictures.shape)[lit] * np.array(light)).clip(0, 255).astype(np.uint8)
+    sure = np.ones(wall.shape[:2], np.float32)
+    evidence = compare_with_world(pictures, bare, away, lambda place: (wall / np.float32(255.0), sure))
+    far = lit & (away > 0.1)
+    assert far.sum() > 500 and ((evidence.person > 0.5) & (evidence.confidence > 0.9))[far].mean() < 0.02
+    rim = truth & ~bare
+    assert ((evidence.person > 0.5) & (evidence.confidence > 0.9))[rim].mean() > 0.95
+
+
 def test_pixels_that_show_both_are_nobodys():
     wall, pictures, bare, away, truth = _scene()
     mixed = ndimage.binary_dilation(truth, np.ones((1, 3, 3))) & ~truth

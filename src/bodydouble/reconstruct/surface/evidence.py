@@ -2,8 +2,9 @@
 
 Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
 interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
-frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow); what agrees with it
-is the world. What motion leaves open is told by colours (`color_cut`).
+frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow) or, farther away,
+keeps the world's hue in another light (a shiny floor); what agrees with it is the world. What motion leaves open is told by
+colours (`color_cut`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _OUTLINE_PX, _MIXED = 2, 0.6
 _TOLERANCE = 0.02
 _SHADOW = (0.35, 0.985)
 _SHADOW_HUE = 0.05
+_LIT = (0.35, 1.5)
+"""Other light falls on the world by these factors, where the person's shadow or a reflection of theirs is."""
+_LIT_HUE, _LIT_FROM_M = 0.35, (0.02, 0.08)
+"""How far channels may differ then, and how far from the bare body that begins and fully holds: nearer there are clothes."""
 _CHUNK = 32
 
 
@@ -204,6 +209,8 @@ def _judged(
     ratio = colors / np.maximum(world, 0.02)
     tone = ratio.mean(3)
     shadow = (tone > _SHADOW[0]) & (tone < _SHADOW[1]) & (np.ptp(ratio, axis=3) < _SHADOW_HUE + 0.1 * (1.0 - tone))
+    far_enough = ((away_m - _LIT_FROM_M[0]) / (_LIT_FROM_M[1] - _LIT_FROM_M[0])).clip(0.0, 1.0)
+    shadow |= (tone > _LIT[0]) & (tone < _LIT[1]) & (np.ptp(ratio, axis=3) < _LIT_HUE * far_enough)
     near = away_m < _FAR_M
     differs, agrees = apart > 2.0 * tolerance, apart < tolerance
     person = np.where(known, differs, 0.0).astype(np.float32)
