@@ -1,8 +1,9 @@
-"""A lining under the skin of mouth, cheeks and eyes.
+"""A lining under the skin of face and neck.
 
 Nothing in a video asks the skin of lips, cheeks and lids to be tight: what shines through where trained splats leave
 gaps is the far side of the head, whose colour the training takes into account. But an avatar has eyeballs and a mouth
-behind that skin, and its lids stretch to many times their open size. So flat, opaque splats are laid a little below the
+behind that skin, its lids stretch to many times their open size, and it is looked at from sides that no frame shows,
+where gaps along the jaw let one see through. So flat, opaque splats are laid a little below the
 trained ones, as dense as the skin is when it is stretched most, in the colours around them. They move as the skin does.
 """
 
@@ -23,10 +24,10 @@ from bodydouble.reconstruct.splats.inner import mouth_opening
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
-_COUNT = 2000
-_MOUTH_M, _EYE_M = 0.055, 0.022
-"""How far around mouth and eyes the lining reaches."""
-_BELOW_MOUTH_M, _BELOW_EYE_M = 0.0025, 0.0008
+_COUNT = 4000
+_REACH_M, _MOUTH_M, _EYE_M = 0.13, 0.036, 0.022
+"""How far around the mouth the lining reaches, from the temples to below the collar, and where the mouth's and the eyes' end."""
+_BELOW_M, _BELOW_MOUTH_M, _BELOW_EYE_M = 0.005, 0.0025, 0.0008
 """How deep it lies; an eyeball is close behind its lids."""
 _STRETCHES = (("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight"), ("mouthSmileLeft", "mouthSmileRight"), ("mouthFunnel",))
 _NEIGHBOURS, _COLORED_BY, _OPACITY = 6, 24, 0.96
@@ -59,13 +60,15 @@ def skin_lining(
     for eye in eyes:
         at_eye |= (middle - eye).norm(dim=1) < _EYE_M
     lips = opening.middle_m * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, opening.front_m])
-    chosen = torch.nonzero(skin & (at_eye | ((middle - lips).norm(dim=1) < _MOUTH_M)))[:, 0]
+    away_m = (middle - lips).norm(dim=1)
+    depth = torch.where(away_m < _MOUTH_M, _BELOW_MOUTH_M, _BELOW_M)
+    depth[at_eye] = _BELOW_EYE_M
+    chosen = torch.nonzero(skin & (at_eye | (away_m < _REACH_M)))[:, 0]
     area = _most_stretched(body, vertices, faces[chosen])
     pick, barycentric = _spread(area)
     corners = faces[chosen[pick]]
     normal = vertex_normals(vertices, faces)
     away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
-    depth = torch.where(at_eye[chosen[pick]], _BELOW_EYE_M, _BELOW_MOUTH_M)[:, None]
     born = (vertices[corners] * barycentric[..., None]).sum(1)
     around = _nearest(state.anchors[own], born)
     near = around[:, :_NEIGHBOURS]
@@ -80,7 +83,7 @@ def skin_lining(
     sh[:, :1] = rgb_to_sh((colors[own][around] * shown).sum(1) / shown.sum(1).clamp_min(1e-6))
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
     lining = Splats(
-        means_rest_m=born + shift - depth * away,
+        means_rest_m=born + shift - depth[chosen[pick]][:, None] * away,
         quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(away, x), away], dim=-1)),
         scales_m=torch.tensor([side, side, 0.2 * side]).repeat(_COUNT, 1),
         opacities=torch.full((_COUNT,), _OPACITY),
@@ -93,9 +96,11 @@ def skin_lining(
 
 
 def _skin(body: BodyModel) -> Bool[Tensor, " faces"]:
+    """Face, ears, scalp and neck, but neither eyeballs nor the mouth's inside."""
     if "face" not in body.part_names:
         return torch.zeros(len(body.faces), dtype=torch.bool)
-    return (body.vertex_parts == body.part_names.index("face"))[body.faces.long()].all(1)
+    skin = torch.tensor([name in ("face", "head") for name in body.part_names])
+    return skin[body.vertex_parts.long()][body.faces.long()].all(1)
 
 
 def _most_stretched(body: BodyModel, vertices: Tensor, corners: Tensor) -> Float[Tensor, " faces"]:
