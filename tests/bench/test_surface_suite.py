@@ -39,6 +39,26 @@ def test_the_recipe_trains_on_a_tiny_film(tiny):
     assert ((alpha >= 0) & (alpha <= 1)).all()
 
 
+def test_looks_grow_rarer(monkeypatch: pytest.MonkeyPatch):
+    class Steady(RecipeTrainer):
+        """Ten seconds a step."""
+
+        def __init__(self) -> None:
+            self.steps, self.now_s = 0, 0.0
+
+        def begin(self):
+            return iter(())
+
+        def step(self):
+            self.steps, self.now_s = self.steps + 1, self.now_s + 10.0
+            return {}
+
+    steady = Steady()
+    monkeypatch.setattr("bodydouble.bench.vid2avatar.trainer.time.perf_counter", lambda: steady.now_s)
+    looks = list(train_for(steady, 300.0, first_s=40.0))
+    assert looks == [(0.0, 0), (40.0, 4), (60.0, 6), (90.0, 9), (140.0, 14), (210.0, 21), (300.0, 30)]
+
+
 def test_canonical_space_and_back(tiny):
     trainer = RecipeTrainer(
         tiny, tiny.track(), load_anny(), RecipeConfig(num_rays=4, size_px=64, max_frames=2, begin_steps=0, hidden=48)

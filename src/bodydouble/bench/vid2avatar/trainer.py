@@ -38,6 +38,8 @@ _HALVED_AT = (200, 500)
 _BOX_SHARE = 0.9
 _POINT_SPREAD_M = 0.01
 _EYE_SHARE = 1.1
+_LATER = 1.5
+"""How much later each look is than the one before: a look at masks takes minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +266,6 @@ class RecipeTrainer:
         for part in points.split(_CHUNK):
             found.append(self.surface(skinned.canonical(part, skinned.nearest(part)), pose)[0])
         return torch.cat(found).reshape(z.shape)
-
-
-_LATER = 1.5
-"""How much later each look is than the one before: a look at masks takes minutes."""
 
 
 def train_for(trainer: RecipeTrainer, seconds: float, first_s: float = 30.0) -> Iterator[tuple[float, int]]:

@@ -3,8 +3,8 @@
 Nothing in a video asks the skin of lips, cheeks and lids to be tight: what shines through where trained splats leave
 gaps is the far side of the head, whose colour the training takes into account. But an avatar has eyeballs and a mouth
 behind that skin, its lids stretch to many times their open size, and it is looked at from sides that no frame shows,
-where gaps along the jaw let one see through. So flat, opaque splats are laid a little below the
-trained ones, as dense as the skin is when it is stretched most, in the colours around them. They move as the skin does.
+where gaps along the jaw let one see through. So flat, opaque splats are laid a little below the trained ones, as dense
+as the skin is when it is stretched most, in the colours around them. They move as the skin does.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def skin_lining(
         at_eye |= (middle - eye).norm(dim=1) < _EYE_M
     lips = opening.middle_m * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, opening.front_m])
     away_m = (middle - lips).norm(dim=1)
-    depth = torch.where(away_m < _MOUTH_M, _BELOW_MOUTH_M, _BELOW_M)
-    depth[at_eye] = _BELOW_EYE_M
+    depth_m = torch.where(away_m < _MOUTH_M, _BELOW_MOUTH_M, _BELOW_M)
+    depth_m[at_eye] = _BELOW_EYE_M
     chosen = torch.nonzero(skin & (at_eye | (away_m < _REACH_M)))[:, 0]
     area = _most_stretched(body, vertices, faces[chosen])
     pick, barycentric = _spread(area)
@@ -83,7 +83,7 @@ def skin_lining(
     sh[:, :1] = rgb_to_sh((colors[own][around] * shown).sum(1) / shown.sum(1).clamp_min(1e-6))
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
     lining = Splats(
-        means_rest_m=born + shift - depth[chosen[pick]][:, None] * away,
+        means_rest_m=born + shift - depth_m[chosen[pick]][:, None] * away,
         quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(away, x), away], dim=-1)),
         scales_m=torch.tensor([side, side, 0.2 * side]).repeat(_COUNT, 1),
         opacities=torch.full((_COUNT,), _OPACITY),
