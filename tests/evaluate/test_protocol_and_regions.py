@@ -22,7 +22,7 @@ def test_the_protocol_holds_out_what_the_capture_keeps_from_training() -> None:
 def test_the_text_names_every_figure_and_every_number() -> None:
     text = " ".join(HELDOUT_V1.describe())
     for name in (
-        "psnr_box:", "psnr_box_interpolated:", "psnr_box_registered:", "psnr_full", "ssim_box", "mask_iou",
+        "psnr_box:", "psnr_box_outlined:", "psnr_box_interpolated:", "psnr_box_registered:", "psnr_full", "ssim_box", "mask_iou",
         "psnr_hands", "psnr_face", "psnr_box_native",
     ):  # fmt: skip
         assert name in text

@@ -59,6 +59,7 @@ def fake_heldout(frames: int = 24) -> HeldoutResult:
                 native_crop_px=600 + k,
                 figures=Figures(
                     psnr_box=fit,
+                    psnr_box_outlined=fit + 0.6,
                     psnr_box_interpolated=fit + 0.8,
                     psnr_box_registered=fit + 2.3,
                     psnr_box_native=fit - 0.2,

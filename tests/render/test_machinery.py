@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.render.cuda import CudaRasterizer, cuda_available
 from bodydouble.render.reference import rasterize_reference
 from bodydouble.render.select import make_rasterizer
-from bodydouble.render.threads import kernel_threads, run_kernel
+from bodydouble.render.threads import kernel_threads, run_kernel, side_by_side
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -110,6 +111,40 @@ def test_every_worker_runs_once_and_errors_come_back() -> None:
 def test_workers_run_at_the_same_time() -> None:
     meeting = threading.Barrier(2, timeout=10)
     run_kernel(lambda worker, workers: meeting.wait(), 2)
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_pieces_run_side_by_side_each_on_one_thread() -> None:
+    meeting, threads, told = threading.Barrier(2, timeout=10), {}, []
+
+    def piece(k: int) -> None:
+        if k < 2:
+            meeting.wait()
+        threads[k] = kernel_threads()
+
+    side_by_side(piece, 5, told.append)
+    assert threads == dict.fromkeys(range(5), 1) and told == [0, 1, 2, 3, 4]
+    assert kernel_threads() == 2
+    side_by_side(piece, 0)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_piece_that_fails_is_heard_of() -> None:
+    def fail_at_two(k: int) -> None:
+        if k == 2:
+            raise ValueError("piece 2 says no")
+
+    with pytest.raises(ValueError, match="piece 2 says no"):
+        side_by_side(fail_at_two, 9)
 
 
 def test_number_of_threads_follows_torch() -> None:

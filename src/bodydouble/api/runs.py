@@ -130,6 +130,7 @@ class Run:
         report, heldout = self.report, self.report["heldout"]
         found = {
             "psnr_box_db": heldout["psnr_box"],
+            "psnr_box_outlined_db": heldout.get("psnr_box_outlined"),
             "psnr_box_registered_db": heldout["psnr_box_registered"],
             "ssim_box_registered": heldout.get("ssim_box_registered"),
             "mask_iou": heldout["mask_iou"],

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from bodydouble.avatar.values import Avatar, CorrectiveBasis, Correctives, Mesh, Rig, Splats
 from bodydouble.core.errors import ShapeError
@@ -97,7 +98,7 @@ def corrections(
         )
     patterns = torch.cat([basis.offsets_m, basis.shades[..., None]], dim=2)
     on_nodes = torch.einsum("k,knc->nc", coefficients, patterns)
-    blended = (on_nodes[correctives.nodes] * correctives.weights[..., None]).sum(1)
+    blended = embedding_bag(correctives.nodes, on_nodes, per_sample_weights=correctives.weights, mode="sum")
     return blended[:, :3], blended[:, 3].clamp(-MAX_SHADE, MAX_SHADE)
 
 

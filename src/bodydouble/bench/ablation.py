@@ -222,7 +222,7 @@ def _score(
     register = replace(DEFAULT_REGISTER, sweeps=preset.register_sweeps)
     result = evaluate_heldout(
         subject.judged, avatar, driven_track(checkpoints, subject.trained_on), refined, make_rasterizer("auto"),
-        emit, register=register,
+        emit, register=register, outline=None,
     )  # fmt: skip
     figures = {name: null_for_nan(value) for name, value in asdict(result.mean().figures).items()}
     figures["splats"] = float(len(avatar.splats.means_rest_m))

@@ -265,4 +265,4 @@ def _score(found: CapturedPerformer, condition: Condition, splats: SplatsConfig,
         emit(event)
     avatar, refined = load_result(checkpoints, trained_on)
     judged = conditioned(trained_on, track, masks, folder / "judged", Condition(true_pose=False, true_masks=True))
-    return evaluate_heldout(judged, avatar, trained_on.track(), refined, make_rasterizer("auto"), emit)
+    return evaluate_heldout(judged, avatar, trained_on.track(), refined, make_rasterizer("auto"), emit, outline=None)

@@ -225,6 +225,7 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
     print(
         f"Held out ({heldout['frames']} frames, protocol {heldout['protocol']}): "
         f"{_number(heldout['psnr_box'])} dB with the fit's pose, "
+        f"{_number(heldout.get('psnr_box_outlined'))} dB with its outline laid on the mask, "
         f"{_number(heldout['psnr_box_registered'])} dB with the registered pose, "
         f"outline overlap {_number(heldout['mask_iou'], 3)} with the fit's pose."
     )

@@ -29,6 +29,7 @@ from bodydouble.evaluate.regions import Box, box_in_crop, mask_box
 from bodydouble.evaluate.results import Figures, FrameScore, HeldoutResult
 from bodydouble.evaluate.seen_parts import frame_speeds, seen_box
 from bodydouble.evaluate.ssim import ssim
+from bodydouble.fit.outline import DEFAULT_OUTLINE, outline_frames
 from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
@@ -67,29 +68,40 @@ class _Prediction:
     alpha: np.ndarray | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Predictions:
+    """The avatar in the poses of `HeldoutProtocol.describe`, as far as they were asked for."""
+
+    fit: _Prediction
+    outlined: _Prediction | None
+    interpolated: _Prediction
+    registered: _Prediction | None
+
+
 @dataclass(frozen=True)
 class _Double:
-    """The avatar, and the three tracks of poses that it is judged in."""
+    """The avatar, and the tracks of poses that it is judged in."""
 
     avatar: Avatar
     fit: BodyTrack
+    outlined: BodyTrack | None
+    """The fit with the avatar's outline laid on the masks of held-out frames."""
     between: BodyTrack
     """Held-out frames in poses between those of the training frames around them."""
     registered: BodyTrack | None
     rasterizer: Rasterizer
     protocol: HeldoutProtocol
 
-    def predictions(self, row: int, truth: _Truth) -> tuple[_Prediction, _Prediction, _Prediction | None]:
-        """One frame in the pose of the fit, in that between its neighbours, and in the registered one."""
+    def predictions(self, row: int, truth: _Truth) -> _Predictions:
+        """One frame in all poses that there are."""
         fit = self._drawn(self.fit, row, truth, full=True)
+        out = None if self.outlined is None else self._drawn(self.outlined, row, truth, full=True)
         mid = self._drawn(self.between, row, truth, full=False)
-        if self.registered is None:
-            return fit, mid, None
-        reg = self._drawn(self.registered, row, truth, full=True)
-        if self.avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
+        reg = None if self.registered is None else self._drawn(self.registered, row, truth, full=True)
+        if reg is not None and self.avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
             # Splats stood in for the mesh; a frame that they led astray keeps the pose that it began with.
             reg = self._drawn(self.between, row, truth, full=True)
-        return fit, mid, reg
+        return _Predictions(fit=fit, outlined=out, interpolated=mid, registered=reg)
 
     def _drawn(self, track: BodyTrack, row: int, truth: _Truth, *, full: bool) -> _Prediction:
         camera = video_camera(track.width_px, track.height_px, track.focal_px)
@@ -118,6 +130,7 @@ def evaluate_heldout(
     *,
     protocol: HeldoutProtocol = HELDOUT_V1,
     register: RegisterConfig | None = DEFAULT_REGISTER,
+    outline: RegisterConfig | None = DEFAULT_OUTLINE,
     train_indices: Sequence[int] | None = None,
 ) -> HeldoutResult:
     """Score an avatar by `protocol` (see `HeldoutProtocol.describe`).
@@ -130,6 +143,8 @@ def evaluate_heldout(
         rasterizer: Renders the splats.
         emit: Told about progress.
         register: How held-out poses are registered; None leaves the registered figures out (NaN).
+        outline: How the avatar's outline is laid on the held-out frames' masks (`fit.outline`); None leaves those
+            figures out, as is right where the capture's masks are the truth and not an estimator's.
         train_indices: Source frames that training refined; by default those whose pose differs between the tracks.
     Returns:
         Scores of every held-out frame with the subject in view, and pictures of a few of them.
@@ -141,17 +156,19 @@ def evaluate_heldout(
     asked = [i for i in capture.heldout_indices() if i in rows and bool(fit_track.valid[rows[i]])]
     train = refined_indices(capture, fit_track, refined_track) if train_indices is None else list(train_indices)
     between = interpolated_track(fit_track, refined_track, train, asked)
-    registered = None
+    outlined = registered = None
+    if outline is not None and asked:
+        outlined = outline_frames(capture, avatar, fit_track, asked, rasterizer, outline, emit)
     if register is not None and asked:
         registered = register_frames(capture, avatar, between, asked, rasterizer, register, emit)
-    double = _Double(avatar, fit_track, between, registered, rasterizer, protocol)
+    double = _Double(avatar, fit_track, outlined, between, registered, rasterizer, protocol)
 
     observations = capture.observations()
     speeds = frame_speeds(observations, asked, protocol)
     scores: list[FrameScore] = []
     shelf = ExampleShelf()
 
-    def judge(frame: Frame, truth: _Truth, fit: _Prediction, mid: _Prediction, reg: _Prediction | None) -> None:
+    def judge(frame: Frame, truth: _Truth, drawn: _Predictions) -> None:
         speed = speeds[frame.index]
         scores.append(
             FrameScore(
@@ -160,15 +177,15 @@ def evaluate_heldout(
                 speed_heights_per_s=speed,
                 moving=None if np.isnan(speed) else bool(speed >= protocol.still_speed_heights_per_s),
                 native_crop_px=truth.square[2],
-                figures=_figures(truth, fit, mid, reg, protocol),
+                figures=_figures(truth, drawn, protocol),
             )
         )
         shelf.offer(
             scores[-1],
             frame=cut_square(frame.rgb, *truth.square, protocol.crop_px),
             truth=truth.crop,
-            fit=fit.crop,
-            registered=(reg or mid).crop,
+            fit=drawn.fit.crop,
+            registered=(drawn.registered or drawn.interpolated).crop,
         )
 
     # One thread renders while another compares, in the same order: the figures' arrays keep a core busy, too.
@@ -177,7 +194,7 @@ def evaluate_heldout(
         for done, frame in enumerate(capture.frames(asked) if asked else ()):
             truth = _truth(capture, frame, observations, protocol)
             if truth is not None:
-                judged.append(beside.submit(judge, frame, truth, *double.predictions(rows[frame.index], truth)))
+                judged.append(beside.submit(judge, frame, truth, double.predictions(rows[frame.index], truth)))
             while len(judged) > _JUDGED_BEHIND:
                 judged.popleft().result()
             emit(Progress(stage="evaluate", done=done + 1, total=len(asked), unit="frames"))
@@ -243,12 +260,12 @@ def _truth(capture: Capture, frame: Frame, observations: Observations, protocol:
     )
 
 
-def _figures(
-    truth: _Truth, fit: _Prediction, mid: _Prediction, reg: _Prediction | None, protocol: HeldoutProtocol
-) -> Figures:
-    values = {**_pose_figures(truth, fit, protocol), "psnr_box_interpolated": _box_psnr(truth, mid)}
-    if reg is not None:
-        values |= {f"{name}_registered": value for name, value in _pose_figures(truth, reg, protocol).items()}
+def _figures(truth: _Truth, drawn: _Predictions, protocol: HeldoutProtocol) -> Figures:
+    values = _pose_figures(truth, drawn.fit, protocol)
+    values["psnr_box_interpolated"] = _box_psnr(truth, drawn.interpolated)
+    for label, prediction in (("outlined", drawn.outlined), ("registered", drawn.registered)):
+        if prediction is not None:
+            values |= {f"{name}_{label}": value for name, value in _pose_figures(truth, prediction, protocol).items()}
     return Figures(**values)
 
 

@@ -12,12 +12,16 @@ from bodydouble.evaluate.psnr import ChannelMean
 from bodydouble.evaluate.splits import Split
 from bodydouble.evaluate.ssim import SsimVariant
 
-PoseSource = Literal["fit", "interpolated", "registered"]
+PoseSource = Literal["fit", "outlined", "interpolated", "registered"]
 """Of an avatar in test frames; see `POSE_SENTENCES`."""
 
 POSE_SENTENCES: dict[PoseSource, str] = {
     "fit": "from the fit alone: what the estimators saw in the test frame (landmarks, outline), not its colours",
-    "interpolated": "that pose plus the photometric correction of the training frames before and after it",
+    "outlined": (
+        "from landmarks and outline alone: the fit's pose, then the outline of the finished avatar laid on the test frame's "
+        "mask; its colours are not used"
+    ),
+    "interpolated": "the fit's pose plus the photometric correction of the training frames before and after it",
     "registered": (
         "the interpolated pose, facial actions and the coefficients of the avatar's pose-dependent correctives aligned to "
         "the test frame's own picture with the avatar frozen; compare only with figures that fit test poses too"

@@ -23,6 +23,7 @@ from bodydouble.evaluate.picture_scores import FilmedFrame, Pair, score_pair
 from bodydouble.evaluate.predictions import AvatarPictures, PictureSource
 from bodydouble.evaluate.regions import mask_box
 from bodydouble.evaluate.seen_parts import frame_speeds, part_boxes
+from bodydouble.fit.outline import DEFAULT_OUTLINE, outline_frames
 from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
 
@@ -162,6 +163,8 @@ def avatar_pictures(
         )
     between = with_poses(interpolated_track(fit_track, refined_track, train, frames), refined_track, train)
     tracks = {"fit": fit_track, "interpolated": between}
+    if "outlined" in protocol.poses:
+        tracks["outlined"] = outline_frames(capture, avatar, fit_track, list(frames), rasterizer, DEFAULT_OUTLINE, emit)
     if "registered" in protocol.poses:
         tracks["registered"] = register_frames(
             capture, avatar, between, list(frames), rasterizer, DEFAULT_REGISTER, emit

@@ -16,7 +16,7 @@ BODYDOUBLE_V1 = PictureProtocol(
     name="bodydouble-v1",
     source="this program, on the split, boxes and poses of heldout-v1.",
     split=EveryNth(every=HELDOUT_V1.every, remainder=HELDOUT_V1.remainder),
-    poses=("fit", "interpolated", "registered"),
+    poses=("fit", "outlined", "interpolated", "registered"),
     base=HELDOUT_V1,
     picture=PictureRule(
         background=(0.0, 0.0, 0.0),

@@ -23,19 +23,26 @@ class Figures:
     """Held-out figures of one frame, or their means. NaN where a figure does not exist. PSNR in dB."""
 
     psnr_box: float = _NAN
+    psnr_box_outlined: float = _NAN
     psnr_box_interpolated: float = _NAN
     psnr_box_registered: float = _NAN
     psnr_box_native: float = _NAN
+    psnr_box_native_outlined: float = _NAN
     psnr_box_native_registered: float = _NAN
     ssim_box: float = _NAN
+    ssim_box_outlined: float = _NAN
     ssim_box_registered: float = _NAN
     psnr_full: float = _NAN
+    psnr_full_outlined: float = _NAN
     psnr_full_registered: float = _NAN
     mask_iou: float = _NAN
+    mask_iou_outlined: float = _NAN
     mask_iou_registered: float = _NAN
     psnr_hands: float = _NAN
+    psnr_hands_outlined: float = _NAN
     psnr_hands_registered: float = _NAN
     psnr_face: float = _NAN
+    psnr_face_outlined: float = _NAN
     psnr_face_registered: float = _NAN
 
 
@@ -230,7 +237,7 @@ def _row_from_json(row: dict) -> FrameScore:
         speed_heights_per_s=_nan_for_null(row["speed_heights_per_s"]),
         moving=row["moving"],
         native_crop_px=int(row["native_crop_px"]),
-        figures=Figures(**{name: _nan_for_null(row[name]) for name in FIGURE_NAMES}),
+        figures=Figures(**{name: _nan_for_null(row.get(name)) for name in FIGURE_NAMES}),
     )
 
 

@@ -21,6 +21,7 @@ from bodydouble.capture.crops import PersonCrop, half_size
 from bodydouble.core.cameras import Camera
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, frame_over_gray
 from bodydouble.render.protocol import Rasterizer, SplatCloud
+from bodydouble.render.threads import side_by_side
 
 ACTIONS = (
     "jawOpen", "mouthClose", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight",
@@ -64,16 +65,18 @@ class FrameLooks:
 
     def settle_folds(self, problem: PoseProblem, splats: Splats, rasterizer: Rasterizer) -> None:
         """One step of every frame's coefficients, kept where it brings the render closer to the frame."""
-        for f, crop in enumerate(problem.crops if self.extra.shape[1] else ()):
-            half = half_size(crop)
+
+        def settle(f: int) -> None:
+            half = half_size(problem.crops[f])
             draw = _renderer(problem, splats, rasterizer, f, half.camera)
             live = self.extra[f]
             live.copy_(_step_towards(live, torch.zeros_like(live), self._spread, frame_over_gray(half), draw, live))
 
+        side_by_side(settle, len(problem.crops) if self.extra.shape[1] else 0)
+
     def settle_faces(self, problem: PoseProblem, splats: Splats, rasterizer: Rasterizer) -> None:
         """The same for facial actions."""
-        for f, crop in enumerate(problem.crops):
-            self._settle_face(problem, splats, rasterizer, f, crop)
+        side_by_side(lambda f: self._settle_face(problem, splats, rasterizer, f, problem.crops[f]), len(problem.crops))
 
     def _settle_face(
         self, problem: PoseProblem, splats: Splats, rasterizer: Rasterizer, f: int, crop: PersonCrop

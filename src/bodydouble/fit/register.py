@@ -8,6 +8,7 @@ unseen freedom in place.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
 from bodydouble.fit.pose_problem import GRAY, PoseProblem, RegisterConfig, frame_over_gray, visible_points
 from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.threads import side_by_side
 
 
 def register_poses(
@@ -44,29 +46,34 @@ def register_poses(
     """
     config = problem.config
     frames, k = len(problem.crops), splats.joints.shape[1]
-    matcher = FlowMatcher()
+    matchers = threading.local()  # OpenCV's keep their pictures between calls
     joints_all, weights_all = splats.joints.long().numpy(), splats.weights.double().numpy()
     residual = np.zeros(frames)
+    points = np.zeros((frames, config.max_points, 3))
+    joints = np.zeros((frames, config.max_points, k), np.int64)
+    weights = np.zeros((frames, config.max_points, k))
+    targets = np.zeros((frames, config.max_points, 2))
+    trust = np.zeros((frames, config.max_points))
+
+    def look(f: int) -> None:
+        crop = problem.crops[f]
+        with torch.no_grad():
+            dressed, cloud = problem.posed(splats, f)
+            image = rasterizer(cloud, crop.camera, GRAY)
+        chosen, at_px = visible_points(cloud, image, crop, config.max_points)
+        trust[f] = 0.0
+        if len(chosen) == 0:
+            return
+        if not hasattr(matchers, "own"):
+            matchers.own = FlowMatcher()
+        found, weight = matchers.own.match(image.rgb.numpy(), frame_over_gray(crop), at_px)
+        n = len(chosen)
+        points[f, :n], joints[f, :n] = dressed.means_rest_m.numpy()[chosen], joints_all[chosen]
+        weights[f, :n] = weights_all[chosen]
+        targets[f, :n], trust[f, :n] = found, weight
+
     for _ in range(config.rounds):
-        points = np.zeros((frames, config.max_points, 3))
-        joints = np.zeros((frames, config.max_points, k), np.int64)
-        weights = np.zeros((frames, config.max_points, k))
-        targets = np.zeros((frames, config.max_points, 2))
-        trust = np.zeros((frames, config.max_points))
-        for f, crop in enumerate(problem.crops):
-            with torch.no_grad():
-                dressed, cloud = problem.posed(splats, f)
-                image = rasterizer(cloud, crop.camera, GRAY)
-            chosen, at_px = visible_points(cloud, image, crop, config.max_points)
-            if progress is not None:
-                progress(f)
-            if len(chosen) == 0:
-                continue
-            found, weight = matcher.match(image.rgb.numpy(), frame_over_gray(crop), at_px)
-            n = len(chosen)
-            points[f, :n], joints[f, :n] = dressed.means_rest_m.numpy()[chosen], joints_all[chosen]
-            weights[f, :n] = weights_all[chosen]
-            targets[f, :n], trust[f, :n] = found, weight
+        side_by_side(look, frames, progress)
         residual = problem.solve(points, joints, weights, targets, trust)
     if config.sweeps:
         align_photometrically(problem, splats, rasterizer, progress, settle)

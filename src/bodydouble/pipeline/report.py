@@ -187,6 +187,7 @@ def data_uri(data: bytes, media_type: str) -> str:
 
 _FIGURE_ROWS: tuple[tuple[str, str, str | None, str], ...] = (
     ("Person box, dB", "psnr_box", "psnr_box_registered", "db"),
+    ("… outline on the mask, dB", "psnr_box_outlined", None, "db"),
     ("… pose interpolated, dB", "psnr_box_interpolated", None, "db"),
     ("… at native size, dB", "psnr_box_native", "psnr_box_native_registered", "db"),
     ("… structural similarity", "ssim_box", "ssim_box_registered", "unit"),

@@ -16,9 +16,8 @@ from bodydouble.capture.folder import load_struct, save_struct
 from bodydouble.core.cameras import Camera
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.protocol import Rasterizer, SplatCloud
+from bodydouble.render.sh import C0
 
-SH_0 = 0.28209479177387814
-"""The constant harmonic."""
 _KEPT_FRAMES = 64
 _DIM = 1e-3
 _HIDDEN, _SOLID = 0.5, 0.9
@@ -46,7 +45,7 @@ class WorldSplats(TensorStruct):
             quats_wxyz=self.quats_wxyz,
             scales_m=self.log_scales.exp(),
             opacities=self.logit_opacities.sigmoid(),
-            sh=((self.colors - 0.5) / SH_0)[:, None],
+            sh=((self.colors - 0.5) / C0)[:, None],
         )
 
 
