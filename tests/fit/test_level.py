@@ -55,8 +55,12 @@ def test_a_tilted_camera_is_found_with_caution(anny: AnnyBody, roll: float, pitc
     assert found.pitch_rad - straight.pitch_rad == pytest.approx(0.67 * pitch, abs=0.015)
 
 
+def _root_rest_m(body: AnnyBody, track: BodyTrack) -> torch.Tensor:
+    return body.with_shape(track.shape).joints_rest[0]
+
+
 def _turned(track: BodyTrack, body: AnnyBody, R: torch.Tensor) -> BodyTrack:
-    root = body.with_shape(track.shape).joints_rest[0].double()
+    root = _root_rest_m(body, track).double()
     rotvecs = track.rotvecs.clone()
     rotvecs[:, 0] = matrix_to_rotvec(R @ rotvec_to_matrix(rotvecs[:, 0].double())).float()
     place = (root + track.translation_world_m.double()) @ R.T - root
@@ -66,11 +70,12 @@ def _turned(track: BodyTrack, body: AnnyBody, R: torch.Tensor) -> BodyTrack:
 def test_leveling_turns_the_whole_person_rigidly_about_the_camera(anny: AnnyBody) -> None:
     track, level = _standing(anny, 3), Level(roll_rad=0.05, pitch_rad=-0.1, standing_s=1.0)
     turned = _joints(anny, track) @ level.R_level_world.numpy().T
-    assert np.abs(_joints(anny, leveled(track, anny, level)) - turned).max() < 1e-5
+    assert np.abs(_joints(anny, leveled(track, _root_rest_m(anny, track), level)) - turned).max() < 1e-5
 
 
 def test_who_is_not_seen_standing_says_nothing(anny: AnnyBody) -> None:
-    tilted = leveled(_standing(anny), anny, Level(roll_rad=0.1, pitch_rad=0.1, standing_s=1.0))
+    standing = _standing(anny)
+    tilted = leveled(standing, _root_rest_m(anny, standing), Level(roll_rad=0.1, pitch_rad=0.1, standing_s=1.0))
     unseen = tilted.replace(limb_error_px=_standing(anny, legs_seen=False).limb_error_px)
     assert find_level(unseen, anny) == Level(roll_rad=0.0, pitch_rad=0.0, standing_s=0.0)
     sitting = tilted.rotvecs.clone()

@@ -20,6 +20,8 @@ class Capture(Common):
     """A face, close up or not, for a .csv; one person, at least from the hips up, for a .bvh or an .npz."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """The motion: .csv (face, as the Live Link Face app records it), .bvh (body with fingers) or .npz (SMPL-X)."""
+    avatar: Annotated[Path | None, tyro.conf.arg(metavar="AVATAR")] = None
+    """A double of the same person in the same clothes (a run's folder or its .glb), laid on every frame: a truer motion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def _capture(command: Capture) -> int:
     from bodydouble.pipeline.motion_capture import capture_motion
 
     with ProgressPrinter(()) as emit:
-        result = capture_motion(command.video, command.out, emit)
+        result = capture_motion(command.video, command.out, emit, avatar=command.avatar)
     if command.json:
         return print_json({"motion": str(command.out), **dataclasses.asdict(result)})
     print(f"{result.frames} frames written to {command.out}; the face was seen in {result.face_seen:.0%} of them.")

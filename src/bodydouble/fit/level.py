@@ -87,10 +87,13 @@ def find_level(track: BodyTrack, body: BodyModel) -> Level:
     return Level(roll_rad=found[0], pitch_rad=found[1], standing_s=standing_s)
 
 
-def leveled(track: BodyTrack, body: BodyModel, level: Level) -> BodyTrack:
-    """The track in a world whose +Y is up. Its camera no longer looks along -Z: it is for motions, not for pictures."""
-    R = level.R_level_world
-    root_rest = body.with_shape(track.shape).joints_rest[0].double()
+def leveled(track: BodyTrack, root_rest_m: Float[Tensor, "3"], level: Level) -> BodyTrack:
+    """The track in a world whose +Y is up. Its camera no longer looks along -Z: it is for motions, not for pictures.
+
+    Args:
+        track: Of a skeleton whose root joint rests at `root_rest_m`.
+    """
+    R, root_rest = level.R_level_world, root_rest_m.double()
     place = (root_rest + track.translation_world_m.double()) @ R.T - root_rest
     rotvecs = track.rotvecs.clone()
     rotvecs[:, 0] = matrix_to_rotvec(R @ rotvec_to_matrix(rotvecs[:, 0].double())).to(rotvecs.dtype)

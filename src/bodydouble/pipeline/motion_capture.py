@@ -37,27 +37,33 @@ class CapturedMotion:
     with_body: bool
 
 
-def capture_motion(video: Path, out: Path, emit: Emit) -> CapturedMotion:
+def capture_motion(video: Path, out: Path, emit: Emit, *, avatar: Path | None = None) -> CapturedMotion:
     """Read the motion of the person in a video and write it as a file.
 
     Args:
         video: Of the face for a .csv; of the person, at least from the hips up, for a .bvh or an .npz.
         out: `.csv` (face, as the Live Link Face app records it), `.bvh` (body with fingers) or `.npz` (SMPL-X).
         emit: Told about progress.
+        avatar: A double of the same person in the same clothes, to be laid on every frame: the motion is then truer, and
+            on its rig. Not for a face alone.
     Raises:
-        ConfigError: For another kind of file.
+        ConfigError: For another kind of file, or an avatar that does not fit.
         NoSubjectError: When nobody is seen.
     """
     if out.suffix.lower() not in FORMATS:
         raise ConfigError(
             f"{out.name} must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; name the motion so with -o."
         )
+    if avatar is not None and out.suffix.lower() == ".csv":
+        raise ConfigError(
+            f"{out.name} holds a face alone, and --avatar aligns bodies; leave it out, or write .bvh or .npz."
+        )
     from bodydouble.capture.video import probe
 
     info = probe(video)
     if out.suffix.lower() == ".csv":
         return _face_to_csv(info, out, emit)
-    return _body_to_file(info, out, emit)
+    return _body_to_file(info, out, avatar, emit)
 
 
 def face_motion(track: FaceTrack, times_s: np.ndarray, name: str) -> FaceMotion:
@@ -126,24 +132,32 @@ def _face_to_csv(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
     return CapturedMotion(frames=motion.num_frames, fps_hz=motion.fps_hz, face_seen=share, with_body=False)
 
 
-def _body_to_file(info: VideoInfo, out: Path, emit: Emit) -> CapturedMotion:
+def _body_to_file(info: VideoInfo, out: Path, avatar: Path | None, emit: Emit) -> CapturedMotion:
     from bodydouble.avatar.bvh_write import write_bvh
     from bodydouble.avatar.clips.rigs import as_source
     from bodydouble.avatar.clips.write import write_smplx
     from bodydouble.capture.folder import Capture
     from bodydouble.fit.face import track_face
+    from bodydouble.fit.level import find_level
     from bodydouble.fit.track import FitConfig, fit_track
     from bodydouble.perceive.observe import PerceiveConfig, observe
     from bodydouble.pipeline.bodies import load_body
-    from bodydouble.pipeline.track_motion import motion_of_track
+    from bodydouble.pipeline.motion_align import aligned_track, load_double
+    from bodydouble.pipeline.track_motion import motion_of_track, motion_on_rig
 
     body = load_body("anny", emit)
+    double = None if avatar is None else load_double(avatar, body)
     with tempfile.TemporaryDirectory(prefix="bodydouble-") as folder:
         capture = Capture.create(Path(folder) / "capture", info)
         observations = observe(info, capture, PerceiveConfig(), emit)
         track = fit_track(capture, body, FitConfig(silhouettes=False), emit)
         face_seen = float((track_face(observations).sight > 0).mean())
-    motion, rig = motion_of_track(track, body, out.stem)
+        if double is None:
+            motion, rig = motion_of_track(track, body, out.stem)
+        else:
+            rig = double.rig
+            aligned = aligned_track(double, capture, track, body, emit)
+            motion = motion_on_rig(aligned, rig, find_level(track, body), out.stem)
     if out.suffix.lower() == ".bvh":
         write_bvh(out, motion, rig)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from bodydouble.avatar.motion import Motion
@@ -9,12 +11,14 @@ from bodydouble.avatar.values import Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 
+if TYPE_CHECKING:
+    from bodydouble.fit.level import Level
+
 
 def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motion, Rig]:
     """A fitted track as a clip at an even frame rate, on the fitted body's rig, upright however the camera was held."""
-    from bodydouble.fit.level import find_level, leveled
+    from bodydouble.fit.level import find_level
 
-    track = leveled(track, body, find_level(track, body))
     shaped = body.with_shape(track.shape)
     rig = Rig(
         bone_names=body.bone_names,
@@ -22,7 +26,14 @@ def motion_of_track(track: BodyTrack, body: BodyModel, name: str) -> tuple[Motio
         joints_rest_m=shaped.joints_rest.detach(),
         humanoid=dict(body.humanoid),
     )
-    return even_motion(track, name), rig
+    return motion_on_rig(track, rig, find_level(track, body), name), rig
+
+
+def motion_on_rig(track: BodyTrack, rig: Rig, level: Level, name: str) -> Motion:
+    """A track of a rig as a clip at an even frame rate, upright by `level`."""
+    from bodydouble.fit.level import leveled
+
+    return even_motion(leveled(track, rig.joints_rest_m[0], level), name)
 
 
 def even_motion(track: BodyTrack, name: str) -> Motion:
