@@ -126,15 +126,16 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_pieces_run_side_by_side_each_on_one_thread() -> None:
     meeting, threads, told = threading.Barrier(2, timeout=10), {}, []
 
-    def piece(k: int) -> None:
+    def piece(k: int) -> int:
         if k < 2:
             meeting.wait()
         threads[k] = kernel_threads()
+        return k * k
 
-    side_by_side(piece, 5, told.append)
+    assert side_by_side(piece, 5, told.append) == [0, 1, 4, 9, 16]
     assert threads == dict.fromkeys(range(5), 1) and told == [0, 1, 2, 3, 4]
     assert kernel_threads() == 2
-    side_by_side(piece, 0)
+    assert side_by_side(piece, 0) == []
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import ShapeError
@@ -135,15 +136,23 @@ def interpolate(
     Returns:
         Interpolated values. Differentiable in `attributes`.
     """
-    ys, xs = torch.nonzero(image.face_index >= 0, as_tuple=True)
-    corners = faces[image.face_index[ys, xs].long()].long()
-    weights = image.barycentric[ys, xs].to(attributes.dtype)
-    values = (attributes[corners] * weights[..., None]).sum(1)
+    covered, values = interpolate_covered(image, faces, attributes)
     height, width = image.face_index.shape
-    out = values.new_zeros(height, width, attributes.shape[1])
+    out = values.new_zeros(height * width, attributes.shape[1])
     if background is not None:
         out = out + background.to(out)
-    return out.index_put((ys, xs), values)
+    return out.index_put((covered,), values).reshape(height, width, -1)
+
+
+def interpolate_covered(
+    image: MeshImage, faces: Int[Tensor, "faces 3"], attributes: Float[Tensor, "corners channels"]
+) -> tuple[Int[Tensor, " covered"], Float[Tensor, "covered channels"]]:
+    """`interpolate` of the pixels with a face alone: their places, row after row, and their values."""
+    face = image.face_index.reshape(-1)
+    covered = torch.nonzero(face >= 0)[:, 0]
+    corners = faces.index_select(0, face.index_select(0, covered).long()).long()
+    weights = image.barycentric.reshape(-1, 3).index_select(0, covered).to(attributes.dtype)
+    return covered, embedding_bag(corners, attributes, per_sample_weights=weights, mode="sum")
 
 
 def visible_vertices(

@@ -7,13 +7,15 @@ from functools import reduce
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from bodydouble.core.cameras import Camera
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.render.mesh import interpolate, rasterize_mesh
+from bodydouble.render.mesh import NEAR_M, interpolate, interpolate_covered, rasterize_mesh
 
 _SAMPLES = 2
 """Each pixel of a drawn mesh is the mean of so many by so many samples."""
+_MARGIN_PX = 2
 
 
 @tensor_struct
@@ -40,11 +42,13 @@ def sample_texture(image: UInt8[Tensor, "height width 3"], uv: Float[Tensor, "*b
     y = (uv[..., 1] * height - 0.5).clamp(0.0, height - 1.0)
     x0, y0 = x.floor().long(), y.floor().long()
     x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
-    tx, ty = (x - x0)[..., None], (y - y0)[..., None]
-    flat = image.reshape(-1, 3)
-    top = flat[y0 * width + x0] * (1 - tx) + flat[y0 * width + x1] * tx
-    bottom = flat[y1 * width + x0] * (1 - tx) + flat[y1 * width + x1] * tx
-    return (top * (1 - ty) + bottom * ty) / 255.0
+    tx, ty = x - x0, y - y0
+    corners = torch.stack([y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1], dim=-1)
+    shares = torch.stack([(1 - ty) * (1 - tx), (1 - ty) * tx, ty * (1 - tx), ty * tx], dim=-1)
+    colors = image.reshape(-1, 3).to(uv.dtype) / 255.0
+    return embedding_bag(corners.reshape(-1, 4), colors, per_sample_weights=shares.reshape(-1, 4), mode="sum").reshape(
+        *uv.shape[:-1], 3
+    )
 
 
 def draw_mesh(
@@ -65,20 +69,20 @@ def draw_mesh(
         uv, texture: Both or neither.
         background: Black by default.
     """
-    fine = camera.cropped(
-        0.0, 0.0, (float(camera.width_px), float(camera.height_px)), (_SAMPLES * camera.width_px, _SAMPLES * camera.height_px)
-    )  # fmt: skip
+    left, top, width, height = _window(vertices_world, camera)
+    fine = camera.cropped(left, top, (width, height), (_SAMPLES * width, _SAMPLES * height))
     image = rasterize_mesh(vertices_world, faces, fine)
     if uv is not None and texture is not None:
-        rgb = torch.zeros(*image.mask.shape, 3)
-        rgb[image.mask] = sample_texture(texture, interpolate(image, faces, uv)[image.mask])
+        covered, places = interpolate_covered(image, faces, uv)
+        rgb = torch.zeros(image.face_index.numel(), 3)
+        rgb[covered] = sample_texture(texture, places)
+        rgb = rgb.reshape(*image.face_index.shape, 3)
     else:
         rgb = interpolate(image, faces, colors)
     covered = image.mask.float()
     depth = torch.where(image.mask, image.depth, torch.zeros(()))
 
     def pooled(values: Tensor) -> Tensor:
-        height, width = camera.height_px, camera.width_px
         parts = values.reshape(height, _SAMPLES, width, _SAMPLES, -1)
         # A sum of slices takes a fraction of the time of the mean over two axes.
         samples = (parts[:, a, :, b] for a in range(_SAMPLES) for b in range(_SAMPLES))
@@ -87,6 +91,32 @@ def draw_mesh(
     alpha = pooled(covered)
     mean_depth = pooled(depth) / alpha.clamp_min(1e-6)
     rgb = pooled(rgb)
+    if (width, height) != (camera.width_px, camera.height_px):
+        rgb, alpha, mean_depth = (_placed(part, left, top, camera) for part in (rgb, alpha, mean_depth))
     if background is not None:
         rgb = rgb + (1.0 - alpha) * background
     return DrawnMesh(rgb=rgb, alpha=alpha[..., 0], depth=mean_depth[..., 0])
+
+
+def _window(vertices_world: Float[Tensor, "verts 3"], camera: Camera) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the part of the picture that a mesh may cover; the rest need not be drawn.
+
+    All of it where a corner lies beside or behind the camera: such faces may reach anywhere.
+    """
+    whole = (0, 0, camera.width_px, camera.height_px)
+    pixels, depth = camera.project(vertices_world)
+    if not len(pixels) or not bool(((depth > NEAR_M) & pixels.isfinite().all(1)).all()):
+        return whole
+    low, high = pixels.amin(0), pixels.amax(0)
+    left, top = (max(0, int(v) - _MARGIN_PX) for v in low.clamp(0.0, 1e6).tolist())
+    right = min(camera.width_px, int(high[0].clamp(0.0, 1e6)) + 1 + _MARGIN_PX)
+    bottom = min(camera.height_px, int(high[1].clamp(0.0, 1e6)) + 1 + _MARGIN_PX)
+    if right <= left or bottom <= top:
+        return 0, 0, 1, 1  # out of the picture: one pixel without it
+    return left, top, right - left, bottom - top
+
+
+def _placed(part: Float[Tensor, "h w channels"], left: int, top: int, camera: Camera) -> Tensor:
+    out = part.new_zeros(camera.height_px, camera.width_px, part.shape[2])
+    out[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return out

@@ -11,7 +11,9 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+Result = TypeVar("Result")
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -50,37 +52,41 @@ def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
         other.result()
 
 
-def side_by_side(work: Callable[[int], None], count: int, done: Callable[[int], None] | None = None) -> None:
-    """Call `work(k)` for k in 0..count-1, as many at once as there are threads, the kernels of each on one thread.
+def side_by_side(work: Callable[[int], Result], count: int, done: Callable[[int], None] | None = None) -> list[Result]:
+    """`work(k)` for k in 0..count-1, as many at once as there are threads, the kernels of each on one thread.
 
     For many small pieces that do not depend on each other, such as frames: nothing waits between a piece's kernels.
 
     Args:
         work: Must only write what belongs to its own k.
         done: Told each k in order, in the calling thread.
+    Returns:
+        What it returned for each k.
     Raises:
         Exception: Whatever the first piece that failed raised; pieces not begun are left out.
     """
     import torch
 
     workers = min(kernel_threads(), count)
+    results = []
     if workers <= 1:
         for k in range(count):
-            work(k)
+            results.append(work(k))
             if done is not None:
                 done(k)
-        return
+        return results
     # Torch's number of threads belongs to the thread that sets it.
     with ThreadPoolExecutor(workers, "bodydouble-beside", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         running = [pool.submit(work, k) for k in range(count)]
         try:
             for k, piece in enumerate(running):
-                piece.result()
+                results.append(piece.result())
                 if done is not None:
                     done(k)
         finally:
             for piece in running:
                 piece.cancel()
+    return results
 
 
 def _shared_pool(size: int) -> ThreadPoolExecutor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from bodydouble.avatar.values import Mesh, Rig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture, write_mask
+from bodydouble.capture.video import Frame
 from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.events import Event, Progress
@@ -27,11 +29,14 @@ from bodydouble.reconstruct.surface.values import SurfaceResult, World
 from bodydouble.reconstruct.surface.world_splats import MovingWorld
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
 from bodydouble.render.texture import draw_mesh
+from bodydouble.render.threads import side_by_side
 
 _GROWN_PX = 0.012
 """Around the mask, so many of the picture's longer sides are the world's, too: hair, hems and motion blur lie there."""
 _CERTAIN = 0.25
 """A place of the world less sure than this (one frame of four that would make it certain) is filled in."""
+_TOGETHER = 8
+"""Frames that are held in memory while they are taken apart side by side."""
 _GREY = torch.tensor([0.62, 0.63, 0.65])
 _UNSEEN = torch.tensor([0.86, 0.29, 0.55])
 
@@ -142,18 +147,25 @@ def write_frames(
     indices = track.frame_indices.tolist()
     masks.mkdir(parents=True, exist_ok=True)
     shown = world_pictures(result.world, track.width_px, track.height_px)
+
+    def without_person(row: int, frame: Frame) -> UInt8[ndarray, "height width 3"]:
+        if bool(track.valid[row]):
+            vertices = frame_vertices(mesh, rig, track, row)
+            alpha = draw_mesh(vertices, mesh.faces, camera, colors=mesh.colors).alpha.numpy()
+        else:
+            alpha = np.zeros((track.height_px, track.width_px), np.float32)
+        write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
+        share = _grown(alpha)[..., None]
+        world = shown(frame.index).numpy()
+        return (frame.rgb * (1.0 - share) + 255.0 * world * share + 0.5).astype(np.uint8)
+
+    filmed = enumerate(capture.frames(indices))
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
-        for row, frame in enumerate(capture.frames(indices)):
-            if bool(track.valid[row]):
-                vertices = frame_vertices(mesh, rig, track, row)
-                alpha = draw_mesh(vertices, mesh.faces, camera, colors=mesh.colors).alpha.numpy()
-            else:
-                alpha = np.zeros((track.height_px, track.width_px), np.float32)
-            write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
-            share = _grown(alpha)[..., None]
-            world = shown(frame.index).numpy()
-            video.write((frame.rgb * (1.0 - share) + 255.0 * world * share + 0.5).astype(np.uint8))
-            emit(Progress(stage="decompose", done=row + 1, total=len(indices), unit="frames"))
+        while together := list(islice(filmed, _TOGETHER)):
+            pictures = side_by_side(lambda k, some=together: without_person(*some[k]), len(together))
+            for (row, _), picture in zip(together, pictures, strict=True):
+                video.write(picture)
+                emit(Progress(stage="decompose", done=row + 1, total=len(indices), unit="frames"))
 
 
 def decompose(
