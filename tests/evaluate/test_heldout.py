@@ -22,6 +22,7 @@ from bodydouble.evaluate.heldout import DEFAULT_REGISTER, evaluate_heldout
 from bodydouble.evaluate.pictures import difference_heat
 from bodydouble.evaluate.protocol import HELDOUT_V1
 from bodydouble.evaluate.results import HeldoutResult
+from bodydouble.fit.outline import DEFAULT_OUTLINE
 from bodydouble.render.protocol import RenderedSplats, SplatCloud
 from bodydouble.render.reference import rasterize_reference
 from bodydouble.render.select import make_rasterizer
@@ -219,6 +220,12 @@ def test_a_mesh_that_registration_leads_astray_keeps_the_pose_it_began_with(
         score(card, shifted(tiny.truth), shifted(refined_but_not_heldout(tiny))).rows, better.rows, strict=True
     ):
         assert row.figures.psnr_box_registered > before.figures.psnr_box_interpolated
+
+
+def test_a_mesh_alone_has_no_outlined_figure(tiny: TinyCapture) -> None:
+    card = dataclasses.replace(tiny, avatar=dataclasses.replace(tiny.avatar, splats=None, mesh=_slab()))
+    result = score(card, tiny.truth, tiny.truth, register=None, outline=DEFAULT_OUTLINE)
+    assert np.isnan(result.mean().figures.psnr_box_outlined) and result.mean().figures.psnr_box > 0.0
 
 
 def test_heat_goes_from_black_to_pale() -> None:

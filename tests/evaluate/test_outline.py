@@ -21,9 +21,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCapture:
 
 
 def laid(tiny: TinyCapture, frames: list[int]) -> BodyTrack:
+    assert tiny.avatar.splats is not None
     return outline_frames(
         tiny.capture,
-        tiny.avatar,
+        tiny.avatar.rig,
+        tiny.avatar.splats,
         shifted(tiny.truth),
         frames,
         make_rasterizer("auto"),

@@ -42,9 +42,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyCapture:
     return made
 
 
-def fast_outline(capture, avatar, track, frame_indices, _rasterizer, config, emit) -> BodyTrack:
+def fast_outline(capture, rig, splats, track, frame_indices, _rasterizer, config, emit) -> BodyTrack:
     """The reference would take minutes for its renders."""
-    return outline_frames(capture, avatar, track, frame_indices, make_rasterizer("auto"), config, emit)
+    return outline_frames(capture, rig, splats, track, frame_indices, make_rasterizer("auto"), config, emit)
 
 
 @pytest.fixture(scope="module")

@@ -222,10 +222,11 @@ def _tell_run(result: RunResult, *, as_json: bool) -> None:
     report = read_json(result.folder / "report.json")
     heldout = report["heldout"]
     print(report["verdict"]["text"])
+    outlined = heldout.get("psnr_box_outlined")
     print(
         f"Held out ({heldout['frames']} frames, protocol {heldout['protocol']}): "
         f"{_number(heldout['psnr_box'])} dB with the fit's pose, "
-        f"{_number(heldout.get('psnr_box_outlined'))} dB with its outline laid on the mask, "
+        f"{'' if outlined is None else f'{_number(outlined)} dB with its outline laid on the mask, '}"
         f"{_number(heldout['psnr_box_registered'])} dB with the registered pose, "
         f"outline overlap {_number(heldout['mask_iou'], 3)} with the fit's pose."
     )

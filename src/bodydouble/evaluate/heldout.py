@@ -143,8 +143,9 @@ def evaluate_heldout(
         rasterizer: Renders the splats.
         emit: Told about progress.
         register: How held-out poses are registered; None leaves the registered figures out (NaN).
-        outline: How the avatar's outline is laid on the held-out frames' masks (`fit.outline`); None leaves those
-            figures out, as is right where the capture's masks are the truth and not an estimator's.
+        outline: How the avatar's outline is laid on the held-out frames' masks (`fit.outline`). None leaves those
+            figures out, as is right where the capture's masks are the truth and not an estimator's. An avatar that is
+            a mesh alone has none.
         train_indices: Source frames that training refined; by default those whose pose differs between the tracks.
     Returns:
         Scores of every held-out frame with the subject in view, and pictures of a few of them.
@@ -157,8 +158,8 @@ def evaluate_heldout(
     train = refined_indices(capture, fit_track, refined_track) if train_indices is None else list(train_indices)
     between = interpolated_track(fit_track, refined_track, train, asked)
     outlined = registered = None
-    if outline is not None and asked:
-        outlined = outline_frames(capture, avatar, fit_track, asked, rasterizer, outline, emit)
+    if outline is not None and asked and avatar.splats is not None:
+        outlined = outline_frames(capture, avatar.rig, avatar.splats, fit_track, asked, rasterizer, outline, emit)
     if register is not None and asked:
         registered = register_frames(capture, avatar, between, asked, rasterizer, register, emit)
     double = _Double(avatar, fit_track, outlined, between, registered, rasterizer, protocol)

@@ -163,16 +163,19 @@ def avatar_pictures(
         )
     between = with_poses(interpolated_track(fit_track, refined_track, train, frames), refined_track, train)
     tracks = {"fit": fit_track, "interpolated": between}
-    if "outlined" in protocol.poses:
-        tracks["outlined"] = outline_frames(capture, avatar, fit_track, list(frames), rasterizer, DEFAULT_OUTLINE, emit)
+    if "outlined" in protocol.poses and avatar.splats is not None:
+        tracks["outlined"] = outline_frames(
+            capture, avatar.rig, avatar.splats, fit_track, list(frames), rasterizer, DEFAULT_OUTLINE, emit
+        )
     if "registered" in protocol.poses:
         tracks["registered"] = register_frames(
             capture, avatar, between, list(frames), rasterizer, DEFAULT_REGISTER, emit
         )
+    columns = tuple(pose for pose in protocol.poses if pose in tracks)
     return AvatarPictures(
         avatar=avatar,
-        columns=protocol.poses,
-        tracks=tuple(tracks[pose] for pose in protocol.poses),
+        columns=columns,
+        tracks=tuple(tracks[pose] for pose in columns),
         rasterizer=rasterizer,
     )
 

@@ -44,7 +44,7 @@ class HeldoutProtocol:
              f"{self.remainder}) is held out: its pixels never shape the avatar.",),
             ("psnr_box: the pose comes from the fit alone (what the estimators saw there, not its colours).",),
             ("psnr_box_outlined: from landmarks and outline alone. The fit's pose, then the outline of the finished avatar",
-             "is laid on the frame's mask, wrists, fingers and head staying where the fit has them; its colours are not used.",),
+             "is laid on the frame's mask, wrists, fingers and head staying where the fit has them; its colours are not used. A double that is a mesh alone has no such figure.",),
             ("psnr_box_interpolated: to the fit's pose is added the photometric correction of the training frames before and",
              "after it, interpolated in time; the frame's own pixels are not used.",),
             ("psnr_box_registered: the interpolated pose is then registered to the frame itself with the avatar frozen:",

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bodydouble.avatar.surfels import with_splats
-from bodydouble.avatar.values import Avatar, Splats
+from bodydouble.avatar.values import Rig, Splats
 from bodydouble.capture.crops import person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
@@ -25,10 +24,10 @@ from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
 from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig
 from bodydouble.render.protocol import Rasterizer
-from bodydouble.render.sh import C0
+from bodydouble.render.sh import rgb_to_sh
 
 DEFAULT_OUTLINE = RegisterConfig(
-    sweeps=(0, 0), rotation_sigma_rad=0.1, translation_sigma_m=0.03, neighbour_sigma_rad=10.0, color_sigma=0.3
+    sweeps=(0, 0), rotation_sigma_rad=0.1, translation_sigma_m=0.03, neighbour_sigma_rad=10.0, color_sigma=0.5
 )
 """At full size only, and each frame for itself: small crops pull thin limbs astray, and smoothing with neighbours gains
 nothing. White against gray differs more than cloth does, so that a pixel counts less."""
@@ -36,7 +35,8 @@ nothing. White against gray differs more than cloth does, so that a pixel counts
 
 def outline_frames(
     capture: Capture,
-    avatar: Avatar,
+    rig: Rig,
+    splats: Splats,
     track: BodyTrack,
     frame_indices: Sequence[int],
     rasterizer: Rasterizer,
@@ -47,7 +47,8 @@ def outline_frames(
 
     Args:
         capture: Masks, and where the person is.
-        avatar: The avatar, which stays as it is; its splats are used, or those of its mesh (`avatar.surfels`).
+        rig, splats: Of the avatar, which stays as it is. They are splats that training shaped: those that stand in for a
+            mesh have an outline of their own, and poses would follow that.
         track: Poses of the fit; its bones are the avatar's.
         frame_indices: Source frames; those without a mask keep their pose.
         rasterizer: Renders the splats.
@@ -55,8 +56,6 @@ def outline_frames(
     Returns:
         The track with the poses of `frame_indices` replaced.
     """
-    splats = with_splats(avatar).splats
-    assert splats is not None
     crops = [
         replace(crop, rgb=np.full_like(crop.rgb, 255))
         for crop in person_crops(capture, frame_indices, size_px=config.size_px, focal_px=float(track.focal_px))
@@ -64,16 +63,16 @@ def outline_frames(
     if not crops:
         return track
     rows = torch.tensor([int((track.frame_indices == crop.frame_index).nonzero()[0, 0]) for crop in crops])
-    looks = FrameLooks(avatar.rig, splats, track.expression[rows])
+    looks = FrameLooks(rig, splats, track.expression[rows])
     white = torch.zeros_like(splats.sh)
-    white[:, 0] = 0.5 / C0
+    white[:, :1] = rgb_to_sh(torch.ones(3))
 
     def dress(at_rest: Splats, R_world_rest: Tensor, frame: int) -> Splats:
         return looks.dress(at_rest, R_world_rest, frame).replace(sh=white)
 
     problem = PoseProblem(
-        avatar.rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
-        track.translation_world_m[rows], config, dress=dress, held=landmark_trust(avatar.rig, track, rows),
+        rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
+        track.translation_world_m[rows], config, dress=dress, held=landmark_trust(rig, track, rows),
     )  # fmt: skip
     align_photometrically(
         problem, splats, rasterizer,

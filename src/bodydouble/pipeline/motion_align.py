@@ -50,8 +50,11 @@ def aligned_track(avatar: Avatar, capture: Capture, track: BodyTrack, body: Body
     rasterizer = make_rasterizer("auto")
     on_avatar = _in_proportion(track, body, avatar.rig)
     frames = track.frame_indices[track.valid].tolist()
-    outlined = outline_frames(capture, avatar, on_avatar, frames, rasterizer, DEFAULT_OUTLINE, emit)
-    return register_frames(capture, avatar, outlined, frames, rasterizer, DEFAULT_REGISTER, emit)
+    if avatar.splats is not None:
+        on_avatar = outline_frames(
+            capture, avatar.rig, avatar.splats, on_avatar, frames, rasterizer, DEFAULT_OUTLINE, emit
+        )
+    return register_frames(capture, avatar, on_avatar, frames, rasterizer, DEFAULT_REGISTER, emit)
 
 
 def _in_proportion(track: BodyTrack, body: BodyModel, rig: Rig) -> BodyTrack:

@@ -16,7 +16,7 @@ from bodydouble.capture.folder import load_struct, save_struct
 from bodydouble.core.cameras import Camera
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.render.protocol import Rasterizer, SplatCloud
-from bodydouble.render.sh import C0
+from bodydouble.render.sh import rgb_to_sh
 
 _KEPT_FRAMES = 64
 _DIM = 1e-3
@@ -45,7 +45,7 @@ class WorldSplats(TensorStruct):
             quats_wxyz=self.quats_wxyz,
             scales_m=self.log_scales.exp(),
             opacities=self.logit_opacities.sigmoid(),
-            sh=((self.colors - 0.5) / C0)[:, None],
+            sh=rgb_to_sh(self.colors),
         )
 
 
