@@ -21,7 +21,8 @@ class Capture(Common):
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """The motion: .csv (face, as the Live Link Face app records it), .bvh (body with fingers) or .npz (SMPL-X)."""
     avatar: Annotated[Path | None, tyro.conf.arg(metavar="AVATAR")] = None
-    """A double of the same person in the same clothes (a run's folder or its .glb), laid on every frame: a truer motion."""
+    """A double of the same person in the same clothes (a run's folder or its .glb), laid on every frame: a
+    motion in which that double looks like the video."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,8 @@ def capture_motion(video: Path, out: Path, emit: Emit, *, avatar: Path | None = 
         video: Of the face for a .csv; of the person, at least from the hips up, for a .bvh or an .npz.
         out: `.csv` (face, as the Live Link Face app records it), `.bvh` (body with fingers) or `.npz` (SMPL-X).
         emit: Told about progress.
-        avatar: A double of the same person in the same clothes, to be laid on every frame: the motion is then truer, and
-            on its rig. Not for a face alone.
+        avatar: A double of the same person in the same clothes, to be laid on every frame: the motion is then that
+            in which this double looks like the video, and on its rig. Not for a face alone.
     Raises:
         ConfigError: For another kind of file, or an avatar that does not fit.
         NoSubjectError: When nobody is seen.
