@@ -10,6 +10,7 @@ from test_heldout import shifted
 from tiny import TinyCapture, film
 
 from bodydouble.capture.values import BodyTrack
+from bodydouble.core.events import Progress
 from bodydouble.fit import outline as outline_module
 from bodydouble.fit.outline import DEFAULT_OUTLINE, outline_frames
 from bodydouble.render.select import make_rasterizer
@@ -32,6 +33,16 @@ def laid(tiny: TinyCapture, frames: list[int]) -> BodyTrack:
         DEFAULT_OUTLINE,
         lambda _: None,
     )
+
+
+def test_progress_ends_at_its_total(tiny: TinyCapture) -> None:
+    told: list[Progress] = []
+    assert tiny.avatar.splats is not None
+    outline_frames(
+        tiny.capture, tiny.avatar.rig, tiny.avatar.splats, tiny.truth, [3, 5], make_rasterizer("auto"),
+        replace(DEFAULT_OUTLINE, sweeps=(1, 0)), lambda event: told.append(event),
+    )  # fmt: skip
+    assert [event.done for event in told] == list(range(1, told[0].total + 1))
 
 
 def test_only_asked_frames_with_a_mask_move(tiny: TinyCapture) -> None:

@@ -18,16 +18,16 @@ from bodydouble.avatar.values import Rig, Splats
 from bodydouble.capture.crops import person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.events import Event, Progress
+from bodydouble.core.events import Event
 from bodydouble.fit.held import landmark_trust
 from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
-from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig
+from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig, frames_counted
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.render.sh import rgb_to_sh
 
 DEFAULT_OUTLINE = RegisterConfig(
-    sweeps=(0, 0), rotation_sigma_rad=0.1, translation_sigma_m=0.03, neighbour_sigma_rad=10.0, color_sigma=0.5
+    rounds=0, sweeps=(0, 0), rotation_sigma_rad=0.1, translation_sigma_m=0.03, neighbour_sigma_rad=10.0, color_sigma=0.5
 )
 """At full size only, and each frame for itself: small crops pull thin limbs astray, and smoothing with neighbours gains
 nothing. White against gray differs more than cloth does, so that a pixel counts less."""
@@ -52,7 +52,7 @@ def outline_frames(
         track: Poses of the fit; its bones are the avatar's.
         frame_indices: Source frames; those without a mask keep their pose.
         rasterizer: Renders the splats.
-        config: Of its photometric sweeps; rounds of flow and looks do not apply.
+        config: Of its photometric sweeps, without rounds of flow and looks.
     Returns:
         The track with the poses of `frame_indices` replaced.
     """
@@ -74,10 +74,7 @@ def outline_frames(
         rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
         track.translation_world_m[rows], config, dress=dress, held=landmark_trust(rig, track, rows),
     )  # fmt: skip
-    align_photometrically(
-        problem, splats, rasterizer,
-        lambda f: emit(Progress(stage="register", done=f + 1, total=len(crops) * len(config.sweeps), unit="frames")),
-    )  # fmt: skip
+    align_photometrically(problem, splats, rasterizer, frames_counted(emit, len(crops) * config.renders()))
     return track.replace(
         rotvecs=track.rotvecs.index_copy(0, rows, problem.rotvecs),
         translation_world_m=track.translation_world_m.index_copy(0, rows, problem.translation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from bodydouble.avatar.drive import pose_splats as drive_splats
 from bodydouble.avatar.values import Rig, Splats
 from bodydouble.body.humanoid import FINGERS
 from bodydouble.capture.crops import PersonCrop
+from bodydouble.core.events import Event, Progress
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.fit.gauss_newton import gauss_newton_step
@@ -60,6 +62,16 @@ class RegisterConfig:
     """Half the window around each."""
     color_sigma: float = 0.15
     """Believed difference of a pixel of the right pose; cloth and light move, too."""
+
+    def renders(self) -> int:
+        """How often each frame is rendered: once a round and sweep, and once more at each size to see what came of it."""
+        return self.rounds + len(self.sweeps) + len(set(self.sweeps))
+
+
+def frames_counted(emit: Callable[[Event], None], total: int) -> Callable[[int], None]:
+    """Tells of one more frame aligned each time it is called."""
+    counted = itertools.count(1)
+    return lambda _: emit(Progress(stage="register", done=next(counted), total=total, unit="frames"))
 
 
 def active_bones(rig: Rig, *, fingers: bool) -> list[int]:

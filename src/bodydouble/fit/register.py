@@ -19,11 +19,18 @@ from bodydouble.avatar.values import Avatar, Splats
 from bodydouble.capture.crops import person_crops
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.events import Event, Progress
+from bodydouble.core.events import Event
 from bodydouble.fit.flow import FlowMatcher
 from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
-from bodydouble.fit.pose_problem import GRAY, PoseProblem, RegisterConfig, frame_over_gray, visible_points
+from bodydouble.fit.pose_problem import (
+    GRAY,
+    PoseProblem,
+    RegisterConfig,
+    frame_over_gray,
+    frames_counted,
+    visible_points,
+)
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.render.threads import side_by_side
 
@@ -39,7 +46,7 @@ def register_poses(
 
     Args:
         problem, splats, rasterizer: The frames, and what is laid on them.
-        progress: Told the place of each frame that was rendered.
+        progress: Told the place of each frame each time it was rendered (`RegisterConfig.renders`).
         settle: Called between the sweeps at two sizes, to adjust what `problem.dress` shows.
     Returns:
         Residual of the flow targets in crop pixels, one per frame, as it was before the last step.
@@ -111,10 +118,9 @@ def register_frames(
         avatar.rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
         track.translation_world_m[rows], config, dress=looks.dress,
     )  # fmt: skip
-    passes = config.rounds + len(config.sweeps)
     register_poses(
         problem, splats, rasterizer,
-        lambda f: emit(Progress(stage="register", done=f + 1, total=len(crops) * passes, unit="frames")),
+        frames_counted(emit, len(crops) * config.renders()),
         (lambda: looks.settle_folds(problem, splats, rasterizer)) if config.looks else None,
     )  # fmt: skip
     if config.looks:
