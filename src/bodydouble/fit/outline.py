@@ -22,7 +22,7 @@ from bodydouble.core.events import Event
 from bodydouble.fit.held import landmark_trust
 from bodydouble.fit.looks import FrameLooks
 from bodydouble.fit.photometric import align_photometrically
-from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig, frames_counted
+from bodydouble.fit.pose_problem import PoseProblem, RegisterConfig, frames_counted, rows_of_crops
 from bodydouble.render.protocol import Rasterizer
 from bodydouble.render.sh import rgb_to_sh
 
@@ -62,7 +62,7 @@ def outline_frames(
     ]
     if not crops:
         return track
-    rows = torch.tensor([int((track.frame_indices == crop.frame_index).nonzero()[0, 0]) for crop in crops])
+    rows = rows_of_crops(track, crops)
     looks = FrameLooks(rig, splats, track.expression[rows])
     white = torch.zeros_like(splats.sh)
     white[:, :1] = rgb_to_sh(torch.ones(3))
@@ -75,7 +75,4 @@ def outline_frames(
         track.translation_world_m[rows], config, dress=dress, held=landmark_trust(rig, track, rows),
     )  # fmt: skip
     align_photometrically(problem, splats, rasterizer, frames_counted(emit, len(crops) * config.renders()))
-    return track.replace(
-        rotvecs=track.rotvecs.index_copy(0, rows, problem.rotvecs),
-        translation_world_m=track.translation_world_m.index_copy(0, rows, problem.translation),
-    )
+    return problem.into(track, rows)

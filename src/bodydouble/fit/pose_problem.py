@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.correctives import corrected_splats, pose_coefficients
@@ -16,6 +16,7 @@ from bodydouble.avatar.drive import pose_splats as drive_splats
 from bodydouble.avatar.values import Rig, Splats
 from bodydouble.body.humanoid import FINGERS
 from bodydouble.capture.crops import PersonCrop
+from bodydouble.capture.values import BodyTrack
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.geometry import matrix_to_rotvec, rotvec_to_matrix
 from bodydouble.core.kinematics import fast_bone_transforms
@@ -164,6 +165,13 @@ class PoseProblem:
         )
         return R[0], t[0]
 
+    def into(self, track: BodyTrack, rows: Int[Tensor, " frames"]) -> BodyTrack:
+        """A track with the present poses in its `rows`, in the order of the frames here."""
+        return track.replace(
+            rotvecs=track.rotvecs.index_copy(0, rows, self.rotvecs),
+            translation_world_m=track.translation_world_m.index_copy(0, rows, self.translation),
+        )
+
     def centre(self) -> None:
         """Take from all frames what they deviate alike: that is the avatar's to learn, so that poses of the fit, which
         know nothing of it, suit the avatar."""
@@ -258,6 +266,11 @@ def pack_camera(crop: PersonCrop) -> np.ndarray:
     camera = crop.camera
     parts = (camera.focal_px, camera.center_px, camera.T_camera_world[:3, :3].reshape(-1), camera.T_camera_world[:3, 3])
     return torch.cat([part.double().reshape(-1) for part in parts]).numpy()
+
+
+def rows_of_crops(track: BodyTrack, crops: Sequence[PersonCrop]) -> Int[Tensor, " crops"]:
+    """Where the crops' frames stand in a track."""
+    return torch.tensor([int((track.frame_indices == crop.frame_index).nonzero()[0, 0]) for crop in crops])
 
 
 GRAY = torch.full((3,), 0.5)

@@ -29,6 +29,7 @@ from bodydouble.fit.pose_problem import (
     RegisterConfig,
     frame_over_gray,
     frames_counted,
+    rows_of_crops,
     visible_points,
 )
 from bodydouble.render.protocol import Rasterizer
@@ -112,7 +113,7 @@ def register_frames(
     crops = list(person_crops(capture, frame_indices, size_px=config.size_px, focal_px=float(track.focal_px)))
     if not crops:
         return track
-    rows = torch.tensor([int((track.frame_indices == crop.frame_index).nonzero()[0, 0]) for crop in crops])
+    rows = rows_of_crops(track, crops)
     looks = FrameLooks(avatar.rig, splats, track.expression[rows])
     problem = PoseProblem(
         avatar.rig, crops, track.times_s[rows].double().numpy(), track.rotvecs[rows],
@@ -125,9 +126,7 @@ def register_frames(
     )  # fmt: skip
     if config.looks:
         looks.settle_faces(problem, splats, rasterizer)
-    rotvecs, translation = track.rotvecs.clone(), track.translation_world_m.clone()
-    rotvecs[rows], translation[rows] = problem.rotvecs, problem.translation
-    registered = track.replace(rotvecs=rotvecs, translation_world_m=translation)
+    registered = problem.into(track, rows)
     if not config.looks:
         return registered
     extra = torch.zeros(len(track.frame_indices), looks.extra.shape[1])
