@@ -43,7 +43,7 @@ demo: venv
 	$(BIN)/bodydouble demo -o demo --resume
 
 test: venv
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 format: venv
 	$(BIN)/ruff format .

@@ -20,11 +20,20 @@ from bodydouble.reconstruct.splats.config import SplatsConfig
 MICRO: CreateConfig = replace(
     DRAFT,
     preset="micro",
-    splats=SplatsConfig(num_steps=40, num_seeds=1500, max_splats=1800, max_frames=12, size_px=128, register_at=(0.5,)),
+    splats=SplatsConfig(num_steps=20, num_seeds=1500, max_splats=1800, max_frames=12, size_px=128, register_at=(0.5,)),
     threads=1,
     turntable_seconds=0.25,
 )
 SECONDS, FPS, SIZE = 16 / 12, 12.0, (240, 320)
+
+
+def film_clip(folder: Path) -> Path:
+    """16 frames of a synthetic performer: the video, with its truth beside it."""
+    from bodydouble.synth.stage import SynthConfig
+    from bodydouble.synth.synthesise import synthesise
+
+    synthesise(folder, SynthConfig(seed=3, seconds=SECONDS, fps=FPS, size=SIZE, scene="room"))
+    return folder / "video.mp4"
 
 
 def micro_run(video: Path, out: Path, *, resume: bool = False, kill_at: tuple[str, int] | None = None) -> RunResult:

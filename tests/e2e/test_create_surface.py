@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from e2e_micro import FPS, MICRO, SECONDS, SIZE
+from e2e_micro import MICRO, SIZE, film_clip
 
 from bodydouble.avatar.glb import load_avatar
 from bodydouble.capture.folder import Capture, decode_png
@@ -20,8 +20,6 @@ from bodydouble.pipeline.evaluate import evaluate_run
 from bodydouble.pipeline.presets import DRAFT, with_choices
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
-from bodydouble.synth.stage import SynthConfig
-from bodydouble.synth.synthesise import synthesise
 from bodydouble.synth.truth import read_truth
 
 TINY = replace(
@@ -36,9 +34,7 @@ TINY = replace(
 
 @pytest.fixture(scope="module")
 def performer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("performer")
-    synthesise(folder, SynthConfig(seed=3, seconds=SECONDS, fps=FPS, size=SIZE, scene="room"))
-    return folder
+    return film_clip(tmp_path_factory.mktemp("performer")).parent
 
 
 @pytest.fixture(scope="module")

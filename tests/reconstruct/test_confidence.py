@@ -31,7 +31,8 @@ def scene(step: int) -> tuple[RenderedSplats, torch.Tensor, torch.Tensor]:
 def learnt(steps: int, **changes: Any) -> tuple[Confidence, torch.Tensor, torch.Tensor]:
     confidence = Confidence(dataclasses.replace(ConfidenceConfig(use=True), **changes), seed=0)
     for step in range(steps):
-        found = confidence.step(*scene(step))
+        found = confidence.judge(*scene(step))
+        confidence.learn(found)
     return confidence, found.noise, found.weights
 
 
@@ -64,7 +65,7 @@ def test_judging_does_not_push_the_image() -> None:
     confidence = Confidence(ConfidenceConfig(use=True), seed=0)
     image, target, mask = scene(0)
     rgb = image.rgb.clone().requires_grad_()
-    found = confidence.step(image.replace(rgb=rgb), target, mask)
+    found = confidence.judge(image.replace(rgb=rgb), target, mask)
     assert not found.weights.requires_grad
     assert rgb.grad is None
 
@@ -73,6 +74,8 @@ def test_it_goes_on_from_what_it_kept() -> None:
     first, _, _ = learnt(5)
     second = Confidence(ConfidenceConfig(use=True), seed=3)
     second.restore({name: value.clone() for name, value in first.tensors().items()})
-    a, b = first.step(*scene(9)), second.step(*scene(9))
+    a, b = first.judge(*scene(9)), second.judge(*scene(9))
+    first.learn(a)
+    second.learn(b)
     torch.testing.assert_close(a.noise, b.noise)
     torch.testing.assert_close(first.adam.parameters, second.adam.parameters)

@@ -21,7 +21,7 @@ from bodydouble.reconstruct.splats.trainer import Trainer
 from bodydouble.render.select import make_rasterizer
 
 CONFIG = SplatsConfig(
-    num_steps=32, num_seeds=1200, max_splats=1300, max_frames=8, size_px=96, register_at=(),
+    num_steps=16, num_seeds=1200, max_splats=1300, max_frames=8, size_px=96, register_at=(),
     correctives=CorrectiveConfig(num_nodes=60, start=0.25, pose_terms=3, frame_terms=2),
     exposure=ExposureConfig(start=0.1, least_drift=-1.0),  # always
 )  # fmt: skip

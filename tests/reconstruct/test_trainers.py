@@ -132,6 +132,22 @@ def test_a_killed_training_ends_as_if_it_had_not_been(trained, capture: Capture,
     torch.testing.assert_close(again.rotvecs, track.rotvecs)
 
 
+def test_frames_side_by_side_are_frames_one_after_the_other(capture: Capture, tmp_path: Path) -> None:
+    config = replace(EVERYTHING, num_steps=6, register_at=())
+    losses, means, threads = [], [], torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            events = reconstruct(capture, load_anny(), config, tmp_path / str(count), "cpu")
+            losses.append([event.loss for event in events if isinstance(event, Step)])
+            means.append(load_result(tmp_path / str(count), capture)[0].splats.means_rest_m)
+    finally:
+        torch.set_num_threads(threads)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    # As above: Adam makes a whole step of what is nothing but rounding.
+    assert float((means[0] - means[1]).abs().mean()) < 1e-5
+
+
 def test_doubts_are_shown_in_some_frames(capture: Capture, trained) -> None:
     train, folder, *_ = trained
     _, maps = read_log(folder)

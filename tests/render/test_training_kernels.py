@@ -48,6 +48,30 @@ def test_loss_and_gradient_equal_the_twin(
     assert relative_error(grad_of(a), grad_of(b)) < 1e-5
 
 
+@settings(max_examples=30, deadline=None)
+@given(top=st.integers(0, 39), left=st.integers(0, 59), rows=st.integers(0, 40), columns=st.integers(0, 60),
+       weighted=st.booleans(), as_planes=st.booleans())  # fmt: skip
+def test_where_images_are_alike_nothing_is_lost(
+    top: int, left: int, rows: int, columns: int, weighted: bool, as_planes: bool
+) -> None:
+    target, other, weights = images(40, 60)
+    target[::3] = torch.tensor([0.2, 0.9, 0.5])  # flat stripes, and stripes of noise
+    rendered = target.clone()
+    rendered[top : top + rows, left : left + columns] = other[top : top + rows, left : left + columns]
+    pixel_map = weights if weighted else None
+    a = (planar(rendered) if as_planes else rendered).clone(memory_format=torch.preserve_format).requires_grad_()
+    b = rendered.double().requires_grad_()
+    fused = photometric_loss(a, target, squared_weight=3.0, pixel_map=pixel_map)
+    fused.total.backward()
+    twin = photometric_loss_reference(
+        b, target.double(), squared_weight=3.0, pixel_map=None if pixel_map is None else pixel_map.double()
+    )
+    twin.total.backward()
+    for name in ("total", "l1", "squared", "ssim"):
+        assert getattr(fused, name).item() == pytest.approx(getattr(twin, name).item(), abs=1e-6)
+    torch.testing.assert_close(grad_of(a).double(), grad_of(b), atol=1e-7, rtol=1e-4)
+
+
 @pytest.mark.parametrize("width", range(17, 33))
 def test_a_row_of_any_width_leaves_the_next_one_alone(width: int) -> None:
     rendered, target, _ = images(12, width)

@@ -5,6 +5,7 @@ The stages after the model itself, shared by all bodies of this kind. Each keeps
 
 from __future__ import annotations
 
+import numpy as np  # torch.broadcast_shapes would import its compiler, half a second
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -81,7 +82,7 @@ class LinearShapedBody(TensorStruct):
                 f"{tuple(expression.shape)}; its entries follow BodyModel.action_names."
             )
         offset = (expression @ deltas.flatten(1)).reshape(*expression.shape[:-1], -1, 3)
-        batch = torch.broadcast_shapes(expression.shape[:-1], self.vertices_rest.shape[:-2])
+        batch = np.broadcast_shapes(expression.shape[:-1], self.vertices_rest.shape[:-2])
         vertices = self.vertices_rest.expand(*batch, *self.vertices_rest.shape[-2:])
         if deltas.shape[1]:
             vertices = vertices.index_add(-2, self.rig.action_vertices, offset.expand(*batch, *offset.shape[-2:]))
@@ -99,7 +100,7 @@ class LinearShapedBody(TensorStruct):
                 f"with_pose: rotvecs must be (..., bones={bones}, 3), got {tuple(pose.rotvecs.shape)}; "
                 "the pose belongs to another body."
             )
-        batch = torch.broadcast_shapes(pose.rotvecs.shape[:-2], self.joints_rest.shape[:-2])
+        batch = np.broadcast_shapes(pose.rotvecs.shape[:-2], self.joints_rest.shape[:-2])
         rotvecs = pose.rotvecs.expand(*batch, bones, 3)
         translation = pose.translation_world_m.expand(*batch, 3)
         R, t = _kinematics(rotvecs, self.joints_rest, translation, self.rig.bone_parents)

@@ -56,7 +56,7 @@ DRAFT = CreateConfig(
     preset="draft",
     perceive=PerceiveConfig(),
     fit=FitConfig(),
-    splats=SplatsConfig(num_steps=450, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
+    splats=SplatsConfig(num_steps=225, num_seeds=10_000, max_splats=14_000, max_frames=80, size_px=384, stretch=1.0),
     surface=replace(SurfaceConfig(), num_steps=800, max_frames=60, size_px=640),
     bake=BakeConfig(texture_frames=40),
     world=WorldConfig(num_steps=600, size_px=540, max_frames=48),
@@ -68,7 +68,7 @@ FINE = CreateConfig(
     preset="fine",
     perceive=PerceiveConfig(),
     fit=FitConfig(),
-    splats=SplatsConfig(num_steps=8000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640, stretch=1.0),
+    splats=SplatsConfig(num_steps=4000, num_seeds=24_000, max_splats=48_000, max_frames=400, size_px=640, stretch=1.0),
     surface=replace(SurfaceConfig(), num_steps=6000, max_frames=240, size_px=1280),
     bake=BakeConfig(faces=40_000, texture_px=2048, texture_frames=160),
 )

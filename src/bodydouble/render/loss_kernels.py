@@ -105,6 +105,26 @@ def _similarity(ring, offsets, window, width, scale, maps, map_size):
 
 
 @kernel()
+def find_apart(height, width, rendered, rendered_channel, target, target_channel, rows, columns):
+    """Sums of |difference| of each row and of each column, added to what is there, for images of three planes."""
+    whole = width // LANES * LANES
+    for row in range(height):
+        total, rest = splat(_ZERO), _ZERO
+        for channel in range(3):
+            a, b = channel * rendered_channel + row * width, channel * target_channel + row * width
+            for x in range(0, whole, LANES):
+                difference = load(rendered, a + x) - load(target, b + x)
+                size = keep(difference > _ZERO, difference) - keep(difference < _ZERO, difference)
+                total = total + size
+                store(columns, x, load(columns, x) + size)
+            for x in range(whole, width):
+                apart = abs(rendered[a + x] - target[b + x])
+                rest += apart
+                columns[x] += apart
+        rows[row] += horizontal_sum(total) + rest
+
+
+@kernel()
 def photometric(
     worker, num_workers, height, width, rendered, rendered_channel, rendered_row, rendered_pixel,
     target, target_channel, target_row, target_pixel, weights, window, scales, gradient, sums,

@@ -125,13 +125,47 @@ def _simd_works() -> bool:
     return simd_works()
 
 
-def _flat(image: Tensor) -> tuple[np.ndarray, int, int, int]:
+def _window_apart(
+    height: int, width: int, one: tuple[np.ndarray, int, int, int], other: tuple[np.ndarray, int, int, int]
+) -> tuple[slice, slice]:
+    """Rows and columns outside which the loss is zero, and so is its gradient.
+
+    A pixel that differs is felt by the similarities half a window away, and what these weigh reaches as far again. A
+    person on a plain background fills a half of the picture or less. Images that are not three planes are not searched.
+
+    Args:
+        height, width: Of the images.
+        one, other: What `_flat` gives of them.
+    """
+    from bodydouble.render.loss_kernels import find_apart
+
+    if one[3] != 1 or other[3] != 1:
+        return slice(0, height), slice(0, width)
+    rows, columns = np.zeros(height, dtype=np.float32), np.zeros(width, dtype=np.float32)
+    find_apart(height, width, one[0], one[1], other[0], other[1], rows, columns)
+    return _around(np.flatnonzero(rows), height), _around(np.flatnonzero(columns), width)
+
+
+def _around(places: np.ndarray, size: int) -> slice:
+    margin = 2 * (WINDOW // 2)
+    if len(places) == 0:
+        return slice(0, 1)
+    return slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + margin + 1, size))
+
+
+def _flat(image: Float[Tensor, "height width 3"]) -> tuple[np.ndarray, int, int, int]:
     """The image's numbers in a row, and the steps from channel to channel, row to row and pixel to pixel."""
     height, width, _ = image.shape
     planes = image.permute(2, 0, 1)
     if planes.is_contiguous():
         return planes.reshape(-1).numpy(), height * width, width, 1
     return image.contiguous().reshape(-1).numpy(), 1, 3 * width, 3
+
+
+def _from(flat: tuple[np.ndarray, int, int, int], rows: slice, columns: slice) -> tuple[np.ndarray, int, int, int]:
+    """The same from a window's first pixel on."""
+    numbers, channel, row, pixel = flat
+    return numbers[rows.start * row + columns.start * pixel :], channel, row, pixel
 
 
 class _Photometric(torch.autograd.Function):
@@ -143,15 +177,21 @@ class _Photometric(torch.autograd.Function):
 
         height, width, channels = rendered.shape
         count = float(height * width * channels)
-        gradient = np.empty(height * width * channels, dtype=np.float32)
-        sums = np.zeros((channels * height, 3))
+        ours, wanted = _flat(rendered.detach()), _flat(target)
+        rows, columns = _window_apart(height, width, ours, wanted)
+        inner_rows, inner_columns = rows.stop - rows.start, columns.stop - columns.start
+        gradient = np.empty(inner_rows * inner_columns * channels, dtype=np.float32)
+        sums = np.zeros((channels * inner_rows, 3))
         run_kernel(
-            photometric, kernel_threads(), height, width, *_flat(rendered.detach()), *_flat(target),
-            weights.reshape(-1).numpy(), gaussian_window().numpy().astype(np.float32), np.array(of_terms) / count,
-            gradient, sums,
+            photometric, kernel_threads(), inner_rows, inner_columns,
+            *_from(ours, rows, columns), *_from(wanted, rows, columns),
+            weights[rows, columns].reshape(-1).numpy() if weights.numel() else weights.numpy(),
+            gaussian_window().numpy().astype(np.float32), np.array(of_terms) / count, gradient, sums,
         )  # fmt: skip
-        l1, squared, ssim = (float(v) / count for v in sums.sum(0))
-        planes = torch.from_numpy(gradient).reshape(channels, height, width)
+        alike = count - inner_rows * inner_columns * channels
+        l1, squared, ssim = (float(v) / count for v in (*sums.sum(0)[:2], sums.sum(0)[2] + alike))
+        planes = torch.zeros(channels, height, width)
+        planes[:, rows, columns] = torch.from_numpy(gradient).reshape(channels, inner_rows, inner_columns)
         ctx.gradient = planes.permute(1, 2, 0)
         total = of_terms[0] * l1 + of_terms[1] * squared + of_terms[2] * (1.0 - ssim)
         results = tuple(torch.tensor(v, dtype=torch.float32) for v in (total, l1, squared, ssim))

@@ -23,11 +23,14 @@ def kernel_threads() -> int:
     """Threads that kernels use: torch's number (`torch.set_num_threads`), at most the cores this process may use."""
     import torch
 
+    return max(1, min(torch.get_num_threads(), _cores()))
+
+
+def _cores() -> int:
     try:
-        cores = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
-        cores = os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), cores))
+        return os.cpu_count() or 1
 
 
 def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
@@ -41,7 +44,7 @@ def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
     if num_workers <= 1:
         fn(0, 1, *args)
         return
-    pool = _shared_pool(num_workers - 1)
+    pool = _shared_pool(max(num_workers, _cores()) - 1)  # others may be calling kernels beside this one
     others = [pool.submit(fn, worker, num_workers, *args) for worker in range(1, num_workers)]
     try:
         fn(0, num_workers, *args)
@@ -53,9 +56,9 @@ def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
 
 
 def side_by_side(work: Callable[[int], Result], count: int, done: Callable[[int], None] | None = None) -> list[Result]:
-    """`work(k)` for k in 0..count-1, as many at once as there are threads, the kernels of each on one thread.
+    """`work(k)` for k in 0..count-1, as many at once as there are threads, which they share.
 
-    For many small pieces that do not depend on each other, such as frames: nothing waits between a piece's kernels.
+    For pieces that do not depend on each other, such as frames: on one thread nothing waits between a piece's kernels.
 
     Args:
         work: Must only write what belongs to its own k.
@@ -67,7 +70,8 @@ def side_by_side(work: Callable[[int], Result], count: int, done: Callable[[int]
     """
     import torch
 
-    workers = min(kernel_threads(), count)
+    threads = kernel_threads()
+    workers = min(threads, count)
     results = []
     if workers <= 1:
         for k in range(count):
@@ -76,7 +80,7 @@ def side_by_side(work: Callable[[int], Result], count: int, done: Callable[[int]
                 done(k)
         return results
     # Torch's number of threads belongs to the thread that sets it.
-    with ThreadPoolExecutor(workers, "bodydouble-beside", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(workers, "bodydouble-beside", torch.set_num_threads, (threads // workers,)) as pool:
         running = [pool.submit(work, k) for k in range(count)]
         try:
             for k, piece in enumerate(running):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.values import Correctives, Rig
 from bodydouble.body.protocol import BodyModel
-from bodydouble.reconstruct.splats.correctives import CorrectiveConfig, CorrectiveTraining
+from bodydouble.reconstruct.splats.correctives import CorrectiveConfig, CorrectiveLeaves, CorrectiveTraining
 from bodydouble.reconstruct.splats.exposure import ExposureConfig, ExposureTraining, exposure_drift
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames
 from bodydouble.render.protocol import RenderedSplats
@@ -18,7 +20,7 @@ _SURE = 0.95
 
 
 class FrameAppearance:
-    """Both, as the trainer sees them: `begin_due`, then for each step `apply`, `penalty`, `step`."""
+    """Both, as the trainer sees them: `begin_due`, then for each look `leaves`, `apply`, `penalty`, then one `step`."""
 
     def __init__(
         self,
@@ -49,12 +51,20 @@ class FrameAppearance:
         """Whenever the set of splats changes."""
         self.correctives.bind(faces, barycentric)
 
+    def leaves(self, place: int) -> CorrectiveLeaves | None:
+        """What a look at training frame `place` is to learn, if anything."""
+        return self.correctives.leaves(place)
+
     def apply(
-        self, means: Float[Tensor, "n 3"], R_world_rest: Float[Tensor, "bones 3 3"], place: int
+        self,
+        means: Float[Tensor, "n 3"],
+        R_world_rest: Float[Tensor, "bones 3 3"],
+        place: int,
+        leaves: CorrectiveLeaves | None = None,
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n channels"] | None]:
         """Rest positions as training frame `place` has them, in the pose with these bones' rotations, and the factor of
         each splat's brightness (`avatar.correctives.brightened`), if any."""
-        means, shade = self.correctives.apply(means, R_world_rest, place)
+        means, shade = self.correctives.apply(means, R_world_rest, place, leaves)
         gain = self.exposure.apply(place)
         if gain is None:
             return means, shade
@@ -65,13 +75,13 @@ class FrameAppearance:
         if self.exposure.gains is not None:
             self.exposure.observe(place, image.rgb, target.rgb, (image.alpha > _SURE) & (target.mask > _SURE))
 
-    def penalty(self) -> Tensor:
-        """Regularisers of the last `apply`."""
-        return self.correctives.penalty()
+    def penalty(self, leaves: CorrectiveLeaves | None) -> Tensor:
+        """Regularisers of a look."""
+        return self.correctives.penalty(leaves)
 
-    def step(self, place: int, decay: float) -> None:
-        """One update after the backward pass; `decay` multiplies every rate."""
-        self.correctives.step(place, decay)
+    def step(self, looks: Sequence[CorrectiveLeaves], decay: float) -> None:
+        """One update after the looks' backward passes; `decay` multiplies every rate."""
+        self.correctives.step(looks, decay)
 
     def baked(
         self, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"], rotvecs: Float[Tensor, "frames bones 3"]

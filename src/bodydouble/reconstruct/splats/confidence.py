@@ -35,8 +35,8 @@ _SLOPE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfidenceStep:
-    """What one step found."""
+class Judgement:
+    """What one image says."""
 
     weights: Float[Tensor, "height width"]
     """Of each pixel of the image, about 1 on average over the person."""
@@ -44,6 +44,8 @@ class ConfidenceStep:
     """The noise level b, at an eighth of the size, in units of colour."""
     likelihood: float
     """Mean of E / b + log b over the person: what the net is trained to lower."""
+    gradient: Float[Tensor, " parameters"]
+    """Of the likelihood in the net's parameters."""
 
 
 class Confidence:
@@ -60,13 +62,13 @@ class Confidence:
         parts[-1] += torch.tensor(0.05).log()
         self.adam = NetAdam(torch.cat(parts))
 
-    def step(
+    def judge(
         self,
         image: RenderedSplats,
         target: Float[Tensor, "height width 3"],
         mask: Float[Tensor, "height width"],
-    ) -> ConfidenceStep:
-        """Learn from one image, and say what its pixels are worth.
+    ) -> Judgement:
+        """What the pixels of an image are worth, and what there is to `learn` from it.
 
         Args:
             image: The render.
@@ -84,7 +86,6 @@ class Confidence:
         log_noise = _forward(parameters, inputs)
         loss = (share * (error * (-log_noise).exp() + log_noise)).sum()
         (gradient,) = torch.autograd.grad(loss, parameters)
-        self.adam.step(gradient, self.config.rate)
         with torch.no_grad():
             noise = log_noise.exp()
             low, high = self.config.weight_range
@@ -92,7 +93,11 @@ class Confidence:
             weights = (weights / (weights * share).sum().clamp_min(1e-6)).clamp(low, high)
             weights = torch.where(person > 0.0, weights, torch.ones_like(weights))  # nothing was learnt out there
             full = F.interpolate(weights[None, None], size=target.shape[:2], mode="bilinear", align_corners=False)
-        return ConfidenceStep(weights=full[0, 0], noise=noise, likelihood=float(loss.detach()))
+        return Judgement(weights=full[0, 0], noise=noise, likelihood=float(loss.detach()), gradient=gradient)
+
+    def learn(self, judged: Judgement) -> None:
+        """One update of the net."""
+        self.adam.step(judged.gradient, self.config.rate)
 
     def noise(self, image: RenderedSplats) -> Float[Tensor, "rows columns"]:
         """The noise level expected of a render, at an eighth of its size, in units of colour; 0 off the person."""

@@ -8,6 +8,7 @@ use. Learning starts late, when poses have settled: what a pose can explain is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +43,9 @@ class CorrectiveConfig:
     """Coefficients that follow the pose."""
     frame_terms: int = 4
     """Coefficients that only single frames have."""
-    offset_rate_m: float = 3e-4
+    offset_rate_m: float = 6e-4
     """Root mean square step of a pattern's offsets."""
-    shade_rate: float = 3e-3
+    shade_rate: float = 6e-3
     latent_rate: float = 0.1
     offset_scale_m: float = 0.01
     """Offsets and shades of this size are ordinary; the penalties count in these units."""
@@ -52,6 +53,18 @@ class CorrectiveConfig:
     size_weight: float = 1e-3
     smooth_weight: float = 2e-3
     latent_weight: float = 1e-3
+
+
+@dataclass(frozen=True)
+class CorrectiveLeaves:
+    """What one look at a training frame learns: fresh leaves, so that several frames can be looked at side by side."""
+
+    place: int
+    """Of the training frame."""
+    patterns: Float[Tensor, "terms nodes 4"]
+    """Offsets (m) and shade of each node."""
+    latent: Float[Tensor, " terms"]
+    """What the frame's coefficients are beside what the pose says."""
 
 
 class CorrectiveTraining:
@@ -65,7 +78,6 @@ class CorrectiveTraining:
         self.surface: SurfaceNodes | None = None
         self._turn_bones, self._up_bones = feature_bones(rig)
         self._values: dict[str, Tensor] = {}
-        self._leaves: dict[str, Tensor] = {}
         self._hang: _Hang | None = None
 
     @property
@@ -127,47 +139,58 @@ class CorrectiveTraining:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
+    def leaves(self, place: int) -> CorrectiveLeaves | None:
+        """What a look at training frame `place` is to learn; none before `begin`."""
+        if not self.active or self._hang is None:
+            return None
+        patterns, latent = self._values["patterns"], self._values["latents"][place].clone()
+        return CorrectiveLeaves(place, patterns.detach().requires_grad_(), latent.requires_grad_())
+
     def apply(
-        self, means: Float[Tensor, "n 3"], R_world_rest: Float[Tensor, "bones 3 3"], place: int
+        self,
+        means: Float[Tensor, "n 3"],
+        R_world_rest: Float[Tensor, "bones 3 3"],
+        place: int,
+        leaves: CorrectiveLeaves | None = None,
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 1"] | None]:
         """Rest positions as training frame `place` has them, and how bright each splat is there; none before `begin`.
 
-        Poses get no gradient from here. `penalty` and `step` belong to the last call.
+        Differentiable in `leaves`, where given; poses get no gradient from here.
         """
         if not self.active or self._hang is None:
             return means, None
         features = pose_features(R_world_rest.detach(), self.rig.bone_parents, self._turn_bones, self._up_bones)
         posed = (self._values["feature_map"] * (features - self._values["feature_mean"])).sum(1)
-        needs = torch.is_grad_enabled()
-        patterns = self._values["patterns"].detach().requires_grad_(needs)
-        latent = self._values["latents"][place].detach().clone().requires_grad_(needs)
-        self._leaves = {"patterns": patterns, "latent": latent}
+        patterns = self._values["patterns"] if leaves is None else leaves.patterns
+        latent = self._values["latents"][place] if leaves is None else leaves.latent
         on_nodes = ((posed + latent)[:, None, None] * patterns).sum(0) * self._gate
         moved = self._hang.blend(on_nodes)
         return means + moved[:, :3], 1.0 + moved[:, 3:].clamp(-MAX_SHADE, MAX_SHADE)
 
-    def penalty(self) -> Tensor:
-        """What large and rough patterns and large latents of the last frame cost; a number without unit."""
-        if not self._leaves:
+    def penalty(self, leaves: CorrectiveLeaves | None) -> Tensor:
+        """What large and rough patterns and a large latent cost; a number without unit, 0 for no leaves."""
+        if leaves is None:
             return torch.zeros(())
         config, edges = self.config, self._surface().edges
         units = torch.tensor([config.offset_scale_m] * 3 + [config.shade_scale])
-        patterns = self._leaves["patterns"] / units
+        patterns = leaves.patterns / units
         size = (patterns**2).mean()
         rough = ((patterns[:, edges[:, 0]] - patterns[:, edges[:, 1]]) ** 2).mean()
-        latent = (self._leaves["latent"] ** 2).mean()
+        latent = (leaves.latent**2).mean()
         return config.size_weight * size + config.smooth_weight * rough + config.latent_weight * latent
 
-    def step(self, place: int, decay: float) -> None:
-        """Adam with one second moment per pattern and kind: nodes that the image says little about move little."""
-        patterns, latent = self._leaves.get("patterns"), self._leaves.get("latent")
-        self._leaves = {}
-        if patterns is None or latent is None or patterns.grad is None or latent.grad is None:
+    def step(self, looks: Sequence[CorrectiveLeaves], decay: float) -> None:
+        """Adam on what these looks found, after their backward passes.
+
+        With one second moment per pattern and kind: nodes that the image says little about move little.
+        """
+        found = [look.patterns.grad for look in looks if look.patterns.grad is not None]
+        if not found:
             return
         values, config = self._values, self.config
         values["visits"][-1] += 1
         n = int(values["visits"][-1])
-        g = patterns.grad
+        g = torch.stack(found).mean(0)
         power = torch.stack([(g[..., :3] ** 2).mean((1, 2)), (g[..., 3] ** 2).mean(1)], dim=1)
         values["first"].mul_(0.9).add_(g, alpha=0.1)
         values["second"].mul_(0.99).add_(power, alpha=0.01)
@@ -175,7 +198,9 @@ class CorrectiveTraining:
         mean = values["first"] / (1.0 - 0.9**n)
         values["patterns"][..., :3] -= config.offset_rate_m * decay * mean[..., :3] / scale[:, None, :1]
         values["patterns"][..., 3] -= config.shade_rate * decay * mean[..., 3] / scale[:, 1:]
-        self._step_latent(place, latent.grad, decay)
+        for look in looks:
+            if look.latent.grad is not None:
+                self._step_latent(look.place, look.latent.grad, decay)
 
     def _step_latent(self, place: int, gradient: Tensor, decay: float) -> None:
         values = self._values

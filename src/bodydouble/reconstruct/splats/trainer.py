@@ -1,7 +1,7 @@
-"""The trainer: one frame a step, splats and poses together, with registration rounds and density control in between.
+"""The trainer: some frames a step, splats and poses together, with registration rounds and density control in between.
 
 It is a generator of events. Everything it knows is in `checkpoint.safetensors`, so a killed run continues from the last
-one to the same result: which frame, background and jitter a step uses depends on the seed and the step alone.
+one to the same result: which frames and backgrounds a step uses depends on the seed and the step alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from bodydouble.fit.register import register_poses
 from bodydouble.reconstruct.onto import RestSurface, laid_onto
 from bodydouble.reconstruct.splats.appearance import FrameAppearance, frame_gains
 from bodydouble.reconstruct.splats.bake import bake, splat_action_deltas, spread_colors
-from bodydouble.reconstruct.splats.confidence import Confidence
+from bodydouble.reconstruct.splats.confidence import Confidence, Judgement
 from bodydouble.reconstruct.splats.config import SplatsConfig
+from bodydouble.reconstruct.splats.correctives import CorrectiveLeaves
 from bodydouble.reconstruct.splats.density import (
     DensityHistory,
     SplatEvidence,
@@ -46,6 +47,7 @@ from bodydouble.reconstruct.splats.density import (
 )
 from bodydouble.reconstruct.splats.frames import Target, TrainingFrames, choose_frames, frame_of_step
 from bodydouble.reconstruct.splats.log import ConfidenceMap, TrainingLog, spread_places, write_log
+from bodydouble.reconstruct.splats.look import Look, gradients_of, mean_terms, sighting_of, summed
 from bodydouble.reconstruct.splats.objective import (
     find_neighbours,
     image_loss,
@@ -59,15 +61,14 @@ from bodydouble.reconstruct.splats.reach import hair_reach_m, reach_of_groups
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals, seed_splats
 from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
-from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
+from bodydouble.render.protocol import Rasterizer, SplatCloud
 from bodydouble.render.select import make_rasterizer
 from bodydouble.render.sh import rgb_to_sh
+from bodydouble.render.threads import side_by_side
 
 __all__ = ["Trainer", "load_result", "reconstruct"]
 _HOLD_EVERY = 4
 """Steps from one look at heights and thickness to the next: they cost half as much as a picture and change slowly."""
-_OUTSIDE = 0.1
-"""Where the mask is below this, the person is not."""
 
 
 class Trainer:
@@ -125,9 +126,9 @@ class Trainer:
 
     # --- one step -------------------------------------------------------------------------------------------------
 
-    def _background(self, step: int) -> Float[Tensor, "3"]:
-        """A plain colour drawn anew each step: what is not the person must be transparent to match every one of them."""
-        return torch.rand(3, generator=torch_rng(self.config.seed, f"background {step}"))
+    def _background(self, picture: int) -> Float[Tensor, "3"]:
+        """A plain colour drawn anew each time: what is not the person must be transparent to match every one of them."""
+        return torch.rand(3, generator=torch_rng(self.config.seed, f"background {picture}"))
 
     def _bind(self) -> None:
         """Find the splats that facial actions move, by how much, and who is beside whom; anew when the set changes."""
@@ -144,28 +145,30 @@ class Trainer:
         )
 
     def _pose_cloud(
-        self, fields: dict[str, Tensor], rotvecs: Float[Tensor, "bones 3"], translation: Float[Tensor, "3"], place: int
+        self,
+        fields: dict[str, Tensor],
+        rotvecs: Float[Tensor, "bones 3"],
+        translation: Float[Tensor, "3"],
+        place: int,
+        leaves: CorrectiveLeaves | None = None,
     ) -> SplatCloud:
         R, t = fast_bone_transforms(rotvecs[None], self.joints_rest, translation[None], self.body.bone_parents)
         acted = (self.expression[place] @ self.action_deltas).reshape(-1, 3)
-        rest, gain = self.appearance.apply(fields["means"], R[0], place)
+        rest, gain = self.appearance.apply(fields["means"], R[0], place, leaves)
         cloud = posed_cloud(fields, self.state, R[0], t[0], rest.index_add(0, self.action_splats, acted))
         return cloud if gain is None else cloud.replace(sh=brightened(cloud.sh, gain))
 
     def _cloud_at(self, fields: dict[str, Tensor], place: int) -> SplatCloud:
         return self._pose_cloud(fields, self.rotvecs[place], self.translation[place], place)
 
-    def _pixel_weights(self, image: RenderedSplats, target: Target) -> tuple[Tensor | None, dict[str, float]]:
+    def _pixel_weights(self, target: Target, judged: Judgement | None) -> Tensor | None:
         """What each pixel counts in the photometric terms: by the part it shows and by the noise that is usual there."""
-        weights, terms = None, {}
+        weights = None
         if self.group_weights is not None and target.groups is not None:
             weights = self.group_weights[target.groups.long()]
-        if self.confidence is not None:
-            judged = self.confidence.step(image, target.rgb, target.mask)
-            terms["likelihood"] = judged.likelihood
-            if self.step >= self.config.confidence.start * self.config.num_steps:
-                weights = judged.weights if weights is None else weights * judged.weights
-        return weights, terms
+        if judged is not None and self.step >= self.config.confidence.start * self.config.num_steps:
+            weights = judged.weights if weights is None else weights * judged.weights
+        return weights
 
     def _learnt_fields(self) -> dict[str, Tensor]:
         """Fresh leaves of what is learnt; a residual that is not learnt stays out of the graph."""
@@ -174,59 +177,74 @@ class Trainer:
             field.requires_grad_(name != "skin_deltas" or self.config.rates.skin_deltas > 0.0)
         return fields
 
-    def _train_step(self) -> Step:
-        config, step = self.config, self.step
-        half = step < config.coarse_share * config.num_steps
-        place = frame_of_step(step, len(self.frames), self.config.seed)
-        background = self._background(step)
-        target = self.frames.target(place, half=half, background=background)
+    def _look(self, picture: int) -> Look:
+        """What one picture says of splats and poses. Changes nothing: pictures are looked at side by side."""
+        config = self.config
+        place = frame_of_step(picture, len(self.frames), config.seed)
+        background = self._background(picture)
+        target = self.frames.target(place, half=self._coarse, background=background)
         fields = self._learnt_fields()
         rotvecs = self.rotvecs[place].clone().requires_grad_()
         translation = self.translation[place].clone().requires_grad_()
-        cloud = self._pose_cloud(fields, rotvecs, translation, place)
+        leaves = self.appearance.leaves(place)
+        cloud = self._pose_cloud(fields, rotvecs, translation, place, leaves)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, background)
-        self.appearance.observe(place, image, target)
-        pixel_weights, judged = self._pixel_weights(image, target)
-        loss, terms = image_loss(image, target, config.loss, pixel_weights)
+        judged = None if self.confidence is None else self.confidence.judge(image, target.rgb, target.mask)
+        loss, terms = image_loss(image, target, config.loss, self._pixel_weights(target, judged))
         if self.lpips is not None:
             loss = loss + config.loss.lpips * self.lpips.loss(image.rgb, target.rgb, expects_signed=True)
-        loss = loss + splat_loss(
+        loss = loss + self.appearance.penalty(leaves)
+        loss.backward()
+        if judged is not None:
+            terms |= {"likelihood": judged.likelihood}
+        return Look(
+            place=place, target=target, image=image.map(Tensor.detach), loss=float(loss.detach()), terms=terms,
+            gradients=gradients_of(fields), rotvecs=rotvecs.grad, translation=translation.grad, leaves=leaves,
+            judged=judged, sighting=sighting_of(cloud, target),
+        )  # fmt: skip
+
+    def _train_step(self) -> Step:
+        config, step = self.config, self.step
+        each = config.pictures_per_step
+        looks = side_by_side(lambda k: self._look(each * step + k), each)
+        fields = self._learnt_fields()
+        held = splat_loss(
             fields, self.state, config.loss, max_scale_m=config.density.max_scale_m, neighbours=self.neighbours,
             hold=0.0 if step % _HOLD_EVERY else float(_HOLD_EVERY),
         )  # fmt: skip
-        (loss + self.appearance.penalty()).backward()
-        self._note_gradient(cloud, target)
+        held.backward()
         decay = config.rates.final_share ** (step / config.num_steps)
-        gradients = {name: field.grad for name, field in fields.items() if field.grad is not None}
-        self.adam.step(self.state, gradients, config.rates, decay)
-        self._pose_step(place, rotvecs, translation, decay)
-        self.appearance.step(place, decay)
+        self.adam.step(self.state, summed(gradients_of(fields), looks), config.rates, decay)
+        self.appearance.step([look.leaves for look in looks if look.leaves is not None], decay)
+        for look in looks:
+            self._pose_step(look, decay)
+            self._note_sighting(look)
+            self.appearance.observe(look.place, look.image, look.target)
+            if self.confidence is not None and look.judged is not None:
+                self.confidence.learn(look.judged)
         self.step += 1
-        return Step(step=self.step, num_steps=config.num_steps, loss=float(loss.detach()), terms=terms | judged)
+        loss = float(held.detach()) + sum(look.loss for look in looks) / each
+        return Step(step=self.step, num_steps=config.num_steps, loss=loss, terms=mean_terms(looks))
 
-    def _pose_step(self, place: int, rotvecs: Tensor, translation: Tensor, decay: float) -> None:
-        if rotvecs.grad is None or translation.grad is None:
+    @property
+    def _coarse(self) -> bool:
+        return self.step < self.config.coarse_share * self.config.num_steps
+
+    def _pose_step(self, look: Look, decay: float) -> None:
+        if look.rotvecs is None or look.translation is None:
             return
-        rates = self.config.rates
-        pull = self.config.loss.pose * (rotvecs.detach() - self.prior_rotvecs[place])
-        gradient = (rotvecs.grad + pull) * self.trainable
+        rates, place = self.config.rates, look.place
+        pull = self.config.loss.pose * (self.rotvecs[place] - self.prior_rotvecs[place])
+        gradient = (look.rotvecs + pull) * self.trainable
         self.rotvec_adam.step(self.rotvecs, place, gradient, rates.rotvecs_rad * decay)
-        self.translation_adam.step(self.translation, place, translation.grad, rates.translation_m * decay)
+        self.translation_adam.step(self.translation, place, look.translation, rates.translation_m * decay)
 
-    def _note_gradient(self, cloud: SplatCloud, target: Target) -> None:
-        """Accumulate the screen-space gradient of each seen splat: a shift of one pixel moves the centre depth / focal."""
-        gradient = cloud.means_world.grad
-        if gradient is None:
-            return
-        with torch.no_grad():
-            at, depth = target.camera.project(cloud.means_world)
-            size = gradient.norm(dim=1) * depth / target.camera.focal_px[0] * target.camera.width_px
-            sighted = (size > 0).float()
-            column, row = at.nan_to_num().long().clamp_(0, target.camera.width_px - 1).unbind(1)
-            self.evidence.gradient_sum.add_(size)
-            self.evidence.sightings.add_(sighted)
-            self.evidence.outside.add_(sighted * (target.mask[row, column] < _OUTSIDE))
+    def _note_sighting(self, look: Look) -> None:
+        if look.sighting is not None:
+            self.evidence.gradient_sum.add_(look.sighting.gradient)
+            self.evidence.sightings.add_(look.sighting.seen)
+            self.evidence.outside.add_(look.sighting.outside)
 
     # --- what happens between steps -------------------------------------------------------------------------------
 
