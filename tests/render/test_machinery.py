@@ -138,6 +138,16 @@ def test_pieces_run_side_by_side_each_on_one_thread() -> None:
     assert side_by_side(piece, 0) == []
 
 
+def test_pieces_fewer_than_threads_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        assert side_by_side(lambda _: kernel_threads(), 3) == [2, 2, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_a_piece_that_fails_is_heard_of() -> None:
     def fail_at_two(k: int) -> None:
