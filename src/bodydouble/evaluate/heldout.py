@@ -33,8 +33,9 @@ from bodydouble.fit.outline import DEFAULT_OUTLINE, outline_frames
 from bodydouble.fit.pose_problem import RegisterConfig
 from bodydouble.fit.register import register_frames
 from bodydouble.render.protocol import Rasterizer
+from bodydouble.render.threads import side_by_side
 
-DEFAULT_REGISTER = RegisterConfig(rounds=0, sweeps=(1, 1, 1, 1, 0, 0, 0), looks=True)
+DEFAULT_REGISTER = RegisterConfig(rounds=0, sweeps=(1, 1, 1, 0, 0), looks=True)
 """Photometric sweeps alone: held-out poses start close, and a round of flow would move still frames away again."""
 _JUDGED_BEHIND = 2
 """Frames whose pictures may wait for their figures."""
@@ -94,10 +95,14 @@ class _Double:
 
     def predictions(self, row: int, truth: _Truth) -> _Predictions:
         """One frame in all poses that there are."""
-        fit = self._drawn(self.fit, row, truth, full=True)
-        out = None if self.outlined is None else self._drawn(self.outlined, row, truth, full=True)
-        mid = self._drawn(self.between, row, truth, full=False)
-        reg = None if self.registered is None else self._drawn(self.registered, row, truth, full=True)
+        tracks = (self.fit, self.between, self.outlined, self.registered)
+
+        def draw(k: int) -> _Prediction | None:
+            track = tracks[k]
+            return None if track is None else self._drawn(track, row, truth, full=track is not self.between)
+
+        fit, mid, out, reg = side_by_side(draw, len(tracks))
+        assert fit is not None and mid is not None, "these two tracks always are there"
         if reg is not None and self.avatar.splats is None and _box_psnr(truth, reg) < _box_psnr(truth, mid):
             # Splats stood in for the mesh; a frame that they led astray keeps the pose that it began with.
             reg = self._drawn(self.between, row, truth, full=True)

@@ -48,7 +48,7 @@ class CreateConfig:
     turntable_seconds: float = 6.0
     estimate: EstimateChoices | None = None
     """A tracker's result that the fit starts from."""
-    register_sweeps: tuple[int, ...] = (1, 1, 1, 1, 0, 0, 0)
+    register_sweeps: tuple[int, ...] = (1, 1, 1, 0, 0)
     """Photometric sweeps that register held-out frames for the report's second figure (`fit.pose_problem`)."""
 
 
