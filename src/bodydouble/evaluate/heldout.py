@@ -95,11 +95,11 @@ class _Double:
 
     def predictions(self, row: int, truth: _Truth) -> _Predictions:
         """One frame in all poses that there are."""
-        tracks = (self.fit, self.between, self.outlined, self.registered)
+        tracks = ((self.fit, True), (self.between, False), (self.outlined, True), (self.registered, True))
 
         def draw(k: int) -> _Prediction | None:
-            track = tracks[k]
-            return None if track is None else self._drawn(track, row, truth, full=track is not self.between)
+            track, full = tracks[k]
+            return None if track is None else self._drawn(track, row, truth, full=full)
 
         fit, mid, out, reg = side_by_side(draw, len(tracks))
         assert fit is not None and mid is not None, "these two tracks always are there"
