@@ -14,12 +14,12 @@ from bodydouble.reconstruct.splats.exposure import ExposureConfig
 class Rates:
     """Adam step sizes, each decaying exponentially to `final_share` of itself."""
 
-    means_m: float = 8e-4
-    log_scales: float = 1.7e-2
-    quats: float = 5.6e-3
-    logit_opacities: float = 5.6e-2
-    sh: float = 3.4e-2
-    sh_rest: float = 3.4e-3
+    means_m: float = 1.2e-3
+    log_scales: float = 2.4e-2
+    quats: float = 8e-3
+    logit_opacities: float = 8e-2
+    sh: float = 4.8e-2
+    sh_rest: float = 4.8e-3
     skin_deltas: float = 0.0
     """0 leaves the body's skinning weights as they are."""
     rotvecs_rad: float = 3e-3
@@ -127,7 +127,7 @@ class ConfidenceConfig:
 class SplatsConfig:
     """One training run."""
 
-    num_steps: int = 800
+    num_steps: int = 700
     pictures_per_step: int = 2
     """Frames that are looked at side by side for each step: one thread each is faster than one frame on all threads."""
     num_seeds: int = 14000

@@ -43,9 +43,9 @@ class CorrectiveConfig:
     """Coefficients that follow the pose."""
     frame_terms: int = 4
     """Coefficients that only single frames have."""
-    offset_rate_m: float = 8e-4
+    offset_rate_m: float = 1.2e-3
     """Root mean square step of a pattern's offsets."""
-    shade_rate: float = 8e-3
+    shade_rate: float = 1.2e-2
     latent_rate: float = 0.1
     offset_scale_m: float = 0.01
     """Offsets and shades of this size are ordinary; the penalties count in these units."""
