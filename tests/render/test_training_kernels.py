@@ -72,6 +72,14 @@ def test_where_images_are_alike_nothing_is_lost(
     torch.testing.assert_close(grad_of(a).double(), grad_of(b), atol=1e-7, rtol=1e-4)
 
 
+@pytest.mark.parametrize("column", [3, 58])  # among whole vectors, and behind the last of them
+def test_a_pixel_that_is_no_number_is_not_taken_for_alike(column: int) -> None:
+    target, _, _ = images(40, 59)
+    rendered = target.clone()
+    rendered[20, column, 1] = torch.nan
+    assert photometric_loss(planar(rendered), planar(target)).total.isnan()
+
+
 @pytest.mark.parametrize("width", range(17, 33))
 def test_a_row_of_any_width_leaves_the_next_one_alone(width: int) -> None:
     rendered, target, _ = images(12, width)

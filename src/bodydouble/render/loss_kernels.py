@@ -106,7 +106,7 @@ def _similarity(ring, offsets, window, width, scale, maps, map_size):
 
 @kernel()
 def find_apart(height, width, rendered, rendered_channel, target, target_channel, rows, columns):
-    """Sums of |difference| of each row and of each column, added to what is there, for images of three planes."""
+    """Sums of squared differences of each row and column, added to what is there, for images of three planes; NaN stays."""
     whole = width // LANES * LANES
     for row in range(height):
         total, rest = splat(_ZERO), _ZERO
@@ -114,13 +114,12 @@ def find_apart(height, width, rendered, rendered_channel, target, target_channel
             a, b = channel * rendered_channel + row * width, channel * target_channel + row * width
             for x in range(0, whole, LANES):
                 difference = load(rendered, a + x) - load(target, b + x)
-                size = keep(difference > _ZERO, difference) - keep(difference < _ZERO, difference)
-                total = total + size
-                store(columns, x, load(columns, x) + size)
+                total = fma(difference, difference, total)
+                store(columns, x, fma(difference, difference, load(columns, x)))
             for x in range(whole, width):
-                apart = abs(rendered[a + x] - target[b + x])
-                rest += apart
-                columns[x] += apart
+                apart = rendered[a + x] - target[b + x]
+                rest += apart * apart
+                columns[x] += apart * apart
         rows[row] += horizontal_sum(total) + rest
 
 

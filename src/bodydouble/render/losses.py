@@ -188,8 +188,9 @@ class _Photometric(torch.autograd.Function):
             weights[rows, columns].reshape(-1).numpy() if weights.numel() else weights.numpy(),
             gaussian_window().numpy().astype(np.float32), np.array(of_terms) / count, gradient, sums,
         )  # fmt: skip
-        alike = count - inner_rows * inner_columns * channels
-        l1, squared, ssim = (float(v) / count for v in (*sums.sum(0)[:2], sums.sum(0)[2] + alike))
+        totals = sums.sum(0)
+        totals[2] += count - inner_rows * inner_columns * channels  # where nothing differs, similarity is 1
+        l1, squared, ssim = (float(v) / count for v in totals)
         planes = torch.zeros(channels, height, width)
         planes[:, rows, columns] = torch.from_numpy(gradient).reshape(channels, inner_rows, inner_columns)
         ctx.gradient = planes.permute(1, 2, 0)
