@@ -16,7 +16,8 @@ from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
 from bodydouble.reconstruct.splats.density import concatenate, take
 from bodydouble.reconstruct.splats.exposure import ExposureConfig
-from bodydouble.reconstruct.splats.sight import seen_shares
+from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
+from bodydouble.reconstruct.splats.sight import Shares, seen_shares
 from bodydouble.reconstruct.splats.trainer import Trainer
 from bodydouble.render.select import make_rasterizer
 
@@ -58,6 +59,25 @@ def test_steady_light_gives_gains_near_one(trainer: Trainer) -> None:
     assert "exposure.log_gains" in trainer.appearance.tensors()
 
 
+def shares_of(trainer: Trainer, state: SplatState) -> Shares:
+    normals = birth_normals(state, trainer.rest.vertices_rest, trainer.body.faces)
+    return seen_shares(state, normals, trainer.frames, trainer._cloud_at, trainer.rasterizer)
+
+
+def test_a_back_that_glimmers_through_a_chest_is_not_seen(trainer: Trainer) -> None:
+    """Nobody filmed it: the person turns from 17 degrees to the one side to 34 to the other."""
+    before = trainer.state
+    outward = birth_normals(before, trainer.rest.vertices_rest, trainer.body.faces)[:, 2]
+    trainer.state = before.replace(logit_opacities=torch.full((len(outward),), -2.0))  # glass
+    try:
+        shares = shares_of(trainer, trainer.state)
+    finally:
+        trainer.state = before
+    assert float(shares.shown[outward < -0.9].median()) > 0.05
+    assert float(shares.seen[outward < -0.9].max()) == 0.0
+    assert float(shares.seen[outward > 0.9].median()) > 0.3
+
+
 def test_a_splat_beside_the_person_is_removed(trainer: Trainer) -> None:
     before = trainer.state
     chest = (before.means - trainer.joints_rest[trainer.rig.bone_names.index(trainer.rig.humanoid["chest"])]).norm(
@@ -72,13 +92,13 @@ def test_a_splat_beside_the_person_is_removed(trainer: Trainer) -> None:
     trainer.state = concatenate(before, floater)
     trainer._bind()
     try:
-        seen, supported = seen_shares(trainer.state, trainer.frames, trainer._cloud_at, trainer.rasterizer)
+        shares = shares_of(trainer, trainer.state)
         avatar = trainer.avatar()
     finally:
         trainer.state = before
         trainer._bind()
-    assert float(supported[-1]) < 0.1 and float(seen[-1]) < 0.1
-    assert float(supported[:-1].median()) > 0.3
+    assert float(shares.supported[-1]) < 0.1 and float(shares.shown[-1]) < 0.1
+    assert float(shares.supported[:-1].median()) > 0.3
     assert avatar.splats is not None
     nearest = (avatar.splats.means_rest_m - floater.means).norm(dim=1).min()
     assert float(nearest) > 0.05

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bodydouble.body.anny import load_anny
 from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.harmonic import cotangent_laplacian, fill_fields, mirror_vertices, through_vertices
-from bodydouble.reconstruct.splats.prior import fill_unseen, ramp, region_seen
+from bodydouble.reconstruct.splats.prior import fill_unseen, guess_unseen, ramp, region_seen
 from bodydouble.reconstruct.splats.seed import seed_splats
 
 
@@ -99,7 +99,8 @@ def test_a_hidden_splat_among_seen_ones_is_no_guess(body, rest) -> None:
     hidden = torch.zeros_like(front)
     hidden[torch.nonzero(front)[::7, 0]] = True
     seen[hidden] = 0.0  # under others
-    around = region_seen(seen, body.faces.long()[state.faces], state.barycentric, body)
+    corners = body.faces.long()[state.faces]
+    around = (region_seen(seen, corners, state.barycentric, body)[corners] * state.barycentric).sum(1)
     inside = state.means[:, 2] > rest[:, 2].median() + 0.04
     assert float(around[hidden & inside].median()) > 0.2
     behind = state.means[:, 2] < rest[:, 2].median() - 0.04
@@ -116,7 +117,7 @@ def test_seen_splats_stay_and_unseen_ones_are_dressed(body, rest) -> None:
     sh = torch.where(front[:, None, None], clothes, torch.randn(4000, 1, 3, generator=torch.Generator().manual_seed(0)))
     scales = state.log_scales + torch.where(front, 0.0, math.log(6.0))[:, None]
     state = state.replace(means=means, sh=sh, log_scales=scales)
-    filled = fill_unseen(state, front.float(), body, rest)
+    filled = fill_unseen(state, front.float(), guess_unseen(state, front.float(), body, rest), body, rest)
     well = state.means[:, 2] > rest[:, 2].median() + 0.04
     assert torch.equal(filled.means[well], means[well]) and torch.equal(filled.sh[well], sh[well])
     behind = state.means[:, 2] < rest[:, 2].median() - 0.04
@@ -152,7 +153,28 @@ def test_an_unseen_scalp_takes_the_colour_of_seen_hair(body, rest) -> None:
     crown = head & (state.means[:, 1] > top - 0.05)
     sh = torch.where(crown[:, None], hair, skin)[:, None]
     front = state.means[:, 2] > state.means[head, 2].median()
-    filled = fill_unseen(state.replace(sh=sh), front.float(), body, rest)
+    state = state.replace(sh=sh)
+    filled = fill_unseen(state, front.float(), guess_unseen(state, front.float(), body, rest), body, rest)
     back = head & (state.means[:, 2] < state.means[head, 2].median() - 0.04) & (state.means[:, 1] > top - 0.12)
     nearer_hair = (filled.sh[back, 0] - hair).norm(dim=1) < (filled.sh[back, 0] - skin).norm(dim=1)
     assert float(nearer_hair.float().mean()) > 0.9
+
+
+def test_a_high_forehead_is_not_taken_for_hair(body, rest) -> None:
+    state = seed_splats(body, rest, 12000, 0)
+    skin, hair = torch.tensor([1.0, 0.5, 0.2]), torch.tensor([-1.2, -1.3, -1.4])
+    parts = body.vertex_parts[body.faces.long()[state.faces][:, 0]]
+    head = parts == body.part_names.index("head")
+    middle = float(state.means[head, 2].median())
+    front = state.means[:, 2] > middle + 0.02
+    side = head & (state.means[:, 2] < middle + 0.05)  # most of what is seen of the scalp is bare
+    state = state.replace(sh=torch.where(side[:, None], hair, skin)[:, None])
+    guess = guess_unseen(state, front.float(), body, rest)
+    top = float(rest[body.vertex_parts == body.part_names.index("head"), 1].max())
+    back = (
+        (body.vertex_parts == body.part_names.index("head")) & (rest[:, 2] < middle - 0.04) & (rest[:, 1] > top - 0.1)
+    )
+    nearer_hair = (guess.sh[back] - hair).norm(dim=1) < (guess.sh[back] - skin).norm(dim=1)
+    assert float(nearer_hair.float().mean()) > 0.9
+    bald = guess_unseen(state.replace(sh=skin.expand(len(front), 1, 3).clone()), front.float(), body, rest)
+    assert float((bald.sh[back] - skin).norm(dim=1).max()) < 0.05

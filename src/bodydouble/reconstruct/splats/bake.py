@@ -16,8 +16,10 @@ from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.inner import eye_colors, face_brightness, inner_mouth, joined, mouth_vertex_colors
 from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
-from bodydouble.reconstruct.splats.prior import fill_unseen, trust_of
-from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+from bodydouble.reconstruct.splats.prior import fill_unseen, guess_unseen, trust_of
+from bodydouble.reconstruct.splats.seed import SplatState, birth_normals, blend_skinning
+from bodydouble.reconstruct.splats.shell import SUNK_M, share_under_shell, under_shell, unseen_shell
+from bodydouble.reconstruct.splats.sight import Shares
 from bodydouble.render.sh import mean_rgb, rgb_to_sh
 
 _FLOATER = 0.1
@@ -69,8 +71,7 @@ def splat_action_deltas(
 
 def bake(
     state: SplatState,
-    seen: Float[Tensor, " n"],
-    supported: Float[Tensor, " n"],
+    shares: Shares,
     body: BodyModel,
     rest: RestPerson,
     source_sha256: str,
@@ -80,8 +81,7 @@ def bake(
 
     Args:
         state: Trained splats.
-        seen: In [0, 1], how much the video ever showed of each splat.
-        supported: In [0, 1], which share of what it showed lies inside the masks.
+        shares: What the video showed of each.
         body: The body they ride on.
         rest: This person at rest.
         source_sha256: Of the video, for the provenance.
@@ -89,27 +89,37 @@ def bake(
     """
     of_splats, of_mesh = correctives or (None, None)
     vertices_rest = rest.vertices_rest
-    keep = torch.nonzero((torch.sigmoid(state.logit_opacities) > 0.02) & (supported > _FLOATER))[:, 0]
-    state, seen = state.map(lambda t: t[keep]), seen[keep]
+    keep = torch.nonzero((torch.sigmoid(state.logit_opacities) > 0.02) & (shares.supported > _FLOATER))[:, 0]
+    state, shares = state.map(lambda t: t[keep]), shares.chosen(keep)
+    # What no shell can cover stays as it glimmers.
+    seen = torch.where(under_shell(body)[state.faces], shares.seen, shares.shown)
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
-    state = fill_unseen(state, seen, body, vertices_rest)
+    guess = guess_unseen(state, seen, body, vertices_rest)
+    trained = mean_rgb(state.sh).clamp(0.0, 1.0)
+    state = fill_unseen(state, shares.shown, guess, body, vertices_rest)
     opacities = torch.sigmoid(state.logit_opacities)
     colors, brightness = _with_eyes(mean_rgb(state.sh).clamp(0.0, 1.0), state, seen, body, rest)
+    under = share_under_shell(guess, body, state.faces, state.barycentric)[:, None]
     splats = Splats(
-        means_rest_m=state.means,
+        means_rest_m=state.means - SUNK_M * under * birth_normals(state, vertices_rest, body.faces),
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
         scales_m=state.log_scales.exp(),
         opacities=opacities,
-        sh=torch.cat([rgb_to_sh(colors), state.sh_rest], dim=1),
+        sh=torch.cat([rgb_to_sh(colors + under * (trained - colors)), state.sh_rest], dim=1),
         joints=state.joints,
         weights=baked_weights(state),
         seen=seen,
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
         correctives=of_splats,
     )
-    hidden = (skin_lining(body, rest, state, seen, colors), inner_mouth(body, rest, brightness, state.sh_rest.shape[1]))
-    for more in hidden:
+    more_rest = state.sh_rest.shape[1]
+    besides = (
+        skin_lining(body, rest, state, seen, colors),
+        inner_mouth(body, rest, brightness, more_rest),
+        unseen_shell(guess, body, vertices_rest, 1 + more_rest),
+    )
+    for more in besides:
         if more is not None:
             splats = joined(splats, more, _MORPH_FLOOR_M)
     rig = Rig(

@@ -49,7 +49,7 @@ from bodydouble.reconstruct.splats.optimizer import SplatAdam
 from bodydouble.reconstruct.splats.parts import PartSurfaces, vertex_groups
 from bodydouble.reconstruct.splats.posing import posed_cloud, preview
 from bodydouble.reconstruct.splats.result import CHECKPOINT, save_poses, under
-from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
+from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals
 from bodydouble.reconstruct.splats.sight import seen_shares
 from bodydouble.render.losses import photometric_loss
 from bodydouble.render.protocol import Rasterizer, RenderedSplats, SplatCloud
@@ -243,9 +243,11 @@ class EvaTrainer:
 
     def avatar(self) -> Avatar:
         """The baked result."""
-        seen, _ = seen_shares(self.state, self.frames, self._cloud, self.rasterizer)
-        all_kept = torch.ones_like(seen)  # the recipe removes no floaters at the end
-        return bake(self.state, seen, all_kept, self.body, self.rest, self.capture.info.sha256)
+        normals = birth_normals(self.state, self.rest.vertices_rest, self.body.faces)
+        shares = seen_shares(self.state, normals, self.frames, self._cloud, self.rasterizer)
+        # The recipe removes no floaters at the end.
+        all_kept = dataclasses.replace(shares, supported=torch.ones_like(shares.supported))
+        return bake(self.state, all_kept, self.body, self.rest, self.capture.info.sha256)
 
     def driven_rotvecs(self) -> Float[Tensor, "frames bones 3"]:
         """Every frame's fitted pose as the nets correct it."""

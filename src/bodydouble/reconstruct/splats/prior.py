@@ -12,6 +12,8 @@ colours of trunk and limbs are also lent from front to back, and the scalp's by 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +23,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.harmonic import fill_fields, through_vertices
 from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
+from bodydouble.render.sh import C0
 
 _UNSURE, _SURE = 0.08, 0.35
 """Share of a splat that the video showed from which it is believed when others are guessed, a little and fully."""
@@ -34,6 +37,10 @@ _RINGS = 3
 """Around a splat means so many rings of vertices."""
 _HAIR, _HAIR_SEEN = 0.05, 3.0
 """How much of seen hair a vertex of the scalp is lent, and how many vertices must have been seen for that."""
+_HAIR_DOUBT = 2.0
+"""So many times as much must be seen of hair: at its rim it lets the background through, and is trained to look like it."""
+_UNLIKE_SKIN, _MOSTLY_HAIR = 0.2, 0.3
+"""Distance in sRGB from which a colour of the scalp is not the face's skin, and the share of such that speaks for hair."""
 _FARTHEST_M = (-0.02, 0.08)
 """How deep under the body and how far above it a guessed splat may lie."""
 _GROWTH = 1.5
@@ -51,10 +58,25 @@ def trust_of(seen: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     return ramp(seen, _UNSURE, _SURE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What a body without gaps would look like: fields on the vertices of its mesh."""
+
+    sh: Float[Tensor, "verts 3"]
+    height_m: Float[Tensor, " verts"]
+    """Of splats above the bare body."""
+    logit_opacities: Float[Tensor, " verts"]
+    log_scales: Float[Tensor, " verts"]
+    doubt: Float[Tensor, " verts"]
+    """1 where the video shows nothing around, 0 where it tells colours itself."""
+    doubt_shape: Float[Tensor, " verts"]
+    """The same for shapes."""
+
+
 def region_seen(
     seen: Float[Tensor, " n"], corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"], body: BodyModel
-) -> Float[Tensor, " n"]:
-    """How much the video shows of the surface around each splat, in [0, 1].
+) -> Float[Tensor, " verts"]:
+    """How much the video shows of the surface around each vertex, in [0, 1]; 1 where there are no splats to look at.
 
     A splat under others is hardly seen itself, and yet part of what the video shows: its surroundings decide.
 
@@ -70,47 +92,85 @@ def region_seen(
     for _ in range(_RINGS):
         field = field.index_add(0, edges[:, 0], field[edges[:, 1]])
         field = field / field[:, 1:].amax().clamp_min(1e-9)
-    around = field[:, 0] / field[:, 1].clamp_min(1e-9)
-    return (around[corners] * barycentric).sum(1)
+    return torch.where(field[:, 1] > 0, field[:, 0] / field[:, 1].clamp_min(1e-9), 1.0)
 
 
-def fill_unseen(
+def guess_unseen(
     state: SplatState, seen: Float[Tensor, " n"], body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]
-) -> SplatState:
-    """Splats in which those that the video hardly showed are guessed from the others.
+) -> Guess:
+    """What the video tells, carried on to where it tells nothing.
 
     Args:
         state: Trained splats.
         seen: In [0, 1], how much the video ever showed of each.
         body: The body they ride on.
         vertices_rest: Its fitted shape in the rest pose, metres.
-    Returns:
-        The splats with colours, distance from the body, opacities and sizes filled in, in proportion to how little the
-        video shows of the surface around them.
     """
     corners = body.faces.long()[state.faces]
     around = region_seen(seen, corners, state.barycentric, body)
-    doubt, doubt_shape = 1.0 - ramp(around, _DARK_REGION, _LIT_REGION), 1.0 - ramp(around, _DARK_SHAPE, _LIT_SHAPE)
-    doubt = torch.maximum(doubt, 1.0 - ramp(seen, *_HIDDEN))
-    normal = birth_normals(state, vertices_rest, body.faces)
-    born = (vertices_rest[corners] * state.barycentric[..., None]).sum(1)
-    height = ((state.means - born) * normal).sum(1)
-    largest = state.log_scales.amax(1)
+    around = around / torch.where(_scalp(body, vertices_rest) > 0, _HAIR_DOUBT, 1.0)
+    height = _heights_m(state, body, vertices_rest)[0]
     believed = trust_of(seen) * torch.sigmoid(state.logit_opacities)
-    shapes = torch.stack([height, state.logit_opacities.clamp(-4.0, 4.0), largest], dim=1)
+    shapes = torch.stack([height, state.logit_opacities.clamp(-4.0, 4.0), state.log_scales.amax(1)], dim=1)
     data, weight = _on_vertices(torch.cat([state.sh[:, 0], shapes], dim=1), believed, corners, state.barycentric, body)
-    colors = _filled_colors(data[:, :3], weight, body, vertices_rest)
-    fields = torch.cat([colors, fill_fields(data[:, 3:], weight, vertices_rest, body.faces)], dim=1)
-    here = (fields[corners] * state.barycentric[..., None]).sum(1)
-    lift = (here[:, 3].clamp(*_FARTHEST_M) - height) * doubt_shape
-    shrink = (here[:, 5] + float(np.log(_GROWTH)) - largest).clamp(max=0.0) * doubt_shape
+    filled = fill_fields(data[:, 3:], weight, vertices_rest, body.faces)
+    return Guess(
+        sh=_filled_colors(data[:, :3], weight, body, vertices_rest),
+        height_m=filled[:, 0].clamp(*_FARTHEST_M),
+        logit_opacities=filled[:, 1],
+        log_scales=filled[:, 2],
+        doubt=1.0 - ramp(around, _DARK_REGION, _LIT_REGION),
+        doubt_shape=1.0 - ramp(around, _DARK_SHAPE, _LIT_SHAPE),
+    )
+
+
+def fill_unseen(
+    state: SplatState,
+    shown: Float[Tensor, " n"],
+    guess: Guess,
+    body: BodyModel,
+    vertices_rest: Float[Tensor, "verts 3"],
+) -> SplatState:
+    """Splats with colours, distance from the body, opacities and sizes guessed in proportion to how little the video
+    shows of the surface around them, or of a splat itself.
+
+    Args:
+        state: Trained splats.
+        shown: In [0, 1], how much the video ever showed of each, and be it through others.
+        guess: Made from them.
+        body: The body they ride on.
+        vertices_rest: Its fitted shape in the rest pose, metres.
+    """
+    corners = body.faces.long()[state.faces]
+
+    def here(field: Tensor) -> Tensor:
+        share = state.barycentric if field.ndim == 1 else state.barycentric[..., None]
+        return (field[corners] * share).sum(1)
+
+    hidden = 1.0 - ramp(shown, *_HIDDEN)
+    doubt, doubt_shape = torch.maximum(here(guess.doubt), hidden), here(guess.doubt_shape)
+    height, normal = _heights_m(state, body, vertices_rest)
+    lift = (here(guess.height_m) - height) * doubt_shape
+    largest = state.log_scales.amax(1)
+    shrink = (here(guess.log_scales) + float(np.log(_GROWTH)) - largest).clamp(max=0.0) * doubt_shape
+    opaquer = (here(guess.logit_opacities) - state.logit_opacities).clamp_min(0.0) * doubt_shape
     return state.replace(
-        sh=state.sh + doubt[:, None, None] * (here[:, None, :3] - state.sh),
+        sh=state.sh + doubt[:, None, None] * (here(guess.sh)[:, None] - state.sh),
         sh_rest=state.sh_rest * (1.0 - doubt)[:, None, None],
         means=state.means + lift[:, None] * normal,
-        logit_opacities=state.logit_opacities + doubt_shape * (here[:, 4] - state.logit_opacities).clamp_min(0.0),
+        logit_opacities=state.logit_opacities + opaquer,
         log_scales=state.log_scales + shrink[:, None],
     )
+
+
+def _heights_m(
+    state: SplatState, body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    """How far each splat lies above the place on the body where it was born, and the normal there."""
+    corners = body.faces.long()[state.faces]
+    normal = birth_normals(state, vertices_rest, body.faces)
+    born = (vertices_rest[corners] * state.barycentric[..., None]).sum(1)
+    return ((state.means - born) * normal).sum(1), normal
 
 
 def _filled_colors(
@@ -127,13 +187,26 @@ def _filled_colors(
     scalp = _scalp(body, vertices_rest)
     seen = scalp * weight
     if bool(seen.sum() > _HAIR_SEEN):
-        # The typical colour, not the mean: glimpses of ears and forehead are no hair.
-        hair = data[seen > 0.3 * seen.max()].median(0).values
+        hair = _hair_color(data, seen, (parts == place["face"]) * weight)
         lent = _HAIR * scalp * (1.0 - weight)
         data = torch.where(scalp[:, None] > 0, (data * weight[:, None] + hair * lent[:, None])
                            / (weight + lent).clamp_min(1e-9)[:, None], data)  # fmt: skip
         weight = torch.where(scalp > 0, weight + lent, weight)
     return fill_fields(data, weight, vertices_rest, body.faces, through=(other, squarely))
+
+
+def _hair_color(
+    data: Float[Tensor, "verts 3"], scalp_seen: Float[Tensor, " verts"], face_seen: Float[Tensor, " verts"]
+) -> Float[Tensor, "3"]:
+    """The typical colour of what was seen of the scalp, not its mean: glimpses of ears and forehead are no hair. Where
+    most of it differs from the skin of the face, only what differs counts: foreheads are high and hair is thin."""
+    colors = data[scalp_seen > 0.3 * scalp_seen.max()]
+    if bool((face_seen > 0.3).any()):
+        skin = data[face_seen > 0.3].median(0).values
+        unlike = (colors - skin).norm(dim=1) * C0 > _UNLIKE_SKIN
+        if bool(unlike.float().mean() > _MOSTLY_HAIR):
+            colors = colors[unlike]
+    return colors.median(0).values
 
 
 def _scalp(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> Float[Tensor, " verts"]:

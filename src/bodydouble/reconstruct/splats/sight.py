@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.core.cameras import Camera
-from bodydouble.core.geometry import quat_wxyz_to_matrix
+from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.frames import TrainingFrames
+from bodydouble.reconstruct.splats.prior import ramp
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.sh import C0
@@ -20,6 +22,8 @@ _COLOR_VIEWS, _SEEN_VIEWS = 24, 40
 _CLEARLY = 200
 """Mask values, of 255, above which a pixel is the person's."""
 _AT_SURFACE_M = 0.02
+_EDGE_ON = (-0.05, 0.2)
+"""Cosine of the angle between outward and the camera up to which a splat is on the far side, and from which it is not."""
 CloudAt = Callable[[dict[str, Tensor], int], SplatCloud]
 """Splats with the given learnt fields, in the pose of the training frame at a place."""
 
@@ -47,16 +51,38 @@ def observed_colors(
     return total / weight.clamp_min(1e-6)[:, None], weight
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What the looked-at frames show of each splat, in [0, 1]."""
+
+    shown: Float[Tensor, " n"]
+    """Its blending weight summed over pixels of the mask, against its own area in the image; the best view counts."""
+    seen: Float[Tensor, " n"]
+    """The same over views from outside: a back that nobody filmed glimmers through the chest, as skin and cloth are
+    translucent a little, and is shown so, but not seen."""
+    supported: Float[Tensor, " n"]
+    """Of all its weight in all frames the share inside the masks, 1 where it has none."""
+
+    def chosen(self, index: Int[Tensor, " m"]) -> Shares:
+        """Those of some splats."""
+        return Shares(shown=self.shown[index], seen=self.seen[index], supported=self.supported[index])
+
+
 def seen_shares(
-    state: SplatState, frames: TrainingFrames, cloud_at: CloudAt, rasterizer: Rasterizer
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    state: SplatState,
+    normals: Float[Tensor, "n 3"],
+    frames: TrainingFrames,
+    cloud_at: CloudAt,
+    rasterizer: Rasterizer,
+) -> Shares:
     """How much the training frames show of each splat, and how much of that the masks support.
 
-    Returns:
-        Its blending weight summed over pixels of the mask, against its own area in the image, best view counting, in
-        [0, 1]; and of all its weight in all looked-at frames the share inside the masks, 1 where it has none.
+    Args:
+        state: Trained splats.
+        normals: Of the surface where each was born, at rest (`seed.birth_normals`).
+        frames, cloud_at, rasterizer: Where to look.
     """
-    best = torch.zeros(len(state.means))
+    shown, seen = torch.zeros(2, len(state.means))
     total = torch.zeros(len(state.means), 2)
     for place in range(0, len(frames), max(1, len(frames) // _SEEN_VIEWS)):
         crop = frames.half[place]
@@ -73,11 +99,28 @@ def seen_shares(
         depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
         two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
         area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + COVARIANCE_BLUR_PX2).sqrt().prod(1)
-        best = torch.maximum(best, pixels[:, 0] / area.clamp_min(1e-3))
+        share = (pixels[:, 0] / area.clamp_min(1e-3)).clamp(0.0, 1.0)
+        shown = torch.maximum(shown, share)
+        seen = torch.maximum(seen, share * _facing(cloud, state, normals, crop.camera))
         total += pixels.clamp_min(0.0)
     weight = total.sum(1)
     supported = torch.where(weight > 0.1, total[:, 0] / weight.clamp_min(1e-6), torch.ones(()))
-    return best.clamp(0.0, 1.0), supported
+    return Shares(shown=shown, seen=seen, supported=supported)
+
+
+def _facing(cloud: SplatCloud, state: SplatState, normals: Float[Tensor, "n 3"], camera: Camera) -> Float[Tensor, " n"]:
+    """1 for splats that were born on the side of the body that faces the camera, 0 for those on its far side."""
+    with torch.no_grad():
+        undo = state.quats * torch.tensor([1.0, -1.0, -1.0, -1.0])
+        turn = quat_wxyz_to_matrix(torch.nn.functional.normalize(quat_multiply_wxyz(cloud.quats_wxyz, undo), dim=1))
+        outward = (turn @ normals[..., None])[..., 0]
+        return ramp((outward * _towards(camera, cloud.means_world)).sum(1), *_EDGE_ON)
+
+
+def _towards(camera: Camera, points_world: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Unit vectors from points to the camera."""
+    eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
+    return torch.nn.functional.normalize(eye_world - points_world, dim=1)
 
 
 def visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> Float[Tensor, " n"]:
@@ -88,7 +131,5 @@ def visible_share(cloud: SplatCloud, image: RenderedSplats, camera: Camera) -> F
     surface = image.depth[row, column] / image.alpha[row, column].clamp_min(1e-3)
     inside = (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height) & (image.alpha[row, column] > 0.5)
     normal = quat_wxyz_to_matrix(cloud.quats_wxyz)[..., 2]
-    eye_world = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
-    view = torch.nn.functional.normalize(eye_world - cloud.means_world, dim=1)
-    facing = (normal * view).sum(1).clamp_min(0.0)
+    facing = (normal * _towards(camera, cloud.means_world)).sum(1).clamp_min(0.0)
     return facing**2 * (inside & ((depth - surface).abs() < _AT_SURFACE_M))

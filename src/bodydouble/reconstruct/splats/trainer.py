@@ -352,9 +352,10 @@ class Trainer:
 
     def avatar(self) -> Avatar:
         """The baked result."""
-        seen, supported = seen_shares(self.state, self.frames, self._cloud_at, self.rasterizer)
+        normals = birth_normals(self.state, self.rest.vertices_rest, self.body.faces)
+        shares = seen_shares(self.state, normals, self.frames, self._cloud_at, self.rasterizer)
         correctives = self.appearance.baked(self.state.faces, self.state.barycentric, self.rotvecs)
-        return bake(self.state, seen, supported, self.body, self.rest, self.capture.info.sha256, correctives)
+        return bake(self.state, shares, self.body, self.rest, self.capture.info.sha256, correctives)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,97 @@
+"""The shell over what nobody filmed: where it lies, what it shows, and that what was filmed stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bodydouble.body.anny import AnnyBody, load_anny
+from bodydouble.core.cameras import look_at_camera
+from bodydouble.fit.features import RestPerson, rest_body
+from bodydouble.reconstruct.splats.bake import bake
+from bodydouble.reconstruct.splats.prior import Guess, guess_unseen
+from bodydouble.reconstruct.splats.seed import SplatState, birth_normals, seed_splats
+from bodydouble.reconstruct.splats.shell import share_under_shell, unseen_shell
+from bodydouble.reconstruct.splats.sight import Shares
+from bodydouble.render.protocol import SplatCloud
+from bodydouble.render.select import make_rasterizer
+from bodydouble.render.sh import mean_rgb, rgb_to_sh
+
+CHEST_M = 0.3
+GREEN = torch.tensor([0.2, 0.7, 0.3])
+
+
+@pytest.fixture(scope="module")
+def anny() -> AnnyBody:
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def person(anny: AnnyBody) -> tuple[RestPerson, SplatState, torch.Tensor, Guess]:
+    """Filmed from the front, in green; training has left the back any colours."""
+    rest = rest_body(anny, anny.shape_default)
+    state = seed_splats(anny, rest.vertices_rest, 14000, 0)
+    seen = (birth_normals(state, rest.vertices_rest, anny.faces)[:, 2] > 0.0).float()
+    noise = torch.rand(len(seen), 3, generator=torch.Generator().manual_seed(0))
+    color = torch.where(seen[:, None] > 0, GREEN, noise)
+    state = state.replace(sh=rgb_to_sh(color), logit_opacities=torch.full((len(seen),), 3.0))
+    return rest, state, seen, guess_unseen(state, seen, anny, rest.vertices_rest)
+
+
+def view(cloud: SplatCloud, behind: bool) -> torch.Tensor:
+    """The trunk, from 3 m; the rest pose has its hips at the origin."""
+    target = torch.tensor([0.0, CHEST_M, 0.0])
+    eye = target + torch.tensor([0.0, 0.0, -3.0 if behind else 3.0])
+    camera = look_at_camera(eye, target, width_px=48, height_px=48, focal_px=48 * 3.0 / 0.25)
+    with torch.no_grad():
+        return make_rasterizer("cpu")(cloud, camera).rgb
+
+
+def test_the_back_is_clean_and_the_front_untouched(anny: AnnyBody, person) -> None:
+    rest, state, seen, _ = person
+    avatar = bake(state, Shares(shown=seen, seen=seen, supported=torch.ones_like(seen)), anny, rest, "")
+    splats = avatar.splats
+    assert splats is not None
+    cloud = SplatCloud(
+        means_world=splats.means_rest_m, quats_wxyz=splats.quats_wxyz, scales_m=splats.scales_m,
+        opacities=splats.opacities, sh=splats.sh,
+    )  # fmt: skip
+    trained = SplatCloud(
+        means_world=state.means, quats_wxyz=state.quats, scales_m=state.log_scales.exp(),
+        opacities=torch.sigmoid(state.logit_opacities), sh=state.sh,
+    )  # fmt: skip
+    assert float((view(trained, behind=True) - GREEN).abs().mean()) > 0.08
+    assert float((view(cloud, behind=True) - GREEN).abs().max()) < 0.06
+    assert float((view(cloud, behind=False) - view(trained, behind=False)).abs().mean()) < 0.01
+    assert len(splats.means_rest_m) < 2 * len(state.means)
+
+
+def test_it_lies_above_the_unseen_side_and_is_marked_unseen(anny: AnnyBody, person) -> None:
+    rest, _, _, guess = person
+    found = unseen_shell(guess, anny, rest.vertices_rest, 4)
+    assert found is not None
+    shell, moved = found
+    assert shell.sh.shape[1:] == (4, 3) and not shell.sh[:, 1:].any() and not shell.seen.any()
+    assert set(moved) == set(anny.action_names)
+    trunk = (shell.means_rest_m[:, 0].abs() < 0.1) & ((shell.means_rest_m[:, 1] - CHEST_M).abs() < 0.2)
+    assert int(trunk.sum()) > 200
+    near = torch.cdist(shell.means_rest_m[trunk], rest.vertices_rest).amin(1)
+    assert 0.006 < float(near.median()) < 0.03
+    solid = trunk & (shell.opacities > 0.9)
+    assert float(shell.means_rest_m[solid, 2].max()) < 0.05
+    assert float((mean_rgb(shell.sh)[solid] - GREEN).abs().max()) < 0.05
+
+
+def test_hands_and_faces_have_none(anny: AnnyBody, person) -> None:
+    _, state, _, guess = person
+    under = share_under_shell(guess, anny, state.faces, state.barycentric)
+    parts = anny.vertex_parts[anny.faces.long()[state.faces][:, 0]]
+    for name in ("left_hand", "right_hand", "face", "eyes"):
+        assert float(under[parts == anny.part_names.index(name)].mean()) < 0.02
+    assert float(under[parts == anny.part_names.index("body")].mean()) > 0.2
+
+
+def test_who_was_seen_from_everywhere_has_none(anny: AnnyBody, person) -> None:
+    rest, state, seen, _ = person
+    guess = guess_unseen(state, torch.ones_like(seen), anny, rest.vertices_rest)
+    assert unseen_shell(guess, anny, rest.vertices_rest, 1) is None
