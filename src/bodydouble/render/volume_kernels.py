@@ -75,25 +75,23 @@ def affine_at(x, y, z, index, origin, inverse, nodes, scratch):
     if i >= nx - 1 or j >= ny - 1 or k >= nz - 1:
         return False
     fx, fy, fz = fx - number(i), fy - number(j), fz - number(k)
-    one = number(1)
-    for e in range(64):
-        scratch[e] = number(0)
-    for a in range(2):
-        wx, dx = (fx, inverse) if a else (one - fx, -inverse)
-        for b in range(2):
-            wy, dy = (fy, inverse) if b else (one - fy, -inverse)
-            for c in range(2):
-                wz, dz = (fz, inverse) if c else (one - fz, -inverse)
-                n = index[i + a, j + b, k + c]
-                if n < 0:
-                    return False
-                w, ux, uy, uz = wx * wy * wz, dx * wy * wz, wx * dy * wz, wx * wy * dz
-                for e in range(12):
-                    v = nodes[n, e]
-                    scratch[e] += w * v
-                    scratch[16 + e] += ux * v
-                    scratch[32 + e] += uy * v
-                    scratch[48 + e] += uz * v
+    n000, n001, n010, n011 = index[i, j, k], index[i, j, k + 1], index[i, j + 1, k], index[i, j + 1, k + 1]
+    i += 1
+    n100, n101, n110, n111 = index[i, j, k], index[i, j, k + 1], index[i, j + 1, k], index[i, j + 1, k + 1]
+    if min(min(n000, n001), min(n010, n011)) < 0 or min(min(n100, n101), min(n110, n111)) < 0:
+        return False
+    # Along z, then y, then x: each edge of the cell is looked at once. An element at a time stays in registers.
+    for e in range(12):
+        v00, v01, v10, v11 = nodes[n000, e], nodes[n010, e], nodes[n100, e], nodes[n110, e]
+        z00, z01, z10, z11 = nodes[n001, e] - v00, nodes[n011, e] - v01, nodes[n101, e] - v10, nodes[n111, e] - v11
+        v00, v01, v10, v11 = v00 + fz * z00, v01 + fz * z01, v10 + fz * z10, v11 + fz * z11
+        y0, y1 = v01 - v00, v11 - v10
+        v0, v1 = v00 + fy * y0, v10 + fy * y1
+        z0, z1 = z00 + fy * (z01 - z00), z10 + fy * (z11 - z10)
+        scratch[e] = v0 + fx * (v1 - v0)
+        scratch[16 + e] = inverse * (v1 - v0)
+        scratch[32 + e] = inverse * (y0 + fx * (y1 - y0))
+        scratch[48 + e] = inverse * (z0 + fx * (z1 - z0))
     return True
 
 
