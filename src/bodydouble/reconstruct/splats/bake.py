@@ -96,17 +96,18 @@ def bake(
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
     guess = guess_unseen(state, seen, body, vertices_rest)
-    trained = mean_rgb(state.sh).clamp(0.0, 1.0)
+    trained = torch.cat([rgb_to_sh(mean_rgb(state.sh).clamp(0.0, 1.0)), state.sh_rest], dim=1)
     state = fill_unseen(state, shares.shown, guess, body, vertices_rest)
     opacities = torch.sigmoid(state.logit_opacities)
     colors, brightness = _with_eyes(mean_rgb(state.sh).clamp(0.0, 1.0), state, seen, body, rest)
     under = share_under_shell(guess, body, state.faces, state.barycentric)[:, None]
+    sh = torch.cat([rgb_to_sh(colors), state.sh_rest], dim=1)
     splats = Splats(
         means_rest_m=state.means - SUNK_M * under * birth_normals(state, vertices_rest, body.faces),
         quats_wxyz=torch.nn.functional.normalize(state.quats, dim=1),
         scales_m=state.log_scales.exp(),
         opacities=opacities,
-        sh=torch.cat([rgb_to_sh(colors + under * (trained - colors)), state.sh_rest], dim=1),
+        sh=sh + under[..., None] * (trained - sh),
         joints=state.joints,
         weights=baked_weights(state),
         seen=seen,

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from bodydouble.avatar.values import Splats
 from bodydouble.body.protocol import BodyModel
-from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.inner import mouth_opening
+from bodydouble.reconstruct.splats.places import quats_along, spread_places
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
@@ -65,7 +65,7 @@ def skin_lining(
     depth_m[at_eye] = _BELOW_EYE_M
     chosen = torch.nonzero(skin & (at_eye | (away_m < _REACH_M)))[:, 0]
     area = _most_stretched(body, vertices, faces[chosen])
-    pick, barycentric = _spread(area)
+    pick, barycentric = spread_places(area, _COUNT, numpy_rng(0, "skin lining"))
     corners = faces[chosen[pick]]
     normal = vertex_normals(vertices, faces)
     away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
@@ -74,8 +74,6 @@ def skin_lining(
     near = around[:, :_NEIGHBOURS]
     shift = (state.means - state.anchors)[own][near].mean(1)
     side = float((area.sum() / _COUNT / np.pi) ** 0.5)
-    x = torch.nn.functional.normalize(vertices[corners[:, 1]] - vertices[corners[:, 0]], dim=1)
-    x = torch.nn.functional.normalize(x - (x * away).sum(1, keepdim=True) * away, dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
     sh = torch.zeros(_COUNT, 1 + state.sh_rest.shape[1], 3)
     # Splats that hardly show have any colour; alone or in sixes they would shine through the skin as specks.
@@ -84,7 +82,7 @@ def skin_lining(
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
     lining = Splats(
         means_rest_m=born + shift - depth_m[chosen[pick]][:, None] * away,
-        quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(away, x), away], dim=-1)),
+        quats_wxyz=quats_along(vertices, corners, away),
         scales_m=torch.tensor([side, side, 0.2 * side]).repeat(_COUNT, 1),
         opacities=torch.full((_COUNT,), _OPACITY),
         sh=sh,
@@ -115,16 +113,6 @@ def _most_stretched(body: BodyModel, vertices: Tensor, corners: Tensor) -> Float
 def _areas(vertices: Tensor, corners: Tensor) -> Tensor:
     a, b, c = vertices[corners].unbind(1)
     return 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
-
-
-def _spread(area: Float[Tensor, " faces"]) -> tuple[Tensor, Float[Tensor, "m 3"]]:
-    """Systematic draws of places by area."""
-    rng = numpy_rng(0, "skin lining")
-    share = np.cumsum(area.double().numpy())
-    pick = np.searchsorted(share / share[-1], (np.arange(_COUNT) + rng.random(_COUNT)) / _COUNT)
-    u, v = np.sqrt(rng.random(_COUNT)), rng.random(_COUNT)
-    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
-    return torch.from_numpy(pick.clip(max=len(area) - 1)), barycentric
 
 
 def _nearest(places: Tensor, wanted: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
-from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.reconstruct.splats.places import quats_along, spread_places
 
 _PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "eyes": 5.0, "mouth": 0.0}
 
@@ -78,31 +78,20 @@ def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_se
     area = 0.5 * normal.norm(dim=1)
     density = torch.tensor([_PART_DENSITY.get(name, 1.0) for name in body.part_names])
     face_density = density[body.vertex_parts.long()[faces]].amin(1)
-    mass = (area * face_density).double().numpy()
-    mass /= mass.sum()
-
-    rng = numpy_rng(seed, "seed_splats")
-    # Systematic sampling: evener than independent draws.
-    places = (np.arange(num_seeds) + rng.random(num_seeds)) / num_seeds
-    chosen = torch.from_numpy(np.searchsorted(np.cumsum(mass), places).clip(max=len(mass) - 1))
-    u = np.sqrt(rng.random(num_seeds))
-    v = rng.random(num_seeds)
-    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], axis=1).astype(np.float32))
+    mass = area * face_density
+    chosen, barycentric = spread_places(mass, num_seeds, numpy_rng(seed, "seed_splats"))
 
     corners = faces[chosen]
     means = (vertices_rest[corners] * barycentric[..., None]).sum(1)
     joints, weights = blend_skinning(body, corners, barycentric)
-    spacing = (torch.from_numpy(area.numpy() / np.maximum(mass, 1e-12) / num_seeds).float())[chosen].clamp(max=4e-4)
+    spacing = (area * mass.sum() / mass.clamp_min(1e-12) / num_seeds)[chosen].clamp(max=4e-4)
     tangential = (spacing / np.pi).sqrt()
     scales = torch.stack([tangential, tangential, 0.35 * tangential], dim=1)
 
-    z = torch.nn.functional.normalize(normal[chosen], dim=1)
-    x = torch.nn.functional.normalize(triangle[chosen, 1] - triangle[chosen, 0], dim=1)
-    frame = torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
     return SplatState(
         means=means,
         log_scales=scales.log(),
-        quats=matrix_to_quat_wxyz(frame),
+        quats=quats_along(vertices_rest, corners, torch.nn.functional.normalize(normal[chosen], dim=1)),
         logit_opacities=torch.full((num_seeds,), 1.5),
         sh=torch.zeros(num_seeds, 1, 3),
         sh_rest=torch.zeros(num_seeds, 0, 3),

@@ -7,16 +7,15 @@ are, and over them lies a shell of flat, opaque splats in the guessed colours (`
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.values import Splats
 from bodydouble.body.protocol import BodyModel
-from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
+from bodydouble.reconstruct.splats.places import quats_along, spread_places
 from bodydouble.reconstruct.splats.prior import Guess
 from bodydouble.reconstruct.splats.seed import blend_skinning
 from bodydouble.render.sh import C0
@@ -46,22 +45,21 @@ def unseen_shell(
     if len(chosen) == 0:
         return None
     a, b, c = vertices_rest[faces[chosen]].unbind(1)
-    pick, barycentric = _spread(0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1))
+    area_m2 = 0.5 * torch.linalg.cross(b - a, c - a).norm(dim=1)
+    count = max(1, round(float(area_m2.sum()) / _SPACING_M**2))
+    pick, barycentric = spread_places(area_m2, count, numpy_rng(0, "unseen shell"))
     corners = faces[chosen[pick]]
 
     def here(field: Tensor) -> Tensor:
         return (field[corners] * (barycentric if field.ndim == 1 else barycentric[..., None])).sum(1)
 
     normal = torch.nn.functional.normalize(here(vertex_normals(vertices_rest, faces)), dim=1)
-    x = torch.nn.functional.normalize(vertices_rest[corners[:, 1]] - vertices_rest[corners[:, 0]], dim=1)
-    x = torch.nn.functional.normalize(x - (x * normal).sum(1, keepdim=True) * normal, dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
-    count = len(corners)
     sh = torch.zeros(count, num_harmonics, 3)
     sh[:, 0] = here(guess.sh).clamp(-0.5 / C0, 0.5 / C0)
     shell = Splats(
         means_rest_m=here(vertices_rest) + (here(guess.height_m) + _ABOVE_M)[:, None] * normal,
-        quats_wxyz=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(normal, x), normal], dim=-1)),
+        quats_wxyz=quats_along(vertices_rest, corners, normal),
         scales_m=torch.tensor([_SIZE_M, _SIZE_M, _FLATNESS * _SIZE_M]).repeat(count, 1),
         opacities=_OPACITY * here(guess.doubt),
         sh=sh,
@@ -83,17 +81,5 @@ def share_under_shell(
 
 def under_shell(body: BodyModel) -> Bool[Tensor, " faces"]:
     """Faces of the parts that get a shell where they are unseen."""
-    return torch.tensor([name in _PARTS for name in body.part_names])[body.vertex_parts.long()][body.faces.long()].all(
-        1
-    )
-
-
-def _spread(area_m2: Float[Tensor, " faces"]) -> tuple[Tensor, Float[Tensor, "m 3"]]:
-    """Systematic draws of places by area, one to a square of the spacing."""
-    rng = numpy_rng(0, "unseen shell")
-    share = np.cumsum(area_m2.double().numpy())
-    count = max(1, round(float(share[-1]) / _SPACING_M**2))
-    pick = np.searchsorted(share, share[-1] * (np.arange(count) + rng.random(count)) / count)
-    u, v = np.sqrt(rng.random(count)), rng.random(count)
-    barycentric = torch.from_numpy(np.stack([1 - u, u * (1 - v), u * v], 1)).float()
-    return torch.from_numpy(pick.clip(max=len(area_m2) - 1)), barycentric
+    shelled = torch.tensor([name in _PARTS for name in body.part_names])[body.vertex_parts.long()]
+    return shelled[body.faces.long()].all(1)

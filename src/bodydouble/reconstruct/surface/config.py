@@ -93,6 +93,9 @@ class SurfaceConfig:
     """Rays that come no closer to the known surface are off it."""
     refresh: float = 0.1
     """Every so many steps the known surface and the cells around posed bodies are taken from the present ones."""
+    carve: tuple[float, float] = (0.45, 0.65)
+    """Share of the frames that see the world through a place from which it may be taken from the person, and from which it
+    is; (1, 2) takes nothing."""
     seed: int = 0
     rates: SurfaceRates = field(default_factory=SurfaceRates)
     loss: SurfaceLoss = field(default_factory=SurfaceLoss)

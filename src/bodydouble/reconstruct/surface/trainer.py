@@ -23,6 +23,7 @@ from bodydouble.core.events import PREVIEW_SHARE, Event, Previewed, Progress, St
 from bodydouble.core.kinematics import fast_bone_transforms
 from bodydouble.core.seeds import numpy_rng, torch_rng
 from bodydouble.evaluate.interpolate import interpolated_track
+from bodydouble.reconstruct.surface.carving import carvable, carved, world_shares
 from bodydouble.reconstruct.surface.config import Level, SurfaceConfig
 from bodydouble.reconstruct.surface.decoder import FIELDS, decode, new_decoder, pose_bones
 from bodydouble.reconstruct.surface.field import canonical_bones, canonical_vertices
@@ -114,10 +115,25 @@ class SurfaceTrainer:
         else:
             values = refined(self.values, self._body_sdf, self.level.voxel_m, body_sdf, level.voxel_m, self.box)
         self.level, self.values, self._body_sdf = level, values, body_sdf
+        if self.step > 0:
+            self._carve()
         self.limb_radius = limb_radius(body_sdf, level.voxel_m)
         self.optimizer = GridOptimizer(self.values)
         self.seen = torch.zeros(body_sdf.shape)
         self._refresh()
+
+    def _carve(self) -> None:
+        """Take from the person what many frames surely see the world through."""
+        at = torch.nonzero(carvable(self.values[..., 0], self._body_sdf, self.level.voxel_m))
+        points = self.box.low_m + at.float() * self.level.voxel_m
+
+        def nodes_of(place: int) -> Tensor:
+            with torch.no_grad():
+                return self.puppet.maps(self._bones(self.poses.rotvecs[place], self.poses.translation[place]))[0]
+
+        shares = world_shares(points, self.puppet.skin, nodes_of, self.evidence, 0.5 * self._focal())
+        i, j, k = at.unbind(1)
+        self.values[i, j, k, 0] = carved(self.values[i, j, k, 0], shares, self.config.carve, self.level.voxel_m)
 
     def _refresh(self) -> None:
         """Take the present surface as the known one."""
@@ -338,6 +354,8 @@ class SurfaceTrainer:
                 self._log.append((self.step, time.perf_counter() - begun, means, self.level.voxel_m))
                 sums, count = {}, 0
             yield event
+            if self.step == config.num_steps:
+                self._carve()
             if self.step % show_every == 0:
                 yield Previewed(step=self.step, num_steps=config.num_steps, take=self.preview)
 
