@@ -144,37 +144,43 @@ def test_what_is_in_front_is_lent_to_the_back(body, rest) -> None:
     assert float((lent - stripes)[trunk].abs().mean()) < 0.4 * float((plain - stripes)[trunk].abs().mean())
 
 
-def test_an_unseen_scalp_takes_the_colour_of_seen_hair(body, rest) -> None:
+SKIN, HAIR = torch.tensor([1.0, 0.5, 0.2]), torch.tensor([-1.2, -1.3, -1.4])
+
+
+def seeds_and_heads(body, rest):
+    """Splats, and which of them lie on the head."""
     state = seed_splats(body, rest, 12000, 0)
-    skin, hair = torch.tensor([1.0, 0.5, 0.2]), torch.tensor([-1.2, -1.3, -1.4])
-    parts = body.vertex_parts[body.faces.long()[state.faces][:, 0]]
-    head = parts == body.part_names.index("head")
+    return state, body.vertex_parts[body.faces.long()[state.faces][:, 0]] == body.part_names.index("head")
+
+
+def nearer_hair(colors: torch.Tensor) -> float:
+    """Share of colours that are more like the hair than like the skin."""
+    return float(((colors - HAIR).norm(dim=1) < (colors - SKIN).norm(dim=1)).float().mean())
+
+
+def test_an_unseen_scalp_takes_the_colour_of_seen_hair(body, rest) -> None:
+    state, head = seeds_and_heads(body, rest)
     top = float(state.means[head, 1].max())
     crown = head & (state.means[:, 1] > top - 0.05)
-    sh = torch.where(crown[:, None], hair, skin)[:, None]
+    sh = torch.where(crown[:, None], HAIR, SKIN)[:, None]
     front = state.means[:, 2] > state.means[head, 2].median()
     state = state.replace(sh=sh)
     filled = fill_unseen(state, front.float(), guess_unseen(state, front.float(), body, rest), body, rest)
     back = head & (state.means[:, 2] < state.means[head, 2].median() - 0.04) & (state.means[:, 1] > top - 0.12)
-    nearer_hair = (filled.sh[back, 0] - hair).norm(dim=1) < (filled.sh[back, 0] - skin).norm(dim=1)
-    assert float(nearer_hair.float().mean()) > 0.9
+    assert nearer_hair(filled.sh[back, 0]) > 0.9
 
 
 def test_a_high_forehead_is_not_taken_for_hair(body, rest) -> None:
-    state = seed_splats(body, rest, 12000, 0)
-    skin, hair = torch.tensor([1.0, 0.5, 0.2]), torch.tensor([-1.2, -1.3, -1.4])
-    parts = body.vertex_parts[body.faces.long()[state.faces][:, 0]]
-    head = parts == body.part_names.index("head")
+    state, head = seeds_and_heads(body, rest)
     middle = float(state.means[head, 2].median())
     front = state.means[:, 2] > middle + 0.02
     side = head & (state.means[:, 2] < middle + 0.05)  # most of what is seen of the scalp is bare
-    state = state.replace(sh=torch.where(side[:, None], hair, skin)[:, None])
+    state = state.replace(sh=torch.where(side[:, None], HAIR, SKIN)[:, None])
     guess = guess_unseen(state, front.float(), body, rest)
     top = float(rest[body.vertex_parts == body.part_names.index("head"), 1].max())
     back = (
         (body.vertex_parts == body.part_names.index("head")) & (rest[:, 2] < middle - 0.04) & (rest[:, 1] > top - 0.1)
     )
-    nearer_hair = (guess.sh[back] - hair).norm(dim=1) < (guess.sh[back] - skin).norm(dim=1)
-    assert float(nearer_hair.float().mean()) > 0.9
-    bald = guess_unseen(state.replace(sh=skin.expand(len(front), 1, 3).clone()), front.float(), body, rest)
-    assert float((bald.sh[back] - skin).norm(dim=1).max()) < 0.05
+    assert nearer_hair(guess.sh[back]) > 0.9
+    bald = guess_unseen(state.replace(sh=SKIN.expand(len(front), 1, 3).clone()), front.float(), body, rest)
+    assert float((bald.sh[back] - SKIN).norm(dim=1).max()) < 0.05

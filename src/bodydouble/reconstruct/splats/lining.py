@@ -20,7 +20,7 @@ from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.splats.inner import mouth_opening
-from bodydouble.reconstruct.splats.places import quats_along, spread_places
+from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
 from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
@@ -68,8 +68,8 @@ def skin_lining(
     pick, barycentric = spread_places(area, _COUNT, numpy_rng(0, "skin lining"))
     corners = faces[chosen[pick]]
     normal = vertex_normals(vertices, faces)
-    away = torch.nn.functional.normalize((normal[corners] * barycentric[..., None]).sum(1), dim=1)
-    born = (vertices[corners] * barycentric[..., None]).sum(1)
+    away = torch.nn.functional.normalize(on_faces(normal, corners, barycentric), dim=1)
+    born = on_faces(vertices, corners, barycentric)
     around = _nearest(state.anchors[own], born)
     near = around[:, :_NEIGHBOURS]
     shift = (state.means - state.anchors)[own][near].mean(1)

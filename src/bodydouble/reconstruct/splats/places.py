@@ -41,3 +41,16 @@ def quats_along(
     x = vertices[corners[:, 1]] - vertices[corners[:, 0]]
     x = torch.nn.functional.normalize(x - (x * normals).sum(1, keepdim=True) * normals, dim=1)
     return matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(normals, x), normals], dim=-1))
+
+
+def on_faces(
+    field: Float[Tensor, "verts ..."], corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n ..."]:
+    """A field on a mesh's vertices (numbers or vectors) at places on its faces.
+
+    Args:
+        field: Value at each vertex.
+        corners: Vertex indices of each place's face.
+        barycentric: Where on that face.
+    """
+    return (field[corners] * (barycentric if field.ndim == 1 else barycentric[..., None])).sum(1)

@@ -22,6 +22,7 @@ from torch import Tensor
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.harmonic import fill_fields, through_vertices
+from bodydouble.reconstruct.splats.places import on_faces
 from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
 from bodydouble.render.sh import C0
 
@@ -144,8 +145,7 @@ def fill_unseen(
     corners = body.faces.long()[state.faces]
 
     def here(field: Tensor) -> Tensor:
-        share = state.barycentric if field.ndim == 1 else state.barycentric[..., None]
-        return (field[corners] * share).sum(1)
+        return on_faces(field, corners, state.barycentric)
 
     hidden = 1.0 - ramp(shown, *_HIDDEN)
     doubt, doubt_shape = torch.maximum(here(guess.doubt), hidden), here(guess.doubt_shape)
@@ -169,7 +169,7 @@ def _heights_m(
     """How far each splat lies above the place on the body where it was born, and the normal there."""
     corners = body.faces.long()[state.faces]
     normal = birth_normals(state, vertices_rest, body.faces)
-    born = (vertices_rest[corners] * state.barycentric[..., None]).sum(1)
+    born = on_faces(vertices_rest, corners, state.barycentric)
     return ((state.means - born) * normal).sum(1), normal
 
 

@@ -11,7 +11,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
-from bodydouble.reconstruct.splats.places import quats_along, spread_places
+from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
 
 _PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "eyes": 5.0, "mouth": 0.0}
 
@@ -82,7 +82,7 @@ def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_se
     chosen, barycentric = spread_places(mass, num_seeds, numpy_rng(seed, "seed_splats"))
 
     corners = faces[chosen]
-    means = (vertices_rest[corners] * barycentric[..., None]).sum(1)
+    means = on_faces(vertices_rest, corners, barycentric)
     joints, weights = blend_skinning(body, corners, barycentric)
     spacing = (area * mass.sum() / mass.clamp_min(1e-12) / num_seeds)[chosen].clamp(max=4e-4)
     tangential = (spacing / np.pi).sqrt()
@@ -114,5 +114,5 @@ def birth_normals(
         faces: Of the body.
     """
     corners = faces.long()[state.faces]
-    normals = vertex_normals(vertices_rest, faces.long())[corners]
-    return torch.nn.functional.normalize((normals * state.barycentric[..., None]).sum(1), dim=1)
+    normals = on_faces(vertex_normals(vertices_rest, faces.long()), corners, state.barycentric)
+    return torch.nn.functional.normalize(normals, dim=1)

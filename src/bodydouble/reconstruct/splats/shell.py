@@ -15,7 +15,7 @@ from bodydouble.avatar.values import Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
-from bodydouble.reconstruct.splats.places import quats_along, spread_places
+from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
 from bodydouble.reconstruct.splats.prior import Guess
 from bodydouble.reconstruct.splats.seed import blend_skinning
 from bodydouble.render.sh import C0
@@ -51,7 +51,7 @@ def unseen_shell(
     corners = faces[chosen[pick]]
 
     def here(field: Tensor) -> Tensor:
-        return (field[corners] * (barycentric if field.ndim == 1 else barycentric[..., None])).sum(1)
+        return on_faces(field, corners, barycentric)
 
     normal = torch.nn.functional.normalize(here(vertex_normals(vertices_rest, faces)), dim=1)
     joints, weights = blend_skinning(body, corners, barycentric)
@@ -75,8 +75,7 @@ def share_under_shell(
     guess: Guess, body: BodyModel, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"]
 ) -> Float[Tensor, " n"]:
     """How far places on the body are covered by the shell, in [0, 1]."""
-    doubt = (guess.doubt[body.faces.long()[faces]] * barycentric).sum(1)
-    return doubt * under_shell(body)[faces]
+    return on_faces(guess.doubt, body.faces.long()[faces], barycentric) * under_shell(body)[faces]
 
 
 def under_shell(body: BodyModel) -> Bool[Tensor, " faces"]:
