@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -89,6 +91,17 @@ def test_hands_and_faces_have_none(anny: AnnyBody, person) -> None:
     for name in ("left_hand", "right_hand", "face", "eyes"):
         assert float(under[parts == anny.part_names.index(name)].mean()) < 0.02
     assert float(under[parts == anny.part_names.index("body")].mean()) > 0.2
+
+
+def test_a_head_is_covered_where_nobody_saw_it_and_not_at_its_rim(anny: AnnyBody, person) -> None:
+    _, state, _, guess = person
+    part = anny.vertex_parts[anny.faces.long()[state.faces][:, 0]]
+    for name, of_half_doubt in (("head", 0.0), ("body", 0.5)):
+        chosen = part == anny.part_names.index(name)
+        for doubt, expected in ((0.0, 0.0), (0.5, of_half_doubt), (1.0, 1.0)):
+            unsure = replace(guess, doubt=torch.full_like(guess.doubt, doubt))
+            under = share_under_shell(unsure, anny, state.faces, state.barycentric)[chosen]
+            assert float(under.median()) == pytest.approx(expected, abs=1e-6), (name, doubt)
 
 
 def test_who_was_seen_from_everywhere_has_none(anny: AnnyBody, person) -> None:

@@ -16,7 +16,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
-from bodydouble.reconstruct.splats.prior import Guess
+from bodydouble.reconstruct.splats.prior import Guess, ramp
 from bodydouble.reconstruct.splats.seed import blend_skinning
 from bodydouble.render.sh import C0
 
@@ -27,6 +27,8 @@ SUNK_M, _ABOVE_M = 0.010, 0.002
 """How deep splats under the shell lie below where it would be without them, and how far above it lies: an outline that
 frames do show must not grow by it."""
 _OPACITY, _LEAST_DOUBT = 0.99, 0.02
+_HEAD_DOUBT = 0.8
+"""A head is covered only above this much doubt: what shows of its rim from in front are single hairs, not a hull."""
 
 
 def unseen_shell(
@@ -41,7 +43,8 @@ def unseen_shell(
         num_harmonics: Of the other splats' colours.
     """
     faces = body.faces.long()
-    chosen = torch.nonzero(under_shell(body) & (guess.doubt[faces].amax(1) > _LEAST_DOUBT))[:, 0]
+    cover = _cover(guess, body)
+    chosen = torch.nonzero(under_shell(body) & (cover[faces].amax(1) > _LEAST_DOUBT))[:, 0]
     if len(chosen) == 0:
         return None
     a, b, c = vertices_rest[faces[chosen]].unbind(1)
@@ -61,7 +64,7 @@ def unseen_shell(
         means_rest_m=here(vertices_rest) + (here(guess.height_m) + _ABOVE_M)[:, None] * normal,
         quats_wxyz=quats_along(vertices_rest, corners, normal),
         scales_m=torch.tensor([_SIZE_M, _SIZE_M, _FLATNESS * _SIZE_M]).repeat(count, 1),
-        opacities=_OPACITY * here(guess.doubt),
+        opacities=_OPACITY * here(cover),
         sh=sh,
         joints=joints,
         weights=weights,
@@ -75,10 +78,16 @@ def share_under_shell(
     guess: Guess, body: BodyModel, faces: Int[Tensor, " n"], barycentric: Float[Tensor, "n 3"]
 ) -> Float[Tensor, " n"]:
     """How far places on the body are covered by the shell, in [0, 1]."""
-    return on_faces(guess.doubt, body.faces.long()[faces], barycentric) * under_shell(body)[faces]
+    return on_faces(_cover(guess, body), body.faces.long()[faces], barycentric) * under_shell(body)[faces]
 
 
 def under_shell(body: BodyModel) -> Bool[Tensor, " faces"]:
     """Faces of the parts that get a shell where they are unseen."""
     shelled = torch.tensor([name in _PARTS for name in body.part_names])[body.vertex_parts.long()]
     return shelled[body.faces.long()].all(1)
+
+
+def _cover(guess: Guess, body: BodyModel) -> Float[Tensor, " verts"]:
+    """How opaque the shell is at each vertex of the parts that get one."""
+    head = torch.tensor([name == "head" for name in body.part_names])[body.vertex_parts.long()]
+    return torch.where(head, ramp(guess.doubt, _HEAD_DOUBT, 1.0), guess.doubt)
