@@ -153,6 +153,20 @@ def test_posed_vertices_come_back_to_canonical_space(canonical):
     assert bool((seeds >= 0).all())
     away = (world[seeds.long()] - world).norm(dim=1)
     assert float(away.max()) < 0.5 * math.sqrt(3) * cells.voxel_m * 2 + 1e-3
+    shape = cells.seeds.shape[:3]
+    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij"), -1)
+    centres = (cells.origin_world_m + (grid + 0.5) * cells.voxel_m).reshape(-1, 3).double()
+    world = world.double()
+    expected, reach_m = torch.full((len(centres), 2), torch.inf).double(), 0.08 + 0.5 * math.sqrt(3) * cells.voxel_m
+    for limb in range(int(puppet.limbs.max()) + 1):
+        near = torch.cdist(centres, world[puppet.limbs == limb]).amin(1)
+        near = torch.where(near < reach_m, near, torch.inf)
+        expected = torch.cat([expected, near[:, None]], 1).sort(1).values[:, :2]
+    expected[:, 1][expected[:, 1] >= expected[:, 0] + 0.10] = torch.inf
+    found = (centres[:, None] - world[cells.seeds.reshape(-1, 2).long()]).norm(dim=2)
+    found = torch.where(cells.seeds.reshape(-1, 2) >= 0, found, torch.inf)
+    assert int(torch.isfinite(found[:, 1]).sum()) > 100
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def _scene(frames: int = 14, size: int = 96):

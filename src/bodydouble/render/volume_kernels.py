@@ -63,6 +63,43 @@ def gather_bones(rows, joints, weights, g_nodes, g_bones):
             g_nodes[n, e] = 0.0
 
 
+@kernel()
+def near_vertices(worker, num_workers, points, limbs, origin, cell_m, reach_m, second_m, squared, nearest, seeds):
+    """Of every cell the vertex nearest to its centre and that of the next limb, unless it is `second_m` farther.
+
+    Each worker fills some planes of seeds [x, y, z, 2], which begins as -1; squared and nearest [x, y, z, limbs] begin
+    as infinity and -1.
+    """
+    nx, ny, nz, count = squared.shape
+    first, stop = worker * nx // num_workers, (worker + 1) * nx // num_workers
+    for v in range(points.shape[0]):
+        x, y, z, limb = points[v, 0] - origin[0], points[v, 1] - origin[1], points[v, 2] - origin[2], limbs[v]
+        i0, i1 = max(first, int((x - reach_m) / cell_m)), min(stop, int((x + reach_m) / cell_m) + 1)
+        j0, j1 = max(0, int((y - reach_m) / cell_m)), min(ny, int((y + reach_m) / cell_m) + 1)
+        k0, k1 = max(0, int((z - reach_m) / cell_m)), min(nz, int((z + reach_m) / cell_m) + 1)
+        for i in range(i0, i1):
+            for j in range(j0, j1):
+                across = ((i + 0.5) * cell_m - x) ** 2 + ((j + 0.5) * cell_m - y) ** 2
+                for k in range(k0, k1):
+                    away = across + ((k + 0.5) * cell_m - z) ** 2
+                    if away < reach_m * reach_m and away < squared[i, j, k, limb]:
+                        squared[i, j, k, limb] = away
+                        nearest[i, j, k, limb] = v
+    for i in range(first, stop):
+        for j in range(ny):
+            for k in range(nz):
+                best, second = np.inf, np.inf
+                for limb in range(count):
+                    away = squared[i, j, k, limb]
+                    if away < best:
+                        second, seeds[i, j, k, 1] = best, seeds[i, j, k, 0]
+                        best, seeds[i, j, k, 0] = away, nearest[i, j, k, limb]
+                    elif away < second:
+                        second, seeds[i, j, k, 1] = away, nearest[i, j, k, limb]
+                if np.sqrt(second) >= np.sqrt(best) + second_m:
+                    seeds[i, j, k, 1] = -1
+
+
 @kernel(cached=False)
 def affine_at(x, y, z, index, origin, inverse, nodes, scratch):
     """Fill scratch with A (0:12) and its derivatives along x, y, z per metre (16:28, 32:44, 48:60); False off the band."""

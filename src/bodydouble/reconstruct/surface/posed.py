@@ -109,34 +109,19 @@ class Puppet:
 
     def cells(self, vertices_world: Float[Tensor, "verts 3"], band_m: float) -> PosedCells:
         """Find the near vertices of every cell within `band_m` of the body."""
-        from scipy.spatial import cKDTree
+        from bodydouble.render.volume_kernels import near_vertices
 
-        points = vertices_world.double().numpy()
-        reach = band_m + 0.5 * np.sqrt(3.0) * _CELL_M
-        low = points.min(0) - reach
-        shape = tuple(int(n) for n in np.ceil((points.max(0) + reach - low) / _CELL_M))
-        axes = [low[a] + (np.arange(shape[a]) + 0.5) * _CELL_M for a in range(3)]
-        centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        limbs = self.limbs.numpy()
-        kept = np.flatnonzero(np.isfinite(cKDTree(points).query(centres, distance_upper_bound=reach)[0]))
-        count = int(limbs.max()) + 1
-        distances, nearest = np.full((count, len(kept)), np.inf), np.full((count, len(kept)), -1)
-        for limb in range(count):
-            members = np.flatnonzero(limbs == limb)
-            d, at = cKDTree(points[members]).query(centres[kept], distance_upper_bound=reach)
-            near = np.isfinite(d)
-            distances[limb, near], nearest[limb, near] = d[near], members[at[near]]
-        order = np.argsort(distances, axis=0, kind="stable")[:2]
-        d = np.take_along_axis(distances, order, axis=0)
-        v = np.take_along_axis(nearest, order, axis=0)
-        v[1, ~(d[1] < d[0] + _SECOND_M)] = -1
-        seeds = np.full((len(centres), 2), -1, np.int32)
-        seeds[kept] = v.T
-        return PosedCells(
-            seeds=torch.from_numpy(seeds.reshape(*shape, 2)),
-            origin_world_m=torch.from_numpy(low).float(),
-            voxel_m=_CELL_M,
-        )
+        points, limbs = vertices_world.double().numpy(), self.limbs.numpy()
+        reach_m = band_m + 0.5 * np.sqrt(3.0) * _CELL_M
+        low = points.min(0) - reach_m
+        shape = tuple(int(n) for n in np.ceil((points.max(0) + reach_m - low) / _CELL_M))
+        squared = np.full((*shape, int(limbs.max()) + 1), np.inf)
+        nearest, seeds = np.full(squared.shape, -1, np.int32), np.full((*shape, 2), -1, np.int32)
+        run_kernel(
+            near_vertices, kernel_threads(),
+            points, limbs, low, _CELL_M, reach_m, _SECOND_M, squared, nearest, seeds,
+        )  # fmt: skip
+        return PosedCells(seeds=torch.from_numpy(seeds), origin_world_m=torch.from_numpy(low).float(), voxel_m=_CELL_M)
 
     def march(
         self,
