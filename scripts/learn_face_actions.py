@@ -5,8 +5,8 @@ each picture; what it found is kept. From that the model of `bodydouble.fit.face
 
     python scripts/learn_face_actions.py render --heads 160 --pictures 50 -o faces.npz     (about a quarter of an hour)
     python scripts/learn_face_actions.py learn faces.npz
-    python scripts/learn_face_actions.py render --first 300 --heads 90 --pictures 32 -o brows.npz
-    python scripts/learn_face_actions.py brows brows.npz     (on heads that the first model did not learn from)
+    python scripts/learn_face_actions.py render --first 600 --heads 400 --pictures 36 -o more.npz     (half an hour)
+    python scripts/learn_face_actions.py pictures more.npz     (on heads that the first model did not learn from)
 """
 
 from __future__ import annotations
@@ -21,9 +21,18 @@ import torch
 
 from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.core.seeds import numpy_rng
-from bodydouble.fit.brows import COLUMNS, brow_inputs, brow_strip
-from bodydouble.fit.brows import WEIGHTS_FILE as BROWS_FILE
 from bodydouble.fit.face_model import UNKNOWN, WEIGHTS_FILE, AlignedFaces, FaceModel, read_faces, side_inputs
+from bodydouble.fit.face_pictures import (
+    ACTIONS,
+    COLUMNS,
+    HIGH,
+    WIDE,
+    FacePictureNetwork,
+    even_light,
+    face_crop,
+    told_of,
+)
+from bodydouble.fit.face_pictures import WEIGHTS_FILE as PICTURES_FILE
 
 FIRST_SEED = 100_000
 """Performers of benchmarks and tests have smaller seeds."""
@@ -63,8 +72,10 @@ LEFT_OUT = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 109, 67, 103, 54, 2
 """Points that tell nothing about expressions: the mesh's rim and the forehead."""
 HIDDEN = (96, 64)
 EPOCHS = 40
-BROW_RIDGE = 60.0
 BATCH = 256
+CHANNELS, PICTURE_EPOCHS, PICTURE_BATCH = 16, 12, 128
+CALM_FACES = 4
+"""Medians of a head's random pictures, as many as are tried as its calm face."""
 
 
 def main() -> None:
@@ -83,17 +94,19 @@ def main() -> None:
     learns.add_argument("--held", type=float, default=0.15, help="share of the heads kept for judging")
     learns.add_argument("--epochs", type=int, default=EPOCHS)
     learns.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / WEIGHTS_FILE)
-    brows = commands.add_parser("brows", help="fit the brows' linear model to what was seen")
-    brows.add_argument("seen", type=Path)
-    brows.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / BROWS_FILE)
+    pictures = commands.add_parser("pictures", help="train the network that sees the picture, too")
+    pictures.add_argument("seen", type=Path, nargs="+")
+    pictures.add_argument("--held", type=float, default=0.12, help="share of the heads kept for judging")
+    pictures.add_argument("--epochs", type=int, default=PICTURE_EPOCHS)
+    pictures.add_argument("-o", type=Path, default=Path("src/bodydouble/fit") / PICTURES_FILE)
     golden = commands.add_parser("golden", help="store what the network sees of a few test faces")
     golden.add_argument("-o", type=Path, default=Path("tests/fit/golden_faces.npz"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2 if arguments.command == "pictures" else 1)
     if arguments.command == "golden":
         store_golden(arguments.o)
-    elif arguments.command == "brows":
-        learn_brows(arguments.seen, arguments.o)
+    elif arguments.command == "pictures":
+        learn_pictures(arguments.seen, arguments.held, arguments.epochs, arguments.o)
     elif arguments.command == "render":
         render(arguments.first, arguments.heads, arguments.pictures, arguments.o)
     else:
@@ -124,9 +137,9 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
                     missed += 1
                     continue
                 sharp = np.array([view.yaw_rad, view.pitch_rad, view.roll_rad, view.sharp_px or SIZE_PX])
-                strip = brow_strip(rgb, points.astype(np.float64))
+                crop = face_crop(rgb, points.astype(np.float64))
                 kept = (a.astype(np.float32) for a in (points, actions, sharp))
-                rows.append((number, *kept, strip.astype(np.float16)))
+                rows.append((number, *kept, crop.astype(np.float16)))
             if (number + 1) % 5 == 0:
                 print(
                     f"{number + 1} heads, {len(rows)} faces, {missed} missed, {time.monotonic() - started:.0f} s",
@@ -138,31 +151,114 @@ def render(first: int, heads: int, pictures: int, out: Path) -> None:
 
 def save(out: Path, rows: list[tuple]) -> None:
     heads, *rest = zip(*rows, strict=True)
-    names = ("points", "actions", "views", "strips")
+    names = ("points", "actions", "views", "crops")
     np.savez(out, heads=np.array(heads), **{n: np.stack(part) for n, part in zip(names, rest, strict=True)})
 
 
-def learn_brows(seen: Path, out: Path) -> None:
-    """Ridge regression on the sharp pictures, each head a video of its own, read by the shipped face model."""
-    from safetensors.numpy import save_file
+def learn_pictures(seen: list[Path], held: float, epochs: int, out: Path) -> None:
+    """Train the network of `face_pictures`, each head a video of its own, read by the shipped face model."""
+    from safetensors.torch import save_file
 
-    stored = np.load(seen)
-    data = {name: stored[name] for name in stored}
-    inputs, truth = [], []
-    for head in np.unique(data["heads"]):
-        mine = (data["heads"] == head) & (data["views"][:, 3] == SIZE_PX)
-        reading = read_faces(data["points"][mine].astype(np.float64), np.ones(mine.sum()))
-        strips = data["strips"][mine].astype(np.float32)
-        inputs.append(brow_inputs(strips, reading.actions, reading.R_camera_face, reading.size_px))
-        truth.append(data["actions"][mine][:, COLUMNS])
-    X, Y = np.concatenate(inputs), np.concatenate(truth).astype(np.float64)
-    mean, scale, bias = X.mean(0), X.std(0) + 0.01, Y.mean(0)
-    Z = np.clip((X - mean) / scale, -4.0, 4.0)
-    weights = np.linalg.solve(Z.T @ Z + BROW_RIDGE * np.eye(Z.shape[1]), Z.T @ (Y - bias))
-    tensors = {"mean": mean, "scale": scale, "weights": weights, "bias": bias}
-    recipe = {"made_by": "scripts/learn_face_actions.py brows", "faces": str(len(X)), "heads": str(len(inputs))}
-    save_file({k: np.ascontiguousarray(v.astype(np.float32)) for k, v in tensors.items()}, out, metadata=recipe)
-    print(f"wrote {out} from {len(X)} faces of {len(inputs)} heads ({out.stat().st_size / 1e3:.0f} kB)")
+    torch.manual_seed(0)
+    rng = numpy_rng(0, "learn face pictures")
+    data = [np.load(file) for file in seen]
+    heads, points, actions, crops = (
+        np.concatenate([part[name] for part in data]) for name in ("heads", "points", "actions", "crops")
+    )
+    rows_of = {head: np.nonzero(heads == head)[0] for head in np.unique(heads)}
+    told = np.zeros((len(heads), len(ARKIT_ACTIONS) + 6), np.float32)
+    for rows in rows_of.values():
+        reading = read_faces(points[rows].astype(np.float64), np.ones(len(rows)))
+        told[rows] = told_of(reading.actions, reading.R_camera_face, reading.size_px)
+    calm = {head: _calm_faces(crops[rows], rng) for head, rows in rows_of.items()}
+    judged = np.isin(heads, list(rows_of)[len(rows_of) - round(held * len(rows_of)) :]) & (held > 0)
+    truth, swap = actions[:, COLUMNS], _mirrored(ACTIONS)
+    swap_told = [*_mirrored(ARKIT_ACTIONS), *range(len(ARKIT_ACTIONS), told.shape[1])]
+    facing = np.ones(told.shape[1], np.float32)
+    facing[len(ARKIT_ACTIONS)] = -1.0  # how far the face looks to the side
+    rare = 1.0 / truth.var(0)
+    weight = torch.from_numpy(rare / rare.mean()).float()
+    network = FacePictureNetwork(CHANNELS)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
+    chosen = np.nonzero(~judged)[0]
+    steps = epochs * len(chosen) // PICTURE_BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps + 1, pct_start=0.1)
+    total = 0.0
+    for step in range(steps):
+        rows = rng.choice(chosen, PICTURE_BATCH)
+        x = np.stack([_spoilt(crop.astype(np.float32), rng) for crop in crops[rows]])
+        c = np.stack([calm[head][rng.integers(CALM_FACES)] for head in heads[rows]])
+        y, t = truth[rows], told[rows]
+        if step % 2:
+            x, c, y, t = x[:, :, ::-1].copy(), c[:, :, ::-1].copy(), y[:, swap], t[:, swap_told] * facing
+        error = network(*(torch.from_numpy(a) for a in (x, c, t))) - torch.from_numpy(y)
+        loss = (weight * error**2).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += float(loss.detach())
+        if (step + 1) % max(1, steps // 12) == 0:
+            print(f"step {step + 1} of {steps}, loss {total / max(1, steps // 12):.3f}", flush=True)
+            total = 0.0
+    recipe = {"made_by": "scripts/learn_face_actions.py pictures", "faces": str(len(chosen)), "heads": str(len(calm))}
+    save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out, metadata=recipe)
+    print(f"wrote {out} ({out.stat().st_size / 1e3:.0f} kB)")
+    if judged.any():
+        judge_pictures(network.eval(), {h: r for h, r in rows_of.items() if judged[r[0]]}, crops, told, actions)
+
+
+def judge_pictures(network, rows_of: dict, crops: np.ndarray, told: np.ndarray, truth: np.ndarray) -> None:
+    """Each kept head is a video of its own."""
+    found = []
+    for rows in rows_of.values():
+        calm = np.median(crops[rows].astype(np.float32), axis=0)[None]
+        with torch.no_grad():
+            inputs = (torch.from_numpy(a.astype(np.float32)) for a in (crops[rows], calm, told[rows]))
+            found.append(network(*inputs).clamp(0.0, 1.0).numpy())
+    rows, found = np.concatenate(list(rows_of.values())), np.concatenate(found)
+    for k, name in enumerate(ACTIONS):
+        r = [np.corrcoef(a, truth[rows, COLUMNS[k]])[0, 1] for a in (told[rows, COLUMNS[k]], found[:, k])]
+        print(f"{name:20s} r {r[0]:5.2f} by points, {r[1]:5.2f} by the picture")
+
+
+def _calm_faces(crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Medians of a head's random pictures: what will be known of it as calm."""
+    picks = (rng.choice(len(crops), int(rng.integers(12, len(crops) + 1)), replace=False) for _ in range(CALM_FACES))
+    return np.stack([np.median(crops[pick].astype(np.float32), axis=0) for pick in picks])
+
+
+def _spoilt(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As films spoil faces: laid a little beside, blurred by movement or focus, noisy, a hand before it."""
+    import cv2
+
+    moved = np.eye(2, 3, dtype=np.float32)
+    turn, size = rng.normal() * 0.02, 1.0 + rng.normal() * 0.02
+    moved[:, :2] = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    moved[:, 2] = (
+        0.5 * np.array([WIDE, HIGH]) - moved[:, :2] @ (0.5 * np.array([WIDE, HIGH])) + rng.normal(size=2) * 1.2
+    )
+    out = cv2.warpAffine(crop, moved, (WIDE, HIGH), borderMode=cv2.BORDER_REPLICATE)
+    if rng.random() < 0.3:
+        out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.7, 4.0)))
+    if rng.random() < 0.25:
+        length, angle = int(rng.integers(4, 20)), rng.uniform(0.0, np.pi)
+        kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
+        end = (0.5 * length * np.array([np.cos(angle), np.sin(angle)])).round().astype(int)
+        cv2.line(kernel, (length - end[0], length - end[1]), (length + end[0], length + end[1]), 1.0)
+        out = cv2.filter2D(out, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    if rng.random() < 0.12:
+        x, y, w, h = (int(v) for v in rng.uniform(0.0, 1.0, 4) * [WIDE, HIGH, 0.5 * WIDE, 0.4 * HIGH])
+        out[y : y + h, x : x + w] = rng.normal() + 0.3 * rng.normal()
+    out = even_light(0.1 * np.asarray(out, np.float32))
+    return out + np.float32(0.12 * rng.random()) * rng.standard_normal(out.shape, np.float32)
+
+
+def _mirrored(names: tuple[str, ...]) -> list[int]:
+    """Place of each action's counterpart on the other side."""
+    swap = {"Left": "Right", "Right": "Left"}
+    ends = [next((e for e in swap if name.endswith(e)), "") for name in names]
+    return [names.index(n.removesuffix(e) + swap.get(e, "")) for n, e in zip(names, ends, strict=True)]
 
 
 def store_golden(out: Path) -> None:
@@ -285,12 +381,7 @@ class Mirror:
     def __init__(self, template: np.ndarray, used: np.ndarray) -> None:
         other = mirror_points(template)
         self._other = np.searchsorted(used, other[used])
-        swap = {"Left": "Right", "Right": "Left"}
-        names = []
-        for name in ARKIT_ACTIONS:
-            end = next((e for e in swap if name.endswith(e)), None)
-            names.append(name if end is None else name[: -len(end)] + swap[end])
-        self.actions = np.array([ARKIT_ACTIONS.index(n) for n in names])
+        self.actions = np.array(_mirrored(ARKIT_ACTIONS))
 
     def features(self, rows: np.ndarray, *, flip: bool = True) -> np.ndarray:
         """Differences of aligned points, seen in a mirror."""

@@ -86,8 +86,8 @@ def _sided(name: str) -> bool:
 def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceScores:
     """Draw the heads, look at them, read their faces."""
     from bodydouble.body.anny import load_anny
-    from bodydouble.fit.brows import brow_strip
     from bodydouble.fit.face import track_points
+    from bodydouble.fit.face_pictures import HIGH, WIDE, face_crop
     from bodydouble.perceive.mediapipe_holistic import FaceEstimator
     from bodydouble.synth.heads import Head, View
 
@@ -98,7 +98,7 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
         head = Head(body, seed)
         phase = np.linspace(0.0, 4.0 * np.pi, len(expressions)) + seed
         points, seen = np.zeros((len(expressions), 478, 3)), np.zeros(len(expressions))
-        strips: dict[int, np.ndarray] = {}
+        crops = np.zeros((len(expressions), HIGH, WIDE), np.float32)
         with FaceEstimator() as estimator:
             for k, row in enumerate(expressions):
                 view = View(
@@ -110,7 +110,7 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
                 face = estimator.estimate(rgb)
                 if face is not None:
                     points[k], seen[k] = face, 1.0
-                    strips[k] = brow_strip(rgb, points[k])
+                    crops[k] = face_crop(rgb, points[k])
                 emit(
                     Progress(
                         stage="faces",
@@ -120,9 +120,7 @@ def read_clips(seeds: tuple[int, ...], emit: Callable[[Event], None]) -> FaceSco
                     )
                 )
         times = np.arange(len(expressions)) * _STEP_S
-        every = np.zeros((len(expressions), *next(iter(strips.values())).shape), np.float32)
-        every[list(strips)] = list(strips.values())
-        found.append(track_points(points, seen, times, (_SIZE_PX, _SIZE_PX), every).actions)
+        found.append(track_points(points, seen, times, (_SIZE_PX, _SIZE_PX), crops).actions)
         truth.append(expressions)
         heads.append(np.full(len(expressions), float(seed)))
     return FaceScores(found=np.concatenate(found), truth=np.concatenate(truth), heads=np.concatenate(heads))

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from bodydouble.body.protocol import ARKIT_ACTIONS, BodyModel
 from bodydouble.capture.values import Observations
 from bodydouble.capture.video import Frame
-from bodydouble.fit.brows import brow_strip, read_brows
 from bodydouble.fit.face_model import NUM_POINTS, FaceReading, read_faces
+from bodydouble.fit.face_pictures import HIGH, WIDE, face_crop, read_pictures
 
 SMOOTH_S, BLINK_SMOOTH_S = 0.045, 0.02
 """Standard deviation of the Gaussian mean over time; lids are faster than everything else."""
@@ -50,7 +50,7 @@ def fit_expression(
     Args:
         observations: With or without face points.
         body: Whose actions are asked for, by name; those that nobody reads stay 0.
-        pictures: Gives the video's frames by source index, for the brows; by the points alone without.
+        pictures: Gives the video's frames by source index; by the points alone without.
     """
     track = track_face(observations, pictures)
     out = np.zeros((len(observations.times_s), len(body.action_names)))
@@ -83,25 +83,25 @@ def track_face(observations: Observations, pictures: Callable[[list[int]], Itera
         believed,
         observations.times_s.double().numpy(),
         (observations.width_px, observations.height_px),
-        None if pictures is None else _strips(points, believed, observations, pictures),
+        None if pictures is None else _crops(points, believed, observations, pictures),
     )
 
 
-def _strips(
+def _crops(
     points: np.ndarray,
     believed: np.ndarray,
     observations: Observations,
     pictures: Callable[[list[int]], Iterator[Frame]],
 ) -> Float[np.ndarray, "frames rows columns"] | None:
-    """The brows' strips of the frames with a face; none where there are no such frames."""
+    """The faces cut out of the frames that have one; none where there are no such frames."""
     row_of = {int(observations.frame_indices[row]): int(row) for row in np.nonzero(believed > 0)[0]}
-    strips = None
-    for frame in pictures(sorted(row_of)) if row_of else ():
+    if not row_of:
+        return None
+    crops = np.zeros((len(points), HIGH, WIDE), np.float16)  # of ten minutes of video some 400 MB
+    for frame in pictures(sorted(row_of)):
         row = row_of[frame.index]
-        strip = brow_strip(frame.rgb, points[row])
-        strips = np.zeros((len(points), *strip.shape), np.float32) if strips is None else strips
-        strips[row] = strip
-    return strips
+        crops[row] = face_crop(frame.rgb, points[row])
+    return crops
 
 
 def track_points(
@@ -109,7 +109,7 @@ def track_points(
     believed: Float[np.ndarray, " frames"],
     times_s: Float[np.ndarray, " frames"],
     size_px: tuple[int, int],
-    strips: Float[np.ndarray, "frames rows columns"] | None = None,
+    crops: Float[np.ndarray, "frames rows columns"] | None = None,
 ) -> FaceTrack:
     """Read a face from its points.
 
@@ -118,13 +118,13 @@ def track_points(
         believed: In [0, 1], 0 where there is no face.
         times_s: Ascending.
         size_px: Width and height of the picture: what lies beyond is the network's guess.
-        strips: The pictures' `brows.brow_strip`, from which brows are read; by the points alone without.
+        crops: `face_pictures.face_crop` of the pictures; by the points alone without.
     """
     inside = ((points_px[..., :2] >= 0) & (points_px[..., :2] <= np.array(size_px))).all(-1).mean(1)
     trust = believed * _ramp(inside, 0.6, 0.95)
     reading = read_faces(points_px, trust)
-    if strips is not None:
-        reading = replace(reading, actions=read_brows(strips, trust, reading))
+    if crops is not None:
+        reading = replace(reading, actions=read_pictures(crops, trust, reading))
     sight = trust * _ramp(reading.size_px, _SMALL_PX, _LARGE_PX)
     return FaceTrack(
         actions=_smoothed(reading, sight, times_s),

@@ -133,7 +133,7 @@ def fit_observations(
         focal_metadata_px: Focal length that the file states.
         mask: Gives the subject's soft 8-bit mask of a source frame, or None; for girth.
         start: A track of the same frames to begin from in place of closed forms; everything is fitted as without it.
-        pictures: Gives the video's frames by source index; for brows.
+        pictures: Gives the video's frames by source index; for the face.
     """
     started = time.monotonic()
     if not bool(observations.present.any()):
