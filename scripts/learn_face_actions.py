@@ -244,8 +244,8 @@ def _spoilt(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.25:
         length, angle = int(rng.integers(4, 20)), rng.uniform(0.0, np.pi)
         kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
-        end = (0.5 * length * np.array([np.cos(angle), np.sin(angle)])).round().astype(int)
-        cv2.line(kernel, (length - end[0], length - end[1]), (length + end[0], length + end[1]), 1.0)
+        across, down = (round(0.5 * length * float(f(angle))) for f in (np.cos, np.sin))
+        cv2.line(kernel, (length - across, length - down), (length + across, length + down), (1.0,))
         out = cv2.filter2D(out, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
     if rng.random() < 0.12:
         x, y, w, h = (int(v) for v in rng.uniform(0.0, 1.0, 4) * [WIDE, HIGH, 0.5 * WIDE, 0.4 * HIGH])
