@@ -195,7 +195,7 @@ def read_faces(
             neutral, share = _neutral_face(model, features, found, weight)
             uncertain = UNKNOWN + (FOUND - UNKNOWN) * share
             found, spread = model.predict(features, neutral, uncertain, faces)
-        found = unshared(found - _resting(found, spread, weight))
+        found = _unshared(found - _resting(found, spread, weight))
         actions[seen], sigma[seen] = np.clip(found, 0.0, 1.0), spread
         R[seen], size[seen] = faces.R_camera_face, faces.size_px
     return FaceReading(actions=actions, sigma=sigma, R_camera_face=R, size_px=size)
@@ -217,7 +217,7 @@ def _neutral_face(
     return model.neutral_of_all() * (1.0 - share) + centre * share, float(share)
 
 
-def unshared(found: Float[np.ndarray, "frames actions"]) -> Float[np.ndarray, "frames actions"]:
+def _unshared(found: np.ndarray) -> np.ndarray:
     """Less of a jaw that opens behind lips that stay closed: only the chin's place tells of it, and chins mislead."""
     jaw, lips = (ARKIT_ACTIONS.index(name) for name in ("jawOpen", "mouthClose"))
     both = _SHARED * np.clip(np.minimum(found[:, jaw], found[:, lips]), 0.0, 1.0)

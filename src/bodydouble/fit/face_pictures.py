@@ -1,4 +1,4 @@
-"""Facial actions from the picture itself: the landmark network's points hardly follow brows, and pursed lips badly.
+"""Facial actions from the picture itself: the landmark network's points hardly follow brows, cheeks and pursed lips.
 
 The face is laid on the mean face, its light evened out, and put beside the person's own calm face, the median over the
 video. A small convolutional network sees both, and is told what the points said and where the face looks. It was learnt
@@ -16,15 +16,18 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from bodydouble.body.protocol import ARKIT_ACTIONS
-from bodydouble.fit.face_model import FaceReading, load_face_model, side_inputs, unshared
+from bodydouble.fit.face_model import FaceReading, load_face_model, side_inputs
 
 WEIGHTS_FILE = "face_pictures.safetensors"
 ACTIONS = (
     "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "browDownLeft", "browDownRight", "cheekPuff", "jawOpen",
     "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight",
 )  # fmt: skip
-"""What pictures tell better than points do; all others are left to these."""
+"""What the network learnt to tell."""
 COLUMNS = tuple(ARKIT_ACTIONS.index(name) for name in ACTIONS)
+BELIEVED = tuple(k for k, name in enumerate(ACTIONS) if name.startswith("brow") or name in ("cheekPuff", "mouthPucker"))
+"""Which of them are taken from it. The others are truer on renders, too, but doubles of filmed faces are sharper with what
+points say of them (docs/faces.md)."""
 FEWEST = 10
 """Frames with a face from which their median is a calm face."""
 WIDE, HIGH = 96, 112
@@ -135,7 +138,7 @@ def told_of(
 def read_pictures(
     crops: Float[np.ndarray, "frames rows columns"], seen: Float[np.ndarray, " frames"], reading: FaceReading
 ) -> Float[np.ndarray, "frames actions"]:
-    """All actions of a reading, `ACTIONS` by the picture where there are enough frames.
+    """All actions of a reading, those that are `BELIEVED` by the picture where there are enough frames.
 
     Args:
         crops: `face_crop` of each frame; whatever where there is no face.
@@ -147,14 +150,13 @@ def read_pictures(
         return reading.actions
     typical = there[np.linspace(0, len(there) - 1, min(len(there), _MOST_CALM)).round().astype(int)]
     calm = torch.from_numpy(np.median(crops[typical], axis=0).astype(np.float32))[None]
-    out, network = reading.actions.copy(), _network()
+    out, network, columns = reading.actions.copy(), _network(), [COLUMNS[k] for k in BELIEVED]
     for first in range(0, len(there), _BATCH):
         rows = there[first : first + _BATCH]
         told = told_of(reading.actions[rows], reading.R_camera_face[rows], reading.size_px[rows])
         with torch.no_grad():
             found = network(torch.from_numpy(crops[rows].astype(np.float32)), calm, torch.from_numpy(told).float())
-        out[rows[:, None], list(COLUMNS)] = found.clamp(0.0, 1.0).double().numpy()
-    out[there] = unshared(out[there])
+        out[rows[:, None], columns] = found[:, list(BELIEVED)].clamp(0.0, 1.0).double().numpy()
     return out
 
 
