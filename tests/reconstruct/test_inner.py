@@ -8,15 +8,14 @@ import torch
 from bodydouble.avatar.values import Morph, Splats
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.fit.features import rest_body
-from bodydouble.reconstruct.splats.inner import (
+from bodydouble.reconstruct.inside_head import (
     Opening,
     eye_colors,
     face_brightness,
-    inner_mouth,
-    joined,
     mouth_opening,
     mouth_vertex_colors,
 )
+from bodydouble.reconstruct.splats.inner import inner_mouth, joined
 from bodydouble.render.sh import mean_rgb
 
 

@@ -34,7 +34,7 @@ def ball() -> Mesh:
         weights=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1),
         morphs=(Morph(name="jawOpen", indices=torch.tensor([3, 7]), deltas_m=torch.tensor([[0.0, 0.1, 0.0]] * 2)),),
     )
-    return unwrapped_mesh(plain, SIZE)[0]
+    return unwrapped_mesh(plain, SIZE).mesh
 
 
 def paint_of(points: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ def test_what_hides_behind_another_part_takes_none_of_its_colour(ball: Mesh) -> 
         joints=torch.cat([ball.joints] * 2),
         weights=torch.cat([ball.weights] * 2),
     )
-    both, _ = unwrapped_mesh(both, SIZE)
+    both = unwrapped_mesh(both, SIZE).mesh
     image = rasterize_mesh(both.vertices_rest_m, both.faces, camera)
     near = interpolate(image, both.faces, both.vertices_rest_m)[..., 2] > 0.4
     rgb = torch.where(near[..., None], torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))

@@ -13,7 +13,8 @@ from bodydouble import __version__
 from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenance, Rig, Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.fit.features import RestPerson
-from bodydouble.reconstruct.splats.inner import eye_colors, face_brightness, inner_mouth, joined, mouth_vertex_colors
+from bodydouble.reconstruct.inside_head import eye_colors, face_brightness, mouth_vertex_colors
+from bodydouble.reconstruct.splats.inner import inner_mouth, joined
 from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.prior import fill_unseen, guess_unseen, trust_of

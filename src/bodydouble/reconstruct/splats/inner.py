@@ -1,14 +1,10 @@
-"""What a closed face hides: the mouth's cavity, tongue and teeth, and the covered part of the eyeballs.
-
-A video hardly ever shows these, so they get colours that people have, toned by how bright the video's face is. They lie
-behind lips and lids and come to light only when those open.
-"""
+"""What closed lips hide, as splats: the mouth's cavity, tongue and teeth. They come to light only when the lips open."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.values import Morph, Splats
@@ -17,14 +13,19 @@ from bodydouble.core.geometry import matrix_to_quat_wxyz
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.fit.features import RestPerson
+from bodydouble.reconstruct.inside_head import (
+    CAVITY,
+    TONGUE,
+    TOOTH,
+    Opening,
+    depth_shade,
+    mouth_opening,
+    part_vertices,
+    tongue_vertices,
+)
 from bodydouble.reconstruct.splats.seed import blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
-_CAVITY, _TONGUE, _TOOTH = (0.16, 0.05, 0.05), (0.55, 0.27, 0.26), (0.78, 0.74, 0.67)
-_SCLERA, _IRIS, _PUPIL = (0.72, 0.68, 0.65), (0.20, 0.13, 0.09), (0.03, 0.025, 0.025)
-"""sRGB in even light."""
-_BRIGHT_FACE = 0.62
-"""Brightness (90th percentile of the face's largest channel) at which these colours are taken as they are."""
 _ROWS, _COLUMNS, _LICK = 20, 18, 140
 """Splats of the curtain behind the lips, and on the tongue."""
 _UPPER_TEETH, _LOWER_TEETH, _TOOTHED = (0.03, 0.19), (0.88, 0.96), 0.86
@@ -35,30 +36,7 @@ _HEAP_M, _HEAPED = 0.045, 0.2
 """How far behind the lips the folded tongue lies, and its share of its own size there."""
 _FOLDED, _FORWARD_M = 0.5, 0.010
 """Share of its width that the curtain has while the jaw is closed, and how far it comes forward as the jaw opens."""
-_IRIS_M, _PUPIL_M, _EYEBALL_M = 0.0058, 0.0023, 0.0145
 _OPACITY = 0.96
-
-
-@tensor_struct
-class Opening(TensorStruct):
-    """Where the lips part, at rest."""
-
-    middle_m: Float[Tensor, "3"]
-    front_m: float
-    """Furthest forward (+Z)."""
-    width_m: float
-
-
-def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> Opening | None:
-    """The rim between lips and cavity; none for a body without a cavity."""
-    inside = _part(body, "mouth")
-    corners = inside[body.faces.long()]
-    rim = torch.unique(body.faces.long()[corners.any(1) & ~corners.all(1)])
-    if len(rim) < 8:
-        return None
-    points = vertices_rest[rim]
-    low, high = points.amin(0), points.amax(0)
-    return Opening(middle_m=0.5 * (low + high), front_m=float(high[2]), width_m=float((high - low)[0]))
 
 
 def inner_mouth(
@@ -125,52 +103,6 @@ def joined(splats: Splats, inner: tuple[Splats, dict[str, Float[Tensor, "n 3"]]]
     )
 
 
-def face_brightness(colors: Float[Tensor, "n 3"], face: Bool[Tensor, " n"]) -> float:
-    """Tone of the light on a face, from the colours of its trusted splats; 1 where there are none."""
-    if int(face.sum()) < 20:
-        return 1.0
-    bright = float(torch.quantile(colors[face].amax(1), 0.9))
-    return min(max(bright / _BRIGHT_FACE, 0.55), 1.15)
-
-
-def eye_colors(
-    body: BodyModel,
-    rest: RestPerson,
-    places: Float[Tensor, "n 3"],
-    brightness: float,
-) -> tuple[Bool[Tensor, " n"], Float[Tensor, "n 3"]]:
-    """Which of some places of the rest surface lie on an eyeball, and the colour it has there when nothing shows it."""
-    on_ball = torch.zeros(len(places), dtype=torch.bool)
-    colors = torch.zeros(len(places), 3)
-    for eye in ("leftEye", "rightEye"):
-        bone = body.humanoid.get(eye)
-        if bone is None:
-            continue
-        away = places - rest.joints_rest[body.bone_names.index(bone)]
-        ball = away.norm(dim=1) < _EYEBALL_M
-        across = away[:, :2].norm(dim=1)
-        ahead = away[:, 2] > 0
-        color = torch.tensor(_SCLERA).repeat(len(places), 1)
-        color[ahead & (across < _IRIS_M)] = torch.tensor(_IRIS)
-        color[ahead & (across < _PUPIL_M)] = torch.tensor(_PUPIL)
-        colors = torch.where(ball[:, None], color * brightness, colors)
-        on_ball |= ball
-    return on_ball, colors.clamp(0.0, 1.0)
-
-
-def mouth_vertex_colors(
-    body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], brightness: float
-) -> Float[Tensor, "verts 3"]:
-    """Colours of the mesh's vertices inside the mouth; other rows mean nothing."""
-    opening = mouth_opening(body, vertices_rest)
-    if opening is None:
-        return torch.zeros_like(vertices_rest)
-    tongue = _tongue(body)
-    shade = _depth_shade(vertices_rest, opening)[:, None]
-    color = torch.where(tongue[:, None], torch.tensor(_TONGUE), torch.tensor(_CAVITY))
-    return (color * shade * brightness).clamp(0.0, 1.0)
-
-
 @tensor_struct
 class _Inside(TensorStruct):
     means: Float[Tensor, "n 3"]
@@ -180,26 +112,6 @@ class _Inside(TensorStruct):
     joints: Tensor
     weights: Tensor
     deltas: Float[Tensor, "actions n 3"]
-
-
-def _part(body: BodyModel, name: str) -> Bool[Tensor, " verts"]:
-    if name not in body.part_names:
-        return torch.zeros(len(body.vertex_parts), dtype=torch.bool)
-    return body.vertex_parts == body.part_names.index(name)
-
-
-def _tongue(body: BodyModel) -> Bool[Tensor, " verts"]:
-    """What putting the tongue out moves."""
-    if "tongueOut" not in body.action_names:
-        return torch.zeros(len(body.vertex_parts), dtype=torch.bool)
-    moved = body.action_deltas[body.action_names.index("tongueOut")].norm(dim=1)
-    return _part(body, "mouth") & (moved > 1e-4)
-
-
-def _depth_shade(points: Float[Tensor, "n 3"], opening: Opening) -> Float[Tensor, " n"]:
-    """Darker the further behind the lips."""
-    behind = (opening.front_m - points[:, 2]).clamp(min=0.0)
-    return torch.exp(-behind / 0.045).clamp(0.25, 1.0)
 
 
 def _together(parts: list[_Inside]) -> _Inside:
@@ -212,7 +124,7 @@ def _curtain(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside:
     """A dark curtain with rows of teeth between the lips, a line while they are closed: its upper edge goes with the
     upper lip, its lower edge with the lower lip, whatever they do. A cavity of its full size, and teeth that are there
     all the time, would show through thin lips and cheeks."""
-    inside = _part(body, "mouth")
+    inside = part_vertices(body, "mouth")
     faces = body.faces.long()
     corners = inside[faces]
     rim = torch.unique(faces[corners.any(1) & ~corners.all(1)])
@@ -241,9 +153,9 @@ def _curtain(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside:
     deltas[jaw] += torch.stack([x - folded, torch.zeros_like(x), torch.full_like(x, _FORWARD_M)], dim=-1)
     # The floor of the mouth is lighter: a tongue lies there.
     floor = torch.exp(-(((share - 0.72) / 0.16) ** 2) - ((u / 0.55) ** 2)[None])[..., None]
-    tone = torch.tensor(_CAVITY) * (1 - floor) + 0.75 * torch.tensor(_TONGUE) * floor
+    tone = torch.tensor(CAVITY) * (1 - floor) + 0.75 * torch.tensor(TONGUE) * floor
     gap = 1.0 - 0.12 * (torch.arange(_COLUMNS) % 2)  # every other crown a little darker: teeth, not a plate
-    tone = torch.where(teeth[..., None], torch.tensor(_TOOTH) * gap[:, None], tone)
+    tone = torch.where(teeth[..., None], torch.tensor(TOOTH) * gap[:, None], tone)
     color = (tone * (1.0 - 0.45 * u**2)[None, :, None]).reshape(-1, 3)
     head = _on_head(body, len(means))
     return _Inside(
@@ -267,7 +179,7 @@ def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Insi
     """Splats on the tongue, folded into a small heap behind the curtain until it is put out."""
     rng = numpy_rng(0, "inner mouth")
     faces = body.faces.long()
-    index = torch.nonzero(_tongue(body)[faces].all(1))[:, 0]
+    index = torch.nonzero(tongue_vertices(body)[faces].all(1))[:, 0]
     if not len(index):
         return None
     triangle = vertices[faces[index]]
@@ -291,7 +203,7 @@ def _tongue_splats(body: BodyModel, vertices: Tensor, opening: Opening) -> _Insi
         means=means,
         quats=matrix_to_quat_wxyz(torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)),
         scales=torch.tensor([0.6 * gap, 0.6 * gap, 0.2 * gap]).repeat(_LICK, 1),
-        colors=torch.tensor(_TONGUE) * _depth_shade(natural, opening)[:, None],
+        colors=torch.tensor(TONGUE) * depth_shade(natural, opening)[:, None],
         joints=joints,
         weights=weights,
         deltas=deltas,

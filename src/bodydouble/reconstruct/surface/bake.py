@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble import __version__
+from bodydouble.avatar.drive import apply_morphs
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
@@ -19,8 +20,10 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Event, Progress, Warned
 from bodydouble.core.skinning import bone_transforms
+from bodydouble.fit.features import RestPerson, rest_person
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
-from bodydouble.reconstruct.surface.extract import MeshFacts, extract_mesh, mesh_facts
+from bodydouble.reconstruct.surface.extract import ClosedMesh, MeshFacts, extract_mesh, mesh_facts
+from bodydouble.reconstruct.surface.face import inside_of, sew_face
 from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
 from bodydouble.reconstruct.surface.texture import TexturedFrame
 from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
@@ -73,17 +76,32 @@ def bake_surface(
     rigged = rig_mesh(
         closed, body, canonical_vertices(body, shaped).float(), field.R_canonical_rest, field.t_canonical_rest
     )
+    sewn = sew_face(rigged, body, _person(result, capture, body))
+    if sewn is None:
+        emit(
+            Warned(
+                code="still_face",
+                message="No face of the body could be sewn into the clothed surface: lips and lids will not part.",
+                advice="Film the face uncovered, and use a body with an inner mouth (--body anny).",
+            )
+        )
+    whole = rigged if sewn is None else sewn.mesh
     emit(Progress(stage="mesh", done=2, total=4, unit="steps"))
-    flat, charts = unwrapped_mesh(rigged, config.texture_px)
+    flat = unwrapped_mesh(whole, config.texture_px)
     emit(Progress(stage="mesh", done=3, total=4, unit="steps"))
     rig = Rig(
         bone_names=body.bone_names,
         bone_parents=body.bone_parents,
-        joints_rest_m=shaped.joints_rest.detach().float(),
+        joints_rest_m=shaped.joints_rest.detach().float() if sewn is None else sewn.person.joints_rest,
         humanoid=dict(body.humanoid),
     )
     chosen = spread(result.frame_indices.tolist(), config.texture_frames)
-    painted = paint(flat, textured_frames(flat, rig, result, capture, chosen, emit), charts=charts)
+    painted = paint(
+        flat.mesh,
+        textured_frames(flat.mesh, rig, result, capture, chosen, emit),
+        charts=flat.charts,
+        find_inside=None if sewn is None else lambda around, places: inside_of(sewn, body, flat.source[around], places),
+    )
     facts = painted.facts
     if facts.seen < _MOSTLY_SEEN:
         emit(
@@ -108,11 +126,18 @@ def bake_surface(
             ),
         ),
         mesh=painted.mesh,
-        mesh_facts=mesh_facts(closed),
+        mesh_facts=mesh_facts(ClosedMesh(vertices_m=whole.vertices_rest_m, faces=whole.faces)),
         texture_facts=facts,
         seen=painted.seen,
         level_m=level_m,
     )
+
+
+def _person(result: SurfaceResult, capture: Capture, body: BodyModel) -> RestPerson:
+    """The fitted body with the filmed face's features, by the frames that may be looked at."""
+    track = result.track
+    rows = torch.nonzero(torch.isin(track.frame_indices, torch.from_numpy(result.frame_indices)))[:, 0]
+    return rest_person(body, track, capture.observations(), rows)
 
 
 def spread(frames: list[int], most: int) -> list[int]:
@@ -155,10 +180,11 @@ def textured_frames(
 
 
 def frame_vertices(mesh: Mesh, rig: Rig, track: BodyTrack, row: int) -> Float[Tensor, "verts 3"]:
-    """The mesh as it is in one row of a track, in the world of the fit, metres."""
+    """The mesh as it is in one row of a track, with its expression, in the world of the fit; metres."""
     pose = Pose(rotvecs=track.rotvecs[row].float(), translation_world_m=track.translation_world_m[row].float())
     R, t = bone_transforms(pose.rotvecs, rig.joints_rest_m, pose.translation_world_m, rig.bone_parents)
-    return posed_mesh(mesh, R, t)
+    vertices_rest_m = apply_morphs(mesh.vertices_rest_m, mesh.morphs, track.expression[row].float())
+    return posed_mesh(mesh.replace(vertices_rest_m=vertices_rest_m), R, t)
 
 
 def frame_gain(world: World, frame_index: int) -> Float[Tensor, " 3"]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble.avatar.values import Mesh, Morph, Texture
+from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.reconstruct.harmonic import fill_fields
+from bodydouble.reconstruct.inside_head import face_brightness
 from bodydouble.reconstruct.surface.texture import Gathered, Texels, TexturedFrame, compose, gather_colors, texels_of
 from bodydouble.reconstruct.surface.unwrap import unwrap
 from bodydouble.render.texture import sample_texture
@@ -31,6 +33,28 @@ class TextureFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlatMesh:
+    """A mesh laid out flat."""
+
+    mesh: Mesh
+    """With texture coordinates and a grey texture; vertices on seams are doubled."""
+    source: Int[Tensor, " verts"]
+    """Vertex of the closed mesh that each is a copy of."""
+    charts: int
+
+
+@tensor_struct
+class Inside(TensorStruct):
+    """What lips and lids cover: a video hardly shows it, and what it shows there is blurred with skin."""
+
+    texels: Bool[Tensor, " texels"]
+    colors: Float[Tensor, "texels 3"]
+    """sRGB in even light; rows outside mean nothing."""
+    skin: Bool[Tensor, " texels"]
+    """Of the face, whose brightness tones these colours."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Painted:
     """A textured mesh, and where its colours come from."""
 
@@ -40,18 +64,16 @@ class Painted:
     """In [0, 1]: how well the video showed each vertex of the mesh."""
 
 
-def unwrapped_mesh(mesh: Mesh, size_px: int) -> tuple[Mesh, int]:
-    """The mesh with texture coordinates and a grey texture; vertices on seams are doubled.
+def unwrapped_mesh(mesh: Mesh, size_px: int) -> FlatMesh:
+    """Lay a mesh out flat.
 
     Args:
         mesh: Closed, in the rest pose.
         size_px: Side of the texture.
-    Returns:
-        The mesh, and the number of charts.
     """
     flat = unwrap(mesh.vertices_rest_m, mesh.faces, size_px)
     source = flat.source
-    return Mesh(
+    doubled = Mesh(
         vertices_rest_m=mesh.vertices_rest_m[source],
         faces=flat.faces,
         colors=mesh.colors[source],
@@ -59,16 +81,24 @@ def unwrapped_mesh(mesh: Mesh, size_px: int) -> tuple[Mesh, int]:
         weights=mesh.weights[source],
         morphs=tuple(_copied(morph, source, len(mesh.vertices_rest_m)) for morph in mesh.morphs),
         texture=Texture(uv=flat.uv, image=torch.full((size_px, size_px, 3), 128, dtype=torch.uint8)),
-    ), flat.charts
+    )
+    return FlatMesh(mesh=doubled, source=source, charts=flat.charts)
 
 
-def paint(mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0) -> Painted:
+FindInside = Callable[[Int[Tensor, "texels 3"], Float[Tensor, "texels 3"]], Inside]
+"""Given the vertices around each texel and its place at rest: what of it lies inside."""
+
+
+def paint(
+    mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0, find_inside: FindInside | None = None
+) -> Painted:
     """Paint a mesh with what frames show of it.
 
     Args:
         mesh: From `unwrapped_mesh`.
         frames: With this mesh's vertices in each frame's world.
         charts: Only to be reported.
+        find_inside: Says what lips and lids cover, if the mesh has any.
     Raises:
         ValueError: When the mesh has no texture coordinates.
     """
@@ -79,6 +109,15 @@ def paint(mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0) -> Pa
     found = gather_colors(texels, mesh.faces, frames)
     whole, closed_faces, owner = welded(mesh)
     corners = closed_faces[texels.face]
+    covered = torch.zeros(len(corners), dtype=torch.bool)
+    if find_inside is not None:
+        places = (whole[corners] * texels.barycentric[..., None]).sum(1)
+        inside = find_inside(mesh.faces.long()[texels.face], places)
+        tone = face_brightness(found.rgb, inside.skin & (found.trust > 0.9))
+        covered, own = inside.texels, (inside.colors * tone).clamp(0.0, 1.0)
+        found = Gathered(
+            rgb=torch.where(covered[:, None], own, found.rgb), trust=torch.where(covered, 1.0, found.trust)
+        )
     colors, known = _on_vertices(found, corners, texels.barycentric, len(whole))
     filled = fill_fields(colors, known, whole, closed_faces).clamp(0.0, 1.0)
     guess = (filled[corners] * texels.barycentric[..., None]).sum(1)
@@ -87,7 +126,7 @@ def paint(mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0) -> Pa
     texture = mesh.texture.replace(image=image)
     return Painted(
         mesh=mesh.replace(texture=texture, colors=sample_texture(image, texture.uv)),
-        facts=_facts(texels, found, mesh, whole[corners], known, charts),
+        facts=_facts(texels, found, mesh, whole[corners], ~covered, charts),
         seen=known[owner],
     )
 
@@ -124,14 +163,14 @@ def _smooth(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 
 def _facts(
-    texels: Texels, found: Gathered, mesh: Mesh, triangles: Float[Tensor, "texels 3 3"], known: Tensor, charts: int
+    texels: Texels, found: Gathered, mesh: Mesh, triangles: Float[Tensor, "texels 3 3"], outside: Tensor, charts: int
 ) -> TextureFacts:
-    """Shares by area: a texel stands for its triangle's area, divided among that triangle's texels."""
+    """Shares of the outer area: a texel stands for its triangle's area, divided among that triangle's texels."""
     from scipy.spatial import cKDTree
 
     area = torch.linalg.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]).norm(dim=1)
     per_face = torch.bincount(texels.face, minlength=len(mesh.faces)).clamp_min(1)
-    area = (area / per_face[texels.face]).double()
+    area = (area / per_face[texels.face]).double() * outside
     area = area / area.sum()
     seen = found.trust > 0.25
     places = (triangles * texels.barycentric[..., None]).sum(1).numpy()

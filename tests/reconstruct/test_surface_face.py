@@ -1,0 +1,157 @@
+"""The body's face in a clothed surface: sewn in without a gap, opening where lips and lids part, in its own colours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bodydouble.avatar.drive import apply_morphs
+from bodydouble.avatar.values import Mesh
+from bodydouble.body.anny import AnnyBody, load_anny
+from bodydouble.body.protocol import ARKIT_ACTIONS
+from bodydouble.fit.features import RestPerson, rest_body
+from bodydouble.reconstruct.inside_head import part_vertices
+from bodydouble.reconstruct.surface.extract import ClosedMesh, decimated, extract_mesh, mesh_facts
+from bodydouble.reconstruct.surface.face import SewnFace, inside_of, sew_face
+from bodydouble.reconstruct.surface.rigging import rig_mesh
+from bodydouble.reconstruct.surface.sewing import disc, pieces, ring, strip
+from bodydouble.reconstruct.surface.textured import paint, unwrapped_mesh
+
+AHEAD_M = 0.004
+
+
+@pytest.fixture(scope="module")
+def anny() -> AnnyBody:
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def person(anny: AnnyBody) -> RestPerson:
+    return rest_body(anny, anny.shape_default)
+
+
+def rigged(anny: AnnyBody, surface: ClosedMesh) -> Mesh:
+    bones = len(anny.bone_names)
+    rest = anny.with_shape(anny.shape_default).vertices_rest
+    return rig_mesh(surface, anny, rest, torch.eye(3).expand(bones, 3, 3), torch.zeros(bones, 3))
+
+
+@pytest.fixture(scope="module")
+def clothed(anny: AnnyBody, person: RestPerson) -> Mesh:
+    """The body's outer skin with few triangles, a little farther ahead."""
+    piece = pieces(anny.faces.long(), len(person.vertices_rest))
+    own = anny.faces.long()[piece[anny.faces.long()[:, 0]] == piece.mode().values]
+    used, faces = torch.unique(own, return_inverse=True)
+    ahead = person.vertices_rest[used] + torch.tensor([0.0, 0.0, AHEAD_M])
+    return rigged(anny, decimated(ClosedMesh(vertices_m=ahead, faces=faces), 8000))
+
+
+@pytest.fixture(scope="module")
+def sewn(anny: AnnyBody, person: RestPerson, clothed: Mesh) -> SewnFace:
+    found = sew_face(clothed, anny, person)
+    assert found is not None
+    return found
+
+
+def grid(n: int) -> torch.Tensor:
+    """Triangles of a square of n x n cells; vertex (row, column) is number row * (n + 1) + column."""
+    row, column = (x.flatten() for x in torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij"))
+    a = row * (n + 1) + column
+    b, c, d = a + 1, a + n + 1, a + n + 2
+    return torch.cat([torch.stack([a, b, d], 1), torch.stack([a, d, c], 1)])
+
+
+def test_a_ring_goes_once_around_and_a_border_that_touches_itself_has_none() -> None:
+    faces = grid(4)
+    around = ring(faces)
+    assert around is not None and len(around) == 16 and len(set(around)) == 16
+    cells = torch.arange(16).repeat(2)
+    assert ring(faces[cells != 5]) is None  # a hole: two borders
+    assert ring(faces[torch.isin(cells, torch.tensor([0, 5]))]) is None  # two cells that share a corner
+    solid = extract_mesh(torch.linspace(-1, 1, 9).abs()[:, None, None].expand(9, 9, 9) - 0.5, torch.zeros(3), 0.1)
+    assert ring(solid.faces) is None  # no border at all
+
+
+@pytest.mark.parametrize("grow", [True, False])
+def test_a_disc_has_no_holes_no_islands_and_no_touching_corners(grow: bool) -> None:
+    faces, cells = grid(8), torch.arange(64).repeat(2)
+    block = [10, 11, 12, 18, 20, 26, 27, 28]  # three by three with a hole
+    wanted = torch.isin(cells, torch.tensor([*block, 37, 63]))  # one that touches at a corner, and one far away
+    found = disc(faces, wanted, grow=grow)
+    assert found is not None and ring(faces[found]) is not None
+    assert bool(found[torch.isin(cells, torch.tensor([*block, 19]))].all()) or not grow
+    assert not bool(found[cells == 63].any())
+    assert bool(found[cells == 37].any()) == grow
+
+
+def test_a_strip_joins_two_rings_with_a_triangle_for_each_edge() -> None:
+    outer, inner = list(range(7)), list(range(7, 20))
+    around = np.concatenate([2 * math.pi * np.arange(7) / 7 + 0.9, 2 * math.pi * np.arange(13) / 13 - 2.0])
+    triangles = strip(outer, inner, np.angle(np.exp(1j * around)))
+    assert len(triangles) == 20
+    edges = {(a, b) for t in triangles.tolist() for a, b in zip(t, t[1:] + t[:1], strict=True)}
+    assert len(edges) == 60
+    assert {(a, (a + 1) % 7) for a in range(7)} <= edges
+    assert {(7 + (b + 1) % 13, 7 + b) for b in range(13)} <= edges
+    lone = {(a, b) for a, b in edges if (b, a) not in edges}
+    assert len(lone) == 20  # the two rings, nothing else is open
+
+
+def test_it_stays_closed_and_every_triangle_keeps_its_side(clothed: Mesh, sewn: SewnFace) -> None:
+    before = mesh_facts(ClosedMesh(vertices_m=clothed.vertices_rest_m, faces=clothed.faces))
+    after = mesh_facts(ClosedMesh(vertices_m=sewn.mesh.vertices_rest_m, faces=sewn.mesh.faces))
+    assert before.manifold and after.manifold
+    assert after.pieces == before.pieces + 3  # eyeballs and a tongue
+    assert after.euler == before.euler + 6
+    assert after.volume_m3 == pytest.approx(before.volume_m3, rel=0.01)
+    assert torch.allclose(sewn.mesh.weights.sum(1), torch.ones(len(sewn.mesh.weights)), atol=1e-5)
+
+
+def test_the_face_lies_where_the_surface_was(sewn: SewnFace, person: RestPerson, anny: AnnyBody) -> None:
+    own = sewn.body_vertex >= 0
+    moved = sewn.mesh.vertices_rest_m[own] - person.vertices_rest[sewn.body_vertex[own]]
+    assert float((moved[:, 2] - AHEAD_M).abs().max()) < 0.0015
+    assert float(moved[:, :2].abs().max()) < 0.002
+    eyes = part_vertices(anny, "eyes")[sewn.body_vertex.clamp_min(0)] & own
+    for eye in ("leftEye", "rightEye"):
+        joint = sewn.person.joints_rest[anny.bone_names.index(anny.humanoid[eye])]
+        away = (sewn.mesh.vertices_rest_m[eyes] - joint).norm(dim=1)
+        assert int((away < 0.0165).sum()) >= 72  # the ball has moved with its joint
+
+
+def test_lips_and_lids_part(sewn: SewnFace, anny: AnnyBody) -> None:
+    vertex = sewn.body_vertex
+    own = torch.nonzero(vertex >= 0)[:, 0]
+    for name in ("jawOpen", "eyeBlinkLeft", "mouthSmileRight"):
+        strength = torch.zeros(len(ARKIT_ACTIONS))
+        strength[ARKIT_ACTIONS.index(name)] = 1.0
+        moved = apply_morphs(sewn.mesh.vertices_rest_m, sewn.mesh.morphs, strength) - sewn.mesh.vertices_rest_m
+        theirs = anny.action_deltas[anny.action_names.index(name), vertex[own]]
+        assert torch.allclose(moved[own], theirs, atol=2e-4)
+        assert float(moved[own].norm(dim=1).max()) > 0.004
+
+
+def test_there_is_none_where_there_is_no_face(anny: AnnyBody, person: RestPerson) -> None:
+    axis = torch.arange(-0.3, 0.301, 0.05)
+    away = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).norm(dim=-1)
+    ball = rigged(anny, extract_mesh(away - 0.2, torch.full((3,), -0.3), 0.05))
+    assert sew_face(ball, anny, person) is None
+
+
+def test_eyes_and_mouth_have_colours_of_their_own(sewn: SewnFace, anny: AnnyBody) -> None:
+    flat = unwrapped_mesh(sewn.mesh, 512)
+    painted = paint(
+        flat.mesh, [], find_inside=lambda around, places: inside_of(sewn, anny, flat.source[around], places)
+    )
+    body_vertex, colors = sewn.body_vertex[flat.source], painted.mesh.colors
+    mouth = part_vertices(anny, "mouth")[body_vertex.clamp_min(0)] & (body_vertex >= 0)
+    places = flat.mesh.vertices_rest_m
+    joint = sewn.person.joints_rest[anny.bone_names.index(anny.humanoid["leftEye"])]
+    ball = (body_vertex >= 0) & ((places - joint).norm(dim=1) < 0.0165)
+    ahead = (places - joint)[:, 2] / 0.016
+    assert float(colors[mouth].mean()) < 0.3
+    assert float(colors[ball & (ahead < 0.8)].mean(0).min()) > 0.55  # white
+    assert float(colors[ball & (ahead > 0.985)].mean()) < 0.2  # the iris
