@@ -9,7 +9,13 @@ from bodydouble.avatar.values import Mesh
 from bodydouble.reconstruct.onto import RestSurface, barycentric, laid_onto
 from bodydouble.reconstruct.surface.bake import spread
 from bodydouble.reconstruct.surface.extract import extract_mesh
-from bodydouble.reconstruct.surface.outputs import filled_in, seen_pictures, world_picture, world_pictures
+from bodydouble.reconstruct.surface.outputs import (
+    filled_in,
+    person_removed,
+    seen_pictures,
+    world_picture,
+    world_pictures,
+)
 from bodydouble.reconstruct.surface.plate import PlateWorld
 
 
@@ -104,3 +110,16 @@ def test_unknown_places_are_filled_smoothly_and_known_ones_stay() -> None:
     assert np.array_equal(filled[known], picture[known])
     assert np.abs(filled - picture)[~known].max() < 0.15 and np.allclose(filled[~known][:, 2], 0.3, atol=0.01)
     assert filled_in(spoiled, np.zeros_like(known)) is spoiled
+
+
+def test_the_person_gives_way_to_the_world_and_the_rest_of_the_frame_stays() -> None:
+    rng = np.random.default_rng(3)
+    frame = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    alpha = np.zeros((90, 120), np.float32)
+    alpha[30:50, 0:14] = 1.0  # at the picture's border
+    without = person_removed(torch.full((90, 120, 3), 0.5), frame, alpha)
+    assert np.abs(without[32:48, 0:12].astype(int) - 127.5).max() <= 1.0
+    assert np.array_equal(without[:, 40:], frame[:, 40:]) and np.array_equal(without[70:], frame[70:])
+    between = np.abs(without.astype(int) - frame).max(2) > 0
+    assert between[26:30, 0:10].any()  # softly around
+    assert np.array_equal(person_removed(torch.ones(90, 120, 3), frame, 0.0 * alpha), frame)

@@ -7,7 +7,7 @@ import torch
 
 from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.render import texture
-from bodydouble.render.texture import DrawnMesh, draw_mesh
+from bodydouble.render.texture import DrawnMesh, draw_mesh, mesh_alpha
 
 CAMERA = video_camera(60, 44, 55.0)
 GENERATOR = torch.Generator().manual_seed(5)
@@ -55,3 +55,9 @@ def test_a_window_gives_what_the_whole_gives(
     ((_, _, width, height),) = asked
     assert (width * height < 0.8 * CAMERA.width_px * CAMERA.height_px) == part
     assert bool(expected.alpha.any()) == (shift_m[1] < 10.0)
+
+
+@pytest.mark.parametrize("shift_m", [(0.0, 0.0, -3.0), (1.2, -0.9, -3.0), (0.0, 0.0, -0.3), (0.0, 50.0, -3.0)])
+def test_alpha_alone_is_the_same(shift_m: tuple[float, float, float]) -> None:
+    alone = mesh_alpha(CORNERS + torch.tensor(shift_m), FACES, CAMERA)
+    torch.testing.assert_close(alone, drawn(shift_m, textured=False).alpha, atol=1e-6, rtol=0.0)

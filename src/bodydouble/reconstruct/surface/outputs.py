@@ -28,7 +28,7 @@ from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
 from bodydouble.reconstruct.surface.world_splats import MovingWorld
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
-from bodydouble.render.texture import draw_mesh
+from bodydouble.render.texture import draw_mesh, mesh_alpha
 from bodydouble.render.threads import side_by_side
 
 _GROWN_PX = 0.012
@@ -151,13 +151,11 @@ def write_frames(
     def without_person(row: int, frame: Frame) -> UInt8[ndarray, "height width 3"]:
         if bool(track.valid[row]):
             vertices = frame_vertices(mesh, rig, track, row)
-            alpha = draw_mesh(vertices, mesh.faces, camera, colors=mesh.colors).alpha.numpy()
+            alpha = mesh_alpha(vertices, mesh.faces, camera).numpy()
         else:
             alpha = np.zeros((track.height_px, track.width_px), np.float32)
         write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
-        share = _grown(alpha)[..., None]
-        world = shown(frame.index).numpy()
-        return (frame.rgb * (1.0 - share) + 255.0 * world * share + 0.5).astype(np.uint8)
+        return person_removed(shown(frame.index), frame.rgb, alpha)
 
     filmed = enumerate(capture.frames(indices))
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
@@ -271,13 +269,30 @@ def _clay(
     return clay.reshape(camera.height_px, 2, camera.width_px, 2, 3).mean((1, 3))
 
 
-def _grown(alpha: Float[ndarray, "height width"]) -> Float[ndarray, "height width"]:
-    """The mask with a soft border around it."""
+def person_removed(
+    world: Float[Tensor, "height width 3"], rgb: UInt8[ndarray, "height width 3"], alpha: Float[ndarray, "height width"]
+) -> UInt8[ndarray, "height width 3"]:
+    """A frame with the world where the person is, and softly around.
+
+    Args:
+        world: What the frame would show without the person, sRGB in [0, 1].
+        rgb: The frame.
+        alpha: How much of each pixel the person covers.
+    """
     import cv2
 
     radius = max(2, round(_GROWN_PX * max(alpha.shape)))
-    grown = cv2.dilate(alpha, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
-    return cv2.GaussianBlur(grown, (0, 0), radius / 2.0).clip(0.0, 1.0)
+    rows, columns = (np.flatnonzero(alpha.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return rgb
+    # Beyond so many pixels neither the grown mask nor its blur reaches.
+    reach = 3 * radius + 2
+    part = tuple(slice(max(0, k[0] - reach), k[-1] + 1 + reach) for k in (rows, columns))
+    grown = cv2.dilate(alpha[part], np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
+    share = cv2.GaussianBlur(grown, (0, 0), radius / 2.0).clip(0.0, 1.0)[..., None]
+    without = rgb.copy()
+    without[part] = rgb[part] * (1.0 - share) + 255.0 * world.numpy()[part] * share + 0.5
+    return without
 
 
 def _resized(picture: UInt8[ndarray, "h w 3"], width_px: int, height_px: int) -> UInt8[ndarray, "height width 3"]:
