@@ -104,8 +104,8 @@ def test_it_stays_closed_and_every_triangle_keeps_its_side(clothed: Mesh, sewn: 
     before = mesh_facts(ClosedMesh(vertices_m=clothed.vertices_rest_m, faces=clothed.faces))
     after = mesh_facts(ClosedMesh(vertices_m=sewn.mesh.vertices_rest_m, faces=sewn.mesh.faces))
     assert before.manifold and after.manifold
-    assert after.pieces == before.pieces + 3  # eyeballs and a tongue
-    assert after.euler == before.euler + 6
+    assert after.pieces == before.pieces + 5  # eyeballs, a tongue, two rows of teeth
+    assert after.euler == before.euler + 10
     assert after.volume_m3 == pytest.approx(before.volume_m3, rel=0.01)
     assert torch.allclose(sewn.mesh.weights.sum(1), torch.ones(len(sewn.mesh.weights)), atol=1e-5)
 
@@ -143,14 +143,13 @@ def test_there_is_none_where_there_is_no_face(anny: AnnyBody, person: RestPerson
 
 def test_eyes_and_mouth_have_colours_of_their_own(sewn: SewnFace, anny: AnnyBody) -> None:
     flat = unwrapped_mesh(sewn.mesh, 512)
-    painted = paint(
-        flat.mesh, [], find_inside=lambda around, places: inside_of(sewn, anny, flat.source[around], places)
-    )
+    painted = paint(flat.mesh, [], find_inside=lambda around, where: inside_of(sewn, anny, flat.source[around], where))
     body_vertex, colors = sewn.body_vertex[flat.source], painted.mesh.colors
     mouth = part_vertices(anny, "mouth")[body_vertex.clamp_min(0)] & (body_vertex >= 0)
     places = flat.mesh.vertices_rest_m
     joint = sewn.person.joints_rest[anny.bone_names.index(anny.humanoid["leftEye"])]
-    ball = (body_vertex >= 0) & ((places - joint).norm(dim=1) < 0.0165)
+    eyes = part_vertices(anny, "eyes")[body_vertex.clamp_min(0)] & (body_vertex >= 0)
+    ball = eyes & ((places - joint).norm(dim=1) < 0.0165)
     ahead = (places - joint)[:, 2] / 0.016
     assert float(colors[mouth].mean()) < 0.3
     assert float(colors[ball & (ahead < 0.8)].mean(0).min()) > 0.55  # white

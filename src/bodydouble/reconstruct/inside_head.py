@@ -6,7 +6,7 @@ A video hardly ever shows these, so they get colours that people have, toned by 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel
@@ -42,6 +42,16 @@ def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> O
     points = vertices_rest[rim]
     low, high = points.amin(0), points.amax(0)
     return Opening(middle_m=0.5 * (low + high), front_m=float(high[2]), width_m=float((high - low)[0]))
+
+
+def lip_rims(body: BodyModel) -> tuple[Int[Tensor, " upper"], Int[Tensor, " lower"]]:
+    """Vertices where lips turn into the cavity: those of the upper lip, and those that the jaw takes along."""
+    inside, faces = part_vertices(body, "mouth"), body.faces.long()
+    corners = inside[faces]
+    rim = torch.unique(faces[corners.any(1) & ~corners.all(1)])
+    dropped = body.action_deltas[body.action_names.index("jawOpen"), rim].norm(dim=1)
+    below = dropped > 0.5 * float(dropped.max())
+    return rim[~below], rim[below]
 
 
 def face_brightness(colors: Float[Tensor, "n 3"], face: Bool[Tensor, " n"]) -> float:

@@ -19,8 +19,8 @@ from bodydouble.reconstruct.inside_head import (
     TOOTH,
     Opening,
     depth_shade,
+    lip_rims,
     mouth_opening,
-    part_vertices,
     tongue_vertices,
 )
 from bodydouble.reconstruct.splats.seed import blend_skinning
@@ -124,16 +124,10 @@ def _curtain(body: BodyModel, vertices: Tensor, opening: Opening) -> _Inside:
     """A dark curtain with rows of teeth between the lips, a line while they are closed: its upper edge goes with the
     upper lip, its lower edge with the lower lip, whatever they do. A cavity of its full size, and teeth that are there
     all the time, would show through thin lips and cheeks."""
-    inside = part_vertices(body, "mouth")
-    faces = body.faces.long()
-    corners = inside[faces]
-    rim = torch.unique(faces[corners.any(1) & ~corners.all(1)])
-    dropped = body.action_deltas[body.action_names.index("jawOpen"), rim].norm(dim=1)
-    below = dropped > 0.5 * float(dropped.max())
     u = torch.linspace(-1.0, 1.0, _COLUMNS)
     x = opening.middle_m[0] + 0.46 * opening.width_m * u
     edges, moves = [], []
-    for lip in (rim[~below], rim[below]):
+    for lip in lip_rims(body):
         near = (vertices[lip, 0][None] - x[:, None]).abs().topk(min(3, len(lip)), largest=False).indices
         edges.append(vertices[lip[near]].mean(1))
         moves.append(body.action_deltas[:, lip[near]].mean(2))

@@ -100,7 +100,7 @@ def bake_surface(
         flat.mesh,
         textured_frames(flat.mesh, rig, result, capture, chosen, emit),
         charts=flat.charts,
-        find_inside=None if sewn is None else lambda around, places: inside_of(sewn, body, flat.source[around], places),
+        find_inside=None if sewn is None else lambda around, where: inside_of(sewn, body, flat.source[around], where),
     )
     facts = painted.facts
     if facts.seen < _MOSTLY_SEEN:

@@ -22,6 +22,7 @@ from bodydouble.reconstruct.inside_head import eye_colors, mouth_opening, mouth_
 from bodydouble.reconstruct.onto import barycentric
 from bodydouble.reconstruct.surface.sewing import disc, pieces, ring, strip
 from bodydouble.reconstruct.surface.textured import Inside
+from bodydouble.reconstruct.teeth import teeth
 
 _WIDE, _ABOVE, _BELOW = 0.85, 0.42, 0.48
 """The oval: half its width in distances between the eyes; how far it reaches above the eyes and below the mouth, in
@@ -47,7 +48,11 @@ class SewnFace(TensorStruct):
 
     mesh: Mesh
     body_vertex: Int[Tensor, " verts"]
-    """Vertex of the body that each vertex is; -1 of the clothed surface."""
+    """Vertex of the body that each vertex is; -1 of the clothed surface and of teeth."""
+    inside: Bool[Tensor, " verts"]
+    """In mouth and eye sockets."""
+    inner_colors: Float[Tensor, "verts 3"]
+    """Of what is inside, but for eyeballs; sRGB in even light."""
     person: RestPerson
     """The body as it lies in the mesh, with its eyes' joints."""
 
@@ -88,24 +93,23 @@ def sew_face(mesh: Mesh, body: BodyModel, person: RestPerson) -> SewnFace | None
 
 
 def inside_of(
-    sewn: SewnFace, body: BodyModel, vertices: Int[Tensor, "texels 3"], places: Float[Tensor, "texels 3"]
+    sewn: SewnFace, body: BodyModel, vertices: Int[Tensor, "texels 3"], barycentric: Float[Tensor, "texels 3"]
 ) -> Inside:
     """What of a sewn mesh lies in mouth and eye sockets.
 
     Args:
         sewn, body: From `sew_face`.
         vertices: Of the mesh, around each texel.
-        places: Of the texels at rest, metres.
+        barycentric: Where between them.
     """
-    around = sewn.body_vertex[vertices]
-    on_face = (around >= 0).all(1)
-    hidden = part_vertices(body, "eyes") | part_vertices(body, "mouth")
-    mouth = mouth_vertex_colors(body, sewn.person.vertices_rest, 1.0)[around].mean(1)
+    places, colors = (
+        (values[vertices] * barycentric[..., None]).sum(1) for values in (sewn.mesh.vertices_rest_m, sewn.inner_colors)
+    )
     on_ball, eyes = eye_colors(body, sewn.person, places, 1.0)
     return Inside(
-        texels=on_face & hidden[around].all(1),
-        colors=torch.where(on_ball[:, None], eyes, mouth),
-        skin=on_face & ~hidden[around].any(1),
+        texels=sewn.inside[vertices].all(1),
+        colors=torch.where(on_ball[:, None], eyes, colors),
+        skin=((sewn.body_vertex >= 0) & ~sewn.inside)[vertices].all(1),
     )
 
 
@@ -205,25 +209,42 @@ def _sewn(mesh: Mesh, body: BodyModel, person: RestPerson, inner: Tensor, hole: 
     outer, first = mesh.faces.long()[~hole], len(mesh.vertices_rest_m)
     used = torch.unique(inner)
     index = torch.zeros(len(places), dtype=torch.long).index_copy_(0, used, first + torch.arange(len(used)))
-    vertices = torch.cat([mesh.vertices_rest_m, places[used]])
+    rows = teeth(body, places)
+    count = len(rows.vertices_rest_m)
+    vertices = torch.cat([mesh.vertices_rest_m, places[used], rows.vertices_rest_m])
     rim, edge = ring(mesh.faces.long()[hole]), ring(index[inner])
     assert rim is not None and edge is not None, "discs have one border, and closed pieces none"
-    faces = torch.cat([outer, strip(rim, edge, oval.around(vertices).double().numpy()), index[inner]])
-    joints, weights = _skinning(body, used)
+    seam = strip(rim, edge, oval.around(vertices).double().numpy())
+    faces = torch.cat([outer, seam, index[inner], rows.faces + first + len(used)])
     kept = torch.unique(faces)
     again = torch.zeros(len(vertices), dtype=torch.long).index_copy_(0, kept, torch.arange(len(kept)))
+    joints, weights = _skinning(body, used)
+    on_head = torch.tensor([[body.bone_names.index(body.humanoid["head"]), 0, 0, 0]]).expand(count, -1)
+    hidden = part_vertices(body, "eyes") | part_vertices(body, "mouth")
+
+    def joined(clothed: Tensor, face: Tensor, tooth: Tensor) -> Tensor:
+        return torch.cat([clothed, face.to(clothed.dtype), tooth.to(clothed.dtype)])[kept]
+
     whole = Mesh(
         vertices_rest_m=vertices[kept],
         faces=again[faces],
-        colors=torch.cat([mesh.colors, torch.full((len(used), 3), 0.5)])[kept],
-        joints=torch.cat([mesh.joints, joints])[kept],
-        weights=torch.cat([mesh.weights, weights])[kept],
+        colors=joined(mesh.colors, torch.full((len(used), 3), 0.5), rows.colors),
+        joints=joined(mesh.joints, joints, on_head),
+        weights=joined(mesh.weights, weights, torch.eye(4)[:1].expand(count, -1)),
         morphs=tuple(
-            _morph(morph, body.action_deltas[body.action_names.index(morph.name), used], first, kept)
+            _morph(morph, torch.cat([body.action_deltas[action, used], rows.deltas_m[action]]), first, kept)
             for morph in mesh.morphs
+            for action in [body.action_names.index(morph.name)]
         ),
     )
-    return SewnFace(mesh=whole, body_vertex=torch.cat([torch.full((first,), -1), used])[kept], person=person)
+    outside = torch.full((first,), -1)
+    return SewnFace(
+        mesh=whole,
+        body_vertex=joined(outside, used, torch.full((count,), -1)),
+        inside=joined(outside > 0, hidden[used], torch.ones(count)),
+        inner_colors=joined(mesh.colors, mouth_vertex_colors(body, places, 1.0)[used], rows.colors),
+        person=person,
+    )
 
 
 def _skinning(body: BodyModel, vertices: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def unwrapped_mesh(mesh: Mesh, size_px: int) -> FlatMesh:
 
 
 FindInside = Callable[[Int[Tensor, "texels 3"], Float[Tensor, "texels 3"]], Inside]
-"""Given the vertices around each texel and its place at rest: what of it lies inside."""
+"""Given the vertices around each texel and its barycentric coordinates: what of it lies inside."""
 
 
 def paint(
@@ -109,21 +109,20 @@ def paint(
     found = gather_colors(texels, mesh.faces, frames)
     whole, closed_faces, owner = welded(mesh)
     corners = closed_faces[texels.face]
-    covered = torch.zeros(len(corners), dtype=torch.bool)
+    covered, own = torch.zeros(len(corners), dtype=torch.bool), found.rgb
     if find_inside is not None:
-        places = (whole[corners] * texels.barycentric[..., None]).sum(1)
-        inside = find_inside(mesh.faces.long()[texels.face], places)
+        inside = find_inside(mesh.faces.long()[texels.face], texels.barycentric)
         tone = face_brightness(found.rgb, inside.skin & (found.trust > 0.9))
         covered, own = inside.texels, (inside.colors * tone).clamp(0.0, 1.0)
-        found = Gathered(
-            rgb=torch.where(covered[:, None], own, found.rgb), trust=torch.where(covered, 1.0, found.trust)
-        )
+        # Lips and lids must not take over what colours lie behind them.
+        found = found.replace(trust=torch.where(covered, 0.0, found.trust))
     colors, known = _on_vertices(found, corners, texels.barycentric, len(whole))
     filled = fill_fields(colors, known, whole, closed_faces).clamp(0.0, 1.0)
     guess = (filled[corners] * texels.barycentric[..., None]).sum(1)
     share = _smooth(found.trust)[:, None]
-    image = compose(texels, share * found.rgb + (1.0 - share) * guess)
+    image = compose(texels, torch.where(covered[:, None], own, share * found.rgb + (1.0 - share) * guess))
     texture = mesh.texture.replace(image=image)
+    known[corners[covered].flatten()] = 1.0  # nothing of it is missing
     return Painted(
         mesh=mesh.replace(texture=texture, colors=sample_texture(image, texture.uv)),
         facts=_facts(texels, found, mesh, whole[corners], ~covered, charts),
