@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bodydouble.capture.camera_motion import CameraMotion, still_camera
-from bodydouble.reconstruct.surface.outputs import world_picture, world_pictures
 from bodydouble.reconstruct.surface.values import World
 from bodydouble.reconstruct.surface.world_config import WorldConfig
+from bodydouble.reconstruct.surface.world_pictures import world_picture, world_pictures
 from bodydouble.reconstruct.surface.world_seed import seed_world
 from bodydouble.reconstruct.surface.world_splats import (
     MovingWorld,

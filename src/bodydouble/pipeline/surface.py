@@ -148,7 +148,8 @@ def _write_outputs(result: SurfaceResult, baked: Baked, capture: Capture, folder
 def _write_story(
     result: SurfaceResult, baked: Baked, capture: Capture, body: BodyModel, folder: Path, emit: Emit
 ) -> None:
-    from bodydouble.reconstruct.surface.outputs import decompose, seen_pictures, unseen_world
+    from bodydouble.reconstruct.surface.outputs import decompose, seen_pictures
+    from bodydouble.reconstruct.surface.world_pictures import unseen_world
 
     sheets = decompose(result, capture, body, baked.mesh, baked.avatar.rig)
     emit(_progress(1))

@@ -17,6 +17,7 @@ from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.protocol import BodyModel, Pose
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
+from bodydouble.capture.video import Frame
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Event, Progress, Warned
 from bodydouble.core.skinning import bone_transforms
@@ -24,10 +25,12 @@ from bodydouble.fit.features import RestPerson, rest_person
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.extract import ClosedMesh, MeshFacts, extract_mesh, mesh_facts
 from bodydouble.reconstruct.surface.face import inside_of, sew_face
+from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
 from bodydouble.reconstruct.surface.texture import TexturedFrame
 from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
+from bodydouble.reconstruct.surface.world_pictures import certain_world, shows_world, world_pictures
 
 _OUTLINES = 3
 """Frames whose outlines decide which level of the field is the surface."""
@@ -167,6 +170,7 @@ def textured_frames(
     track = result.track
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
     row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
+    covered = _covered_by_somebody(result)
     for done, frame in enumerate(capture.frames(frames), start=1):
         vertices = frame_vertices(mesh, rig, track, row_of[frame.index])
         yield TexturedFrame(
@@ -174,9 +178,21 @@ def textured_frames(
             camera=camera,
             vertices_world=vertices,
             gain=frame_gain(result.world, frame.index),
+            mask=covered(frame),
         )
         if emit is not None:
             emit(Progress(stage="texture", done=done, total=len(frames), unit="frames"))
+
+
+def _covered_by_somebody(result: SurfaceResult) -> Callable[[Frame], Float[Tensor, "height width"] | None]:
+    """For a frame where it does not look like the empty scene, if the camera stood still: where the mesh bridges a gap
+    between legs, what shows there is no part of the person."""
+    world, track = result.world, result.track
+    if not isinstance(world, PlateWorld):
+        return lambda frame: None
+    shown = world_pictures(world, track.width_px, track.height_px)
+    known = certain_world(world, track.width_px, track.height_px)
+    return lambda frame: torch.from_numpy(~shows_world(frame.rgb, shown(frame.index), known)).float()
 
 
 def frame_vertices(mesh: Mesh, rig: Rig, track: BodyTrack, row: int) -> Float[Tensor, "verts 3"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -23,18 +23,15 @@ from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path
 from bodydouble.core.normals import vertex_normals
 from bodydouble.reconstruct.surface.bake import frame_vertices, spread
-from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.textured import welded
-from bodydouble.reconstruct.surface.values import SurfaceResult, World
-from bodydouble.reconstruct.surface.world_splats import MovingWorld
+from bodydouble.reconstruct.surface.values import SurfaceResult
+from bodydouble.reconstruct.surface.world_pictures import world_picture, world_pictures
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
 from bodydouble.render.texture import draw_mesh, mesh_alpha
 from bodydouble.render.threads import side_by_side
 
 _GROWN_PX = 0.012
 """Around the mask, so many of the picture's longer sides are the world's, too: hair, hems and motion blur lie there."""
-_CERTAIN = 0.25
-"""A place of the world less sure than this (one frame of four that would make it certain) is filled in."""
 _TOGETHER = 8
 """Frames that are held in memory while they are taken apart side by side."""
 _GREY = torch.tensor([0.62, 0.63, 0.65])
@@ -63,64 +60,6 @@ def write_world(result: SurfaceResult, path: Path) -> None:
     picture = world_picture(result.world, middle, track.width_px, track.height_px)
     with atomic_path(path) as partial:
         Image.fromarray(_bytes(picture)).save(partial, format="PNG")
-
-
-def world_picture(world: World, frame_index: int, width_px: int, height_px: int) -> Float[Tensor, "height width 3"]:
-    """What a frame would show without the person, sRGB in [0, 1]; smooth where no frame ever showed the world."""
-    rows, columns = torch.meshgrid(torch.arange(height_px), torch.arange(width_px), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
-    with torch.no_grad():
-        colors = world.colors_at(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
-        seen = world.seen(frame_index, pixels).reshape(height_px, width_px)
-    return torch.from_numpy(filled_in(colors.numpy().astype(np.float32), seen.numpy() >= _CERTAIN))
-
-
-def world_pictures(world: World, width_px: int, height_px: int) -> Callable[[int], Float[Tensor, "height width 3"]]:
-    """`world_picture` of one frame after another, at the video's size.
-
-    One plate for all is filled in once, for frames differ in exposure alone; splats are drawn, not asked pixel by pixel.
-    """
-    if isinstance(world, MovingWorld):
-        return lambda frame: _drawn_whole(world, frame)
-    if not isinstance(world, PlateWorld):
-        return lambda frame: world_picture(world, frame, width_px, height_px)
-    even = PlateWorld(world.plate, world.seen_map, [0], torch.ones(1, 3), world.scale)
-    plate = world_picture(even, 0, width_px, height_px)
-    return lambda frame: (plate * world.gain(frame)).clamp(0.0, 1.0)
-
-
-def _drawn_whole(world: MovingWorld, frame_index: int) -> Float[Tensor, "height width 3"]:
-    colors, seen = world.whole(frame_index)
-    return torch.from_numpy(filled_in(colors.numpy(), seen.numpy() >= _CERTAIN))
-
-
-def unseen_world(world: World, frame_index: int, width_px: int, height_px: int) -> float:
-    """Share of a frame in which the world was never seen."""
-    rows, columns = torch.meshgrid(torch.arange(0, height_px, 2), torch.arange(0, width_px, 2), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
-    with torch.no_grad():
-        return float((world.seen(frame_index, pixels) < _CERTAIN).float().mean())
-
-
-def filled_in(
-    picture: Float[ndarray, "height width 3"], known: Bool[ndarray, "height width"]
-) -> Float[ndarray, "height width 3"]:
-    """The picture with what is not known taken from around it, the wider the farther (pull and push over a pyramid)."""
-    import cv2
-
-    if known.all() or not known.any():
-        return picture
-    values, weights = [picture * known[..., None]], [known.astype(np.float32)]
-    while min(weights[-1].shape) > 2 and float(weights[-1].min()) < 0.5:
-        size = (max(1, weights[-1].shape[1] // 2), max(1, weights[-1].shape[0] // 2))
-        values.append(cv2.resize(values[-1], size, interpolation=cv2.INTER_AREA))
-        weights.append(cv2.resize(weights[-1], size, interpolation=cv2.INTER_AREA))
-    coarse = values[-1] / np.maximum(weights[-1], 1e-6)[..., None]
-    for value, weight in zip(reversed(values[:-1]), reversed(weights[:-1]), strict=True):
-        coarse = cv2.resize(coarse, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_LINEAR)
-        share = weight[..., None].clip(0.0, 1.0)
-        coarse = value + (1.0 - share) * coarse
-    return np.where(known[..., None], picture, coarse)
 
 
 def write_frames(
