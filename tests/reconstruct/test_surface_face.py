@@ -1,4 +1,4 @@
-"""The body's face in a clothed surface: sewn in without a gap, opening where lips and lids part, in its own colours."""
+"""The body's face and hands in a clothed surface: sewn in without a gap, moving as the body's, in colours of their own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from bodydouble.body.protocol import ARKIT_ACTIONS
 from bodydouble.fit.features import RestPerson, rest_body
 from bodydouble.reconstruct.inside_head import part_vertices
 from bodydouble.reconstruct.surface.extract import ClosedMesh, decimated, extract_mesh, mesh_facts
-from bodydouble.reconstruct.surface.face import SewnFace, inside_of, sew_face
+from bodydouble.reconstruct.surface.face import sew_face
+from bodydouble.reconstruct.surface.hands import sew_hand
 from bodydouble.reconstruct.surface.rigging import rig_mesh
 from bodydouble.reconstruct.surface.sewing import disc, pieces, ring, strip
+from bodydouble.reconstruct.surface.sewn import Sewn, body_texels, unsewn
 from bodydouble.reconstruct.surface.textured import paint, unwrapped_mesh
 
 AHEAD_M = 0.004
@@ -50,8 +52,8 @@ def clothed(anny: AnnyBody, person: RestPerson) -> Mesh:
 
 
 @pytest.fixture(scope="module")
-def sewn(anny: AnnyBody, person: RestPerson, clothed: Mesh) -> SewnFace:
-    found = sew_face(clothed, anny, person)
+def sewn(anny: AnnyBody, person: RestPerson, clothed: Mesh) -> Sewn:
+    found = sew_face(unsewn(clothed, person), anny)
     assert found is not None
     return found
 
@@ -87,10 +89,11 @@ def test_a_disc_has_no_holes_no_islands_and_no_touching_corners(grow: bool) -> N
     assert bool(found[cells == 37].any()) == grow
 
 
-def test_a_strip_joins_two_rings_with_a_triangle_for_each_edge() -> None:
+@pytest.mark.parametrize("way", [1.0, -1.0])
+def test_a_strip_joins_two_rings_with_a_triangle_for_each_edge(way: float) -> None:
     outer, inner = list(range(7)), list(range(7, 20))
     around = np.concatenate([2 * math.pi * np.arange(7) / 7 + 0.9, 2 * math.pi * np.arange(13) / 13 - 2.0])
-    triangles = strip(outer, inner, np.angle(np.exp(1j * around)))
+    triangles = strip(outer, inner, np.angle(np.exp(1j * way * around)))
     assert len(triangles) == 20
     edges = {(a, b) for t in triangles.tolist() for a, b in zip(t, t[1:] + t[:1], strict=True)}
     assert len(edges) == 60
@@ -100,7 +103,7 @@ def test_a_strip_joins_two_rings_with_a_triangle_for_each_edge() -> None:
     assert len(lone) == 20  # the two rings, nothing else is open
 
 
-def test_it_stays_closed_and_every_triangle_keeps_its_side(clothed: Mesh, sewn: SewnFace) -> None:
+def test_it_stays_closed_and_every_triangle_keeps_its_side(clothed: Mesh, sewn: Sewn) -> None:
     before = mesh_facts(ClosedMesh(vertices_m=clothed.vertices_rest_m, faces=clothed.faces))
     after = mesh_facts(ClosedMesh(vertices_m=sewn.mesh.vertices_rest_m, faces=sewn.mesh.faces))
     assert before.manifold and after.manifold
@@ -110,7 +113,7 @@ def test_it_stays_closed_and_every_triangle_keeps_its_side(clothed: Mesh, sewn: 
     assert torch.allclose(sewn.mesh.weights.sum(1), torch.ones(len(sewn.mesh.weights)), atol=1e-5)
 
 
-def test_the_face_lies_where_the_surface_was(sewn: SewnFace, person: RestPerson, anny: AnnyBody) -> None:
+def test_the_face_lies_where_the_surface_was(sewn: Sewn, person: RestPerson, anny: AnnyBody) -> None:
     own = sewn.body_vertex >= 0
     moved = sewn.mesh.vertices_rest_m[own] - person.vertices_rest[sewn.body_vertex[own]]
     assert float((moved[:, 2] - AHEAD_M).abs().max()) < 0.0015
@@ -122,7 +125,7 @@ def test_the_face_lies_where_the_surface_was(sewn: SewnFace, person: RestPerson,
         assert int((away < 0.0165).sum()) >= 72  # the ball has moved with its joint
 
 
-def test_lips_and_lids_part(sewn: SewnFace, anny: AnnyBody) -> None:
+def test_lips_and_lids_part(sewn: Sewn, anny: AnnyBody) -> None:
     vertex = sewn.body_vertex
     own = torch.nonzero(vertex >= 0)[:, 0]
     for name in ("jawOpen", "eyeBlinkLeft", "mouthSmileRight"):
@@ -134,16 +137,43 @@ def test_lips_and_lids_part(sewn: SewnFace, anny: AnnyBody) -> None:
         assert float(moved[own].norm(dim=1).max()) > 0.004
 
 
+def test_hands_are_the_bodys_and_the_surface_stays_closed(sewn: Sewn, anny: AnnyBody, person: RestPerson) -> None:
+    whole = sewn
+    for side in ("left", "right"):
+        more = sew_hand(whole, anny, side)
+        assert more is not None
+        whole = more
+    before = mesh_facts(ClosedMesh(vertices_m=sewn.mesh.vertices_rest_m, faces=sewn.mesh.faces))
+    after = mesh_facts(ClosedMesh(vertices_m=whole.mesh.vertices_rest_m, faces=whole.mesh.faces))
+    assert after.manifold and (after.pieces, after.euler) == (before.pieces, before.euler)
+    assert after.volume_m3 == pytest.approx(before.volume_m3, rel=0.01)
+    hands = part_vertices(anny, "left_hand") | part_vertices(anny, "right_hand")
+    own = torch.nonzero((whole.body_vertex >= 0) & hands[whole.body_vertex.clamp_min(0)])[:, 0]
+    assert len(own) > 0.8 * int(hands.sum())
+    assert torch.equal(whole.mesh.vertices_rest_m[own], person.vertices_rest[whole.body_vertex[own]])
+    tip = person.joints_rest[anny.bone_names.index(anny.humanoid["leftMiddleDistal"])]
+    nearest = own[(whole.mesh.vertices_rest_m[own] - tip).norm(dim=1).argmin()]
+    strongest = whole.mesh.joints[nearest, whole.mesh.weights[nearest].argmax()]
+    assert "finger3" in anny.bone_names[int(strongest)]  # bends as the finger does
+    assert bool((sewn.body_vertex >= 0).sum() + len(own) == (whole.body_vertex >= 0).sum())  # the face is still there
+
+
+def test_a_hand_that_is_missing_is_not_sewn(clothed: Mesh, anny: AnnyBody, person: RestPerson) -> None:
+    still = torch.zeros_like(clothed.joints)  # nothing hangs on a hand's bones
+    bare = unsewn(clothed.replace(joints=still, weights=torch.tensor([1.0, 0, 0, 0]).expand(len(still), -1)), person)
+    assert sew_hand(bare, anny, "left") is None
+
+
 def test_there_is_none_where_there_is_no_face(anny: AnnyBody, person: RestPerson) -> None:
     axis = torch.arange(-0.3, 0.301, 0.05)
     away = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).norm(dim=-1)
     ball = rigged(anny, extract_mesh(away - 0.2, torch.full((3,), -0.3), 0.05))
-    assert sew_face(ball, anny, person) is None
+    assert sew_face(unsewn(ball, person), anny) is None
 
 
-def test_eyes_and_mouth_have_colours_of_their_own(sewn: SewnFace, anny: AnnyBody) -> None:
+def test_eyes_and_mouth_have_colours_of_their_own(sewn: Sewn, anny: AnnyBody) -> None:
     flat = unwrapped_mesh(sewn.mesh, 512)
-    painted = paint(flat.mesh, [], find_inside=lambda around, where: inside_of(sewn, anny, flat.source[around], where))
+    painted = paint(flat.mesh, [], find_body=lambda around, where: body_texels(sewn, anny, flat.source[around], where))
     body_vertex, colors = sewn.body_vertex[flat.source], painted.mesh.colors
     mouth = part_vertices(anny, "mouth")[body_vertex.clamp_min(0)] & (body_vertex >= 0)
     places = flat.mesh.vertices_rest_m

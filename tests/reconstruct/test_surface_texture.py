@@ -12,7 +12,7 @@ from bodydouble.avatar.values import Mesh, Morph
 from bodydouble.core.cameras import Camera, look_at_camera
 from bodydouble.reconstruct.surface.extract import decimated, extract_mesh
 from bodydouble.reconstruct.surface.texture import TexturedFrame, compose, texels_of
-from bodydouble.reconstruct.surface.textured import Painted, paint, unwrapped_mesh, welded
+from bodydouble.reconstruct.surface.textured import BodyTexels, Painted, paint, unwrapped_mesh, welded
 from bodydouble.render.mesh import interpolate, rasterize_mesh
 from bodydouble.render.texture import sample_texture
 
@@ -157,3 +157,26 @@ def test_copies_of_a_vertex_move_together(ball: Mesh) -> None:
     assert len(places) == 2
     for place in places:
         assert bool((moved[owner == place] == torch.tensor([0.0, 0.1, 0.0])).all())
+
+
+def test_a_hand_has_one_hue_and_what_was_behind_it_is_left_out(ball: Mesh) -> None:
+    frame = frame_from(ball, camera_at(0.0))
+    rgb = torch.tensor([180, 110, 80], dtype=torch.uint8).repeat(*frame.rgb.shape[:2], 1)
+    height, width = rgb.shape[:2]
+    for left in (0.40, 0.56):  # a spot on each side of the ball
+        rgb[int(0.46 * height) : int(0.54 * height), int(left * width) : int((left + 0.04) * width)] = torch.tensor(
+            [40, 60, 200], dtype=torch.uint8
+        )
+
+    def find_body(around: torch.Tensor, barycentric: torch.Tensor) -> BodyTexels:
+        places = (ball.vertices_rest_m[around] * barycentric[..., None]).sum(1)
+        none = torch.zeros(len(places), dtype=torch.bool)
+        return BodyTexels(inside=none, colors=torch.zeros_like(places), face=none, hands=places[:, 0] > 0)
+
+    painted = paint(ball, [frame.replace(rgb=rgb)], find_body=find_body)
+    assert painted.mesh.texture is not None
+    places, colors = painted.mesh.vertices_rest_m, painted.mesh.texture.image.float() / 255.0
+    texels = texels_of(painted.mesh.texture.uv, painted.mesh.faces, SIZE)
+    x = (places[painted.mesh.faces.long()[texels.face]] * texels.barycentric[..., None]).sum(1)[:, 0]
+    blue = colors[texels.row, texels.column, 2] > 0.6
+    assert int(blue[x < 0].sum()) > 10 and int(blue[x > 0].sum()) == 0

@@ -24,9 +24,11 @@ from bodydouble.core.skinning import bone_transforms
 from bodydouble.fit.features import RestPerson, rest_person
 from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.extract import ClosedMesh, MeshFacts, extract_mesh, mesh_facts
-from bodydouble.reconstruct.surface.face import inside_of, sew_face
+from bodydouble.reconstruct.surface.face import sew_face
+from bodydouble.reconstruct.surface.hands import sew_hand
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
+from bodydouble.reconstruct.surface.sewn import Sewn, body_texels, unsewn
 from bodydouble.reconstruct.surface.texture import TexturedFrame
 from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
@@ -79,23 +81,15 @@ def bake_surface(
     rigged = rig_mesh(
         closed, body, canonical_vertices(body, shaped).float(), field.R_canonical_rest, field.t_canonical_rest
     )
-    sewn = sew_face(rigged, body, _person(result, capture, body))
-    if sewn is None:
-        emit(
-            Warned(
-                code="still_face",
-                message="No face of the body could be sewn into the clothed surface: lips and lids will not part.",
-                advice="Film the face uncovered, and use a body with an inner mouth (--body anny).",
-            )
-        )
-    whole = rigged if sewn is None else sewn.mesh
+    sewn = _with_body_parts(unsewn(rigged, _person(result, capture, body)), body, emit)
+    whole = sewn.mesh
     emit(Progress(stage="mesh", done=2, total=4, unit="steps"))
     flat = unwrapped_mesh(whole, config.texture_px)
     emit(Progress(stage="mesh", done=3, total=4, unit="steps"))
     rig = Rig(
         bone_names=body.bone_names,
         bone_parents=body.bone_parents,
-        joints_rest_m=shaped.joints_rest.detach().float() if sewn is None else sewn.person.joints_rest,
+        joints_rest_m=sewn.person.joints_rest,
         humanoid=dict(body.humanoid),
     )
     chosen = spread(result.frame_indices.tolist(), config.texture_frames)
@@ -103,7 +97,7 @@ def bake_surface(
         flat.mesh,
         textured_frames(flat.mesh, rig, result, capture, chosen, emit),
         charts=flat.charts,
-        find_inside=None if sewn is None else lambda around, where: inside_of(sewn, body, flat.source[around], where),
+        find_body=lambda around, where: body_texels(sewn, body, flat.source[around], where),
     )
     facts = painted.facts
     if facts.seen < _MOSTLY_SEEN:
@@ -134,6 +128,23 @@ def bake_surface(
         seen=painted.seen,
         level_m=level_m,
     )
+
+
+def _with_body_parts(sewn: Sewn, body: BodyModel, emit: Callable[[Event], None]) -> Sewn:
+    """The clothed surface with the body's face and hands."""
+    with_face = sew_face(sewn, body)
+    if with_face is None:
+        emit(
+            Warned(
+                code="still_face",
+                message="No face of the body could be sewn into the clothed surface: lips and lids will not part.",
+                advice="Film the face uncovered, and use a body with an inner mouth (--body anny).",
+            )
+        )
+    sewn = with_face or sewn
+    for side in ("left", "right"):
+        sewn = sew_hand(sewn, body, side) or sewn
+    return sewn
 
 
 def _person(result: SurfaceResult, capture: Capture, body: BodyModel) -> RestPerson:

@@ -9,19 +9,19 @@ stays closed.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bodydouble.avatar.values import Mesh, Morph
+from bodydouble.avatar.values import Mesh
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
-from bodydouble.reconstruct.inside_head import eye_colors, mouth_opening, mouth_vertex_colors, part_vertices
+from bodydouble.reconstruct.inside_head import mouth_opening, part_vertices
 from bodydouble.reconstruct.onto import barycentric
-from bodydouble.reconstruct.surface.sewing import disc, pieces, ring, strip
-from bodydouble.reconstruct.surface.textured import Inside
+from bodydouble.reconstruct.surface.sewing import disc, pieces
+from bodydouble.reconstruct.surface.sewn import Sewn, sew
 from bodydouble.reconstruct.teeth import teeth
 
 _WIDE, _ABOVE, _BELOW = 0.85, 0.42, 0.48
@@ -39,35 +39,19 @@ _FEATURE_M = 0.022
 """So near to mouth and eyes the lattice says nothing about the skin."""
 _AROUND = 40
 """What lies inside goes with so many of the skin's vertices around it."""
-_MORPH_FLOOR_M = 1e-4
 
 
-@tensor_struct
-class SewnFace(TensorStruct):
-    """A clothed surface with the body's face."""
-
-    mesh: Mesh
-    body_vertex: Int[Tensor, " verts"]
-    """Vertex of the body that each vertex is; -1 of the clothed surface and of teeth."""
-    inside: Bool[Tensor, " verts"]
-    """In mouth and eye sockets."""
-    inner_colors: Float[Tensor, "verts 3"]
-    """Of what is inside, but for eyeballs; sRGB in even light."""
-    person: RestPerson
-    """The body as it lies in the mesh, with its eyes' joints."""
-
-
-def sew_face(mesh: Mesh, body: BodyModel, person: RestPerson) -> SewnFace | None:
+def sew_face(sewn: Sewn, body: BodyModel) -> Sewn | None:
     """Replace the middle of a clothed surface's face by the body's.
 
     Args:
-        mesh: Closed, in the rest pose, with the body's facial actions as morphs; metres.
+        sewn: The surface, with the body's facial actions as morphs.
         body: Whose face it gets.
-        person: The body at rest, in this person's shape and with their features.
     Returns:
-        The mesh, closed again; none where the body has no inner mouth and eyeballs, or the surface no face to cut out.
+        The surface, closed again, and the body with its face where it now lies; none where the body has no inner mouth and
+        eyeballs, or the surface no face to cut out.
     """
-    vertices_rest = person.vertices_rest
+    mesh, vertices_rest = sewn.mesh, sewn.person.vertices_rest
     faces, hidden = body.faces.long(), part_vertices(body, "eyes") | part_vertices(body, "mouth")
     alone = _alone(faces, hidden)
     balls = _eyeballs(body, faces[alone])
@@ -83,33 +67,14 @@ def sew_face(mesh: Mesh, body: BodyModel, person: RestPerson) -> SewnFace | None
     visible = faces[patch & ~hidden[faces].any(1)]
     shift = _shift(mesh, vertices_rest, visible, features)
     _carry(shift, vertices_rest, torch.unique(visible), torch.nonzero(hidden)[:, 0])
-    joints = person.joints_rest.clone()
+    joints = sewn.person.joints_rest.clone()
     for ball in balls:
         shift[ball] = shift[ball].mean(0)
         eye = (joints - vertices_rest[ball].mean(0)).norm(dim=1).argmin()
         joints[eye] += shift[ball[0]]
     moved = RestPerson(vertices_rest=vertices_rest + shift, joints_rest=joints)
-    return _sewn(mesh, body, moved, faces[patch | alone], hole, oval)
-
-
-def inside_of(
-    sewn: SewnFace, body: BodyModel, vertices: Int[Tensor, "texels 3"], barycentric: Float[Tensor, "texels 3"]
-) -> Inside:
-    """What of a sewn mesh lies in mouth and eye sockets.
-
-    Args:
-        sewn, body: From `sew_face`.
-        vertices: Of the mesh, around each texel.
-        barycentric: Where between them.
-    """
-    places, colors = (
-        (values[vertices] * barycentric[..., None]).sum(1) for values in (sewn.mesh.vertices_rest_m, sewn.inner_colors)
-    )
-    on_ball, eyes = eye_colors(body, sewn.person, places, 1.0)
-    return Inside(
-        texels=sewn.inside[vertices].all(1),
-        colors=torch.where(on_ball[:, None], eyes, colors),
-        skin=((sewn.body_vertex >= 0) & ~sewn.inside)[vertices].all(1),
+    return sew(
+        sewn.replace(person=moved), body, faces[patch | alone], hole, oval.around, more=teeth(body, moved.vertices_rest)
     )
 
 
@@ -202,60 +167,3 @@ def _carry(shift: Tensor, vertices_rest: Tensor, skin: Tensor, inner: Tensor) ->
 
     _, nearest = cKDTree(vertices_rest[skin].numpy()).query(vertices_rest[inner].numpy(), k=min(_AROUND, len(skin)))
     shift[inner] = shift[skin[torch.from_numpy(nearest)]].mean(1)
-
-
-def _sewn(mesh: Mesh, body: BodyModel, person: RestPerson, inner: Tensor, hole: Tensor, oval: _Oval) -> SewnFace:
-    places = person.vertices_rest
-    outer, first = mesh.faces.long()[~hole], len(mesh.vertices_rest_m)
-    used = torch.unique(inner)
-    index = torch.zeros(len(places), dtype=torch.long).index_copy_(0, used, first + torch.arange(len(used)))
-    rows = teeth(body, places)
-    count = len(rows.vertices_rest_m)
-    vertices = torch.cat([mesh.vertices_rest_m, places[used], rows.vertices_rest_m])
-    rim, edge = ring(mesh.faces.long()[hole]), ring(index[inner])
-    assert rim is not None and edge is not None, "discs have one border, and closed pieces none"
-    seam = strip(rim, edge, oval.around(vertices).double().numpy())
-    faces = torch.cat([outer, seam, index[inner], rows.faces + first + len(used)])
-    kept = torch.unique(faces)
-    again = torch.zeros(len(vertices), dtype=torch.long).index_copy_(0, kept, torch.arange(len(kept)))
-    joints, weights = _skinning(body, used)
-    on_head = torch.tensor([[body.bone_names.index(body.humanoid["head"]), 0, 0, 0]]).expand(count, -1)
-    hidden = part_vertices(body, "eyes") | part_vertices(body, "mouth")
-
-    def joined(clothed: Tensor, face: Tensor, tooth: Tensor) -> Tensor:
-        return torch.cat([clothed, face.to(clothed.dtype), tooth.to(clothed.dtype)])[kept]
-
-    whole = Mesh(
-        vertices_rest_m=vertices[kept],
-        faces=again[faces],
-        colors=joined(mesh.colors, torch.full((len(used), 3), 0.5), rows.colors),
-        joints=joined(mesh.joints, joints, on_head),
-        weights=joined(mesh.weights, weights, torch.eye(4)[:1].expand(count, -1)),
-        morphs=tuple(
-            _morph(morph, torch.cat([body.action_deltas[action, used], rows.deltas_m[action]]), first, kept)
-            for morph in mesh.morphs
-            for action in [body.action_names.index(morph.name)]
-        ),
-    )
-    outside = torch.full((first,), -1)
-    return SewnFace(
-        mesh=whole,
-        body_vertex=joined(outside, used, torch.full((count,), -1)),
-        inside=joined(outside > 0, hidden[used], torch.ones(count)),
-        inner_colors=joined(mesh.colors, mouth_vertex_colors(body, places, 1.0)[used], rows.colors),
-        person=person,
-    )
-
-
-def _skinning(body: BodyModel, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """The four largest weights of some of the body's vertices, and their bones."""
-    dense = torch.zeros(len(vertices), len(body.bone_names))
-    dense.scatter_add_(1, body.skin_joints[vertices].long(), body.skin_weights[vertices].float())
-    weights, joints = dense.topk(4, dim=1)
-    return joints, weights / weights.sum(1, keepdim=True)
-
-
-def _morph(morph: Morph, more: Tensor, first: int, kept: Tensor) -> Morph:
-    dense = torch.cat([torch.zeros(first, 3).index_copy_(0, morph.indices, morph.deltas_m), more])[kept]
-    moved = torch.nonzero(dense.norm(dim=1) > _MORPH_FLOOR_M)[:, 0]
-    return morph.replace(indices=moved, deltas_m=dense[moved])

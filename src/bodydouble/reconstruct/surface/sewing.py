@@ -44,8 +44,13 @@ def disc(faces: Int[Tensor, "faces 3"], chosen: Bool[Tensor, " faces"], *, grow:
         The faces of the disc; none where there is none.
     """
     count = int(faces.max()) + 1
+    piece = pieces(faces, count)[faces[:, 0]]
     for _ in range(_ROUNDS):
-        chosen = ~_largest(faces, ~_largest(faces, chosen, count), count)  # islands within are taken in
+        if not bool(chosen.any()):
+            return None
+        chosen = _largest(faces, chosen, count)
+        whole = piece == piece[chosen][:1]
+        chosen = whole & ~_largest(faces, whole & ~chosen, count)  # islands within are taken in
         touching = [vertex for vertex, after in _border(faces[chosen]).items() if len(after) > 1]
         if not touching:
             return chosen if ring(faces[chosen]) is not None else None
@@ -62,10 +67,11 @@ def strip(outer: list[int], inner: list[int], around: np.ndarray) -> Int[Tensor,
         inner: Ring of the faces that are laid in.
         around: How far around the middle each vertex is, radians.
     """
-    a, at_a = _unrolled(outer, around[outer])
-    b, at_b = _unrolled(inner, around[inner])
+    if np.unwrap(np.append(around[inner], around[inner[0]]))[-1] < around[inner[0]]:
+        around = -around  # they run the other way
+    b, at_b = _unrolled(inner, around)
     nearest = int(np.argmin(np.abs(np.angle(np.exp(1j * (around[outer] - at_b[0]))))))
-    a, at_a = _unrolled(outer[nearest:] + outer[:nearest], around[outer[nearest:] + outer[:nearest]])
+    a, at_a = _unrolled(outer[nearest:] + outer[:nearest], around)
     at_a = at_a + 2.0 * np.pi * np.round((at_b[0] - at_a[0]) / (2.0 * np.pi))
     triangles, i, j = [], 0, 0
     while i + 1 < len(a) or j + 1 < len(b):
@@ -79,9 +85,9 @@ def strip(outer: list[int], inner: list[int], around: np.ndarray) -> Int[Tensor,
 
 
 def _unrolled(vertices: list[int], around: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """A ring from its first vertex back to it, and how far around each is, growing."""
-    turns = np.unwrap(np.append(around, around[0]))
-    return [*vertices, vertices[0]], np.maximum.accumulate(turns if turns[-1] > turns[0] else -turns)
+    """A ring from its first vertex back to it, and how far around each is, never less than the one before."""
+    closed = [*vertices, vertices[0]]
+    return closed, np.maximum.accumulate(np.unwrap(around[closed]))
 
 
 def _border(faces: Tensor) -> dict[int, list[int]]:
@@ -98,6 +104,6 @@ def _border(faces: Tensor) -> dict[int, list[int]]:
 def _largest(faces: Tensor, chosen: Tensor, count: int) -> Tensor:
     index = torch.nonzero(chosen)[:, 0]
     if not len(index):
-        return chosen
+        return chosen  # the complement of a whole closed piece
     piece = pieces(faces[index], count)[faces[index, 0]]
     return torch.zeros_like(chosen).index_fill_(0, index[piece == piece.mode().values], True)

@@ -17,6 +17,10 @@ from bodydouble.reconstruct.surface.texture import Gathered, Texels, TexturedFra
 from bodydouble.reconstruct.surface.unwrap import unwrap
 from bodydouble.render.texture import sample_texture
 
+_SAME_HUE, _FEW_TEXELS = 0.05, 50
+"""Shares of red, green and blue that differ by less are one hue (that of a palm and of a hand's back, lit or not); of fewer
+texels nothing is concluded."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextureFacts:
@@ -44,14 +48,17 @@ class FlatMesh:
 
 
 @tensor_struct
-class Inside(TensorStruct):
-    """What lips and lids cover: a video hardly shows it, and what it shows there is blurred with skin."""
+class BodyTexels(TensorStruct):
+    """Which texels show parts of the body that frames are not simply believed about."""
 
-    texels: Bool[Tensor, " texels"]
+    inside: Bool[Tensor, " texels"]
+    """What lips and lids cover: a video hardly shows it, and what it shows there is blurred with skin."""
     colors: Float[Tensor, "texels 3"]
-    """sRGB in even light; rows outside mean nothing."""
-    skin: Bool[Tensor, " texels"]
-    """Of the face, whose brightness tones these colours."""
+    """Of what is inside, sRGB in even light; other rows mean nothing."""
+    face: Bool[Tensor, " texels"]
+    """Whose brightness tones these colours."""
+    hands: Bool[Tensor, " texels"]
+    """Fingers are thin and move: many a frame shows there what is behind them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +92,12 @@ def unwrapped_mesh(mesh: Mesh, size_px: int) -> FlatMesh:
     return FlatMesh(mesh=doubled, source=source, charts=flat.charts)
 
 
-FindInside = Callable[[Int[Tensor, "texels 3"], Float[Tensor, "texels 3"]], Inside]
-"""Given the vertices around each texel and its barycentric coordinates: what of it lies inside."""
+FindBody = Callable[[Int[Tensor, "texels 3"], Float[Tensor, "texels 3"]], BodyTexels]
+"""Given the vertices around each texel and its barycentric coordinates."""
 
 
 def paint(
-    mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0, find_inside: FindInside | None = None
+    mesh: Mesh, frames: Iterable[TexturedFrame], *, charts: int = 0, find_body: FindBody | None = None
 ) -> Painted:
     """Paint a mesh with what frames show of it.
 
@@ -98,7 +105,7 @@ def paint(
         mesh: From `unwrapped_mesh`.
         frames: With this mesh's vertices in each frame's world.
         charts: Only to be reported.
-        find_inside: Says what lips and lids cover, if the mesh has any.
+        find_body: Says what is the body's, if the mesh has parts of one.
     Raises:
         ValueError: When the mesh has no texture coordinates.
     """
@@ -110,12 +117,13 @@ def paint(
     whole, closed_faces, owner = welded(mesh)
     corners = closed_faces[texels.face]
     covered, own = torch.zeros(len(corners), dtype=torch.bool), found.rgb
-    if find_inside is not None:
-        inside = find_inside(mesh.faces.long()[texels.face], texels.barycentric)
-        tone = face_brightness(found.rgb, inside.skin & (found.trust > 0.9))
-        covered, own = inside.texels, (inside.colors * tone).clamp(0.0, 1.0)
+    if find_body is not None:
+        of_body = find_body(mesh.faces.long()[texels.face], texels.barycentric)
+        tone = face_brightness(found.rgb, of_body.face & (found.trust > 0.9))
+        covered, own = of_body.inside, (of_body.colors * tone).clamp(0.0, 1.0)
         # Lips and lids must not take over what colours lie behind them.
-        found = found.replace(trust=torch.where(covered, 0.0, found.trust))
+        doubted = covered | _strangers(found, of_body.hands)
+        found = found.replace(trust=torch.where(doubted, 0.0, found.trust))
     colors, known = _on_vertices(found, corners, texels.barycentric, len(whole))
     filled = fill_fields(colors, known, whole, closed_faces).clamp(0.0, 1.0)
     guess = (filled[corners] * texels.barycentric[..., None]).sum(1)
@@ -155,6 +163,16 @@ def _on_vertices(
     area = torch.zeros(count).index_add_(0, index, barycentric.reshape(-1))
     total = torch.zeros(count, 3).index_add_(0, index, found.rgb.repeat_interleave(3, 0) * weight[:, None])
     return total / mass.clamp_min(1e-9)[:, None], (mass / area.clamp_min(1e-9)).clamp(0.0, 1.0)
+
+
+def _strangers(found: Gathered, part: Bool[Tensor, " texels"]) -> Bool[Tensor, " texels"]:
+    """Texels of a part of one colour, such as hands, that are of another hue than most of it."""
+    chosen = part & (found.trust > 0)
+    if int(chosen.sum()) < _FEW_TEXELS:
+        return torch.zeros_like(part)
+    hue = found.rgb / found.rgb.sum(1, keepdim=True).clamp_min(0.05)
+    away = (hue - hue[chosen].median(0).values).norm(dim=1)
+    return part & (away > max(_SAME_HUE, 2.5 * float(away[chosen].median())))
 
 
 def _smooth(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
