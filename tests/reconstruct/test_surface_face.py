@@ -18,7 +18,7 @@ from bodydouble.reconstruct.surface.extract import ClosedMesh, decimated, extrac
 from bodydouble.reconstruct.surface.face import sew_face
 from bodydouble.reconstruct.surface.hands import sew_hand
 from bodydouble.reconstruct.surface.rigging import rig_mesh
-from bodydouble.reconstruct.surface.sewing import disc, pieces, ring, strip
+from bodydouble.reconstruct.surface.sewing import disc, piece_of, ring, strip
 from bodydouble.reconstruct.surface.sewn import Sewn, body_texels, unsewn
 from bodydouble.reconstruct.surface.textured import paint, unwrapped_mesh
 
@@ -44,7 +44,7 @@ def rigged(anny: AnnyBody, surface: ClosedMesh) -> Mesh:
 @pytest.fixture(scope="module")
 def clothed(anny: AnnyBody, person: RestPerson) -> Mesh:
     """The body's outer skin with few triangles, a little farther ahead."""
-    piece = pieces(anny.faces.long(), len(person.vertices_rest))
+    piece = piece_of(anny.faces.long(), len(person.vertices_rest))
     own = anny.faces.long()[piece[anny.faces.long()[:, 0]] == piece.mode().values]
     used, faces = torch.unique(own, return_inverse=True)
     ahead = person.vertices_rest[used] + torch.tensor([0.0, 0.0, AHEAD_M])

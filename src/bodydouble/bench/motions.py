@@ -120,15 +120,12 @@ def measure(name: str, source: SourceMotion, avatar: Avatar) -> Retargeted:
 def stand_in() -> Avatar:
     """The body model's adult of 1.70 m as an avatar without splats."""
     from bodydouble.pipeline.bodies import load_body
-    from bodydouble.reconstruct.splats.seed import blend_skinning
+    from bodydouble.reconstruct.skin import vertex_skinning
 
     body = load_body("anny")
     shaped = body.with_shape(body.shape_default)
     vertices = shaped.vertices_rest.detach()
-    every = torch.arange(len(vertices))
-    joints, weights = blend_skinning(
-        body, every[:, None].expand(-1, 3), torch.tensor([[1.0, 0.0, 0.0]]).expand(len(every), 3)
-    )
+    joints, weights = vertex_skinning(body, torch.arange(len(vertices)))
     shade = 0.55 + 0.25 * (vertices[:, 2:] - vertices[:, 2].min()) / (vertices[:, 2].max() - vertices[:, 2].min())
     limbs = torch.tensor([name in ("left_hand", "left_foot") for name in body.part_names])[body.vertex_parts]
     rig = Rig(

@@ -34,9 +34,7 @@ class Opening(TensorStruct):
 
 def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> Opening | None:
     """The rim between lips and cavity; none for a body without a cavity."""
-    inside = part_vertices(body, "mouth")
-    corners = inside[body.faces.long()]
-    rim = torch.unique(body.faces.long()[corners.any(1) & ~corners.all(1)])
+    rim = _rim(body)
     if len(rim) < 8:
         return None
     points = vertices_rest[rim]
@@ -46,12 +44,16 @@ def mouth_opening(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> O
 
 def lip_rims(body: BodyModel) -> tuple[Int[Tensor, " upper"], Int[Tensor, " lower"]]:
     """Vertices where lips turn into the cavity: those of the upper lip, and those that the jaw takes along."""
-    inside, faces = part_vertices(body, "mouth"), body.faces.long()
-    corners = inside[faces]
-    rim = torch.unique(faces[corners.any(1) & ~corners.all(1)])
+    rim = _rim(body)
     dropped = body.action_deltas[body.action_names.index("jawOpen"), rim].norm(dim=1)
     below = dropped > 0.5 * float(dropped.max())
     return rim[~below], rim[below]
+
+
+def _rim(body: BodyModel) -> Int[Tensor, " rim"]:
+    """Vertices of faces that are neither skin nor cavity alone."""
+    corners = part_vertices(body, "mouth")[body.faces.long()]
+    return torch.unique(body.faces.long()[corners.any(1) & ~corners.all(1)])
 
 
 def face_brightness(colors: Float[Tensor, "n 3"], face: Bool[Tensor, " n"]) -> float:
@@ -101,6 +103,7 @@ def mouth_vertex_colors(
 
 
 def part_vertices(body: BodyModel, name: str) -> Bool[Tensor, " verts"]:
+    """Vertices of a part, none where the body has no such part."""
     if name not in body.part_names:
         return torch.zeros(len(body.vertex_parts), dtype=torch.bool)
     return body.vertex_parts == body.part_names.index(name)

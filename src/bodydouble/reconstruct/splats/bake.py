@@ -14,11 +14,12 @@ from bodydouble.avatar.values import Avatar, Correctives, Mesh, Morph, Provenanc
 from bodydouble.body.protocol import BodyModel
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.inside_head import eye_colors, face_brightness, mouth_vertex_colors
+from bodydouble.reconstruct.skin import vertex_skinning
 from bodydouble.reconstruct.splats.inner import inner_mouth, joined
 from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.prior import fill_unseen, guess_unseen, trust_of
-from bodydouble.reconstruct.splats.seed import SplatState, birth_normals, blend_skinning
+from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
 from bodydouble.reconstruct.splats.shell import SUNK_M, share_under_shell, under_shell, unseen_shell
 from bodydouble.reconstruct.splats.sight import Shares
 from bodydouble.render.sh import mean_rgb, rgb_to_sh
@@ -190,11 +191,7 @@ def _colored_mesh(
     distance, index = np.reshape(distance, (len(vertices), -1)), np.reshape(index, (len(vertices), -1))
     weight = torch.from_numpy(np.exp(-distance / 0.01) + 1e-6).float()
     vertex_colors = (colors[known][torch.from_numpy(index)] * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
-    every = torch.arange(len(vertices))
-    # A vertex is the corner 0 of a degenerate face made of itself.
-    joints, weights = blend_skinning(
-        body, every[:, None].expand(-1, 3), torch.tensor([[1.0, 0.0, 0.0]]).expand(len(every), 3)
-    )
+    joints, weights = vertex_skinning(body, torch.arange(len(vertices)))
     return Mesh(
         vertices_rest_m=vertices,
         faces=body.faces,

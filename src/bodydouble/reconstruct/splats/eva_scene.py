@@ -12,8 +12,9 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.fit.pose_problem import active_bones
+from bodydouble.reconstruct.skin import vertex_skinning
 from bodydouble.reconstruct.splats.frames import TrainingFrames
-from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+from bodydouble.reconstruct.splats.seed import SplatState
 
 
 @tensor_struct
@@ -33,8 +34,7 @@ def template_of(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"]) -> Tem
     """The template of a fitted shape (vertices in the rest pose, metres)."""
     count = len(vertices_rest)
     every = torch.arange(count)
-    corner_zero = torch.tensor([[1.0, 0.0, 0.0]]).expand(count, 3)
-    joints, weights = blend_skinning(body, every[:, None].expand(-1, 3), corner_zero)
+    joints, weights = vertex_skinning(body, every)
     faces, corners = body.faces.long(), torch.arange(3).expand(len(body.faces), 3)
     face_of = torch.zeros(count, dtype=torch.long)
     face_of[faces.flatten()] = torch.arange(len(faces))[:, None].expand(-1, 3).flatten()

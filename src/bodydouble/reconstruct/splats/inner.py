@@ -23,7 +23,7 @@ from bodydouble.reconstruct.inside_head import (
     mouth_opening,
     tongue_vertices,
 )
-from bodydouble.reconstruct.splats.seed import blend_skinning
+from bodydouble.reconstruct.skin import blend_skinning
 from bodydouble.render.sh import rgb_to_sh
 
 _ROWS, _COLUMNS, _LICK = 20, 18, 140

@@ -20,8 +20,9 @@ from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.inside_head import mouth_opening
+from bodydouble.reconstruct.skin import blend_skinning
 from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
-from bodydouble.reconstruct.splats.seed import SplatState, blend_skinning
+from bodydouble.reconstruct.splats.seed import SplatState
 from bodydouble.render.sh import rgb_to_sh
 
 _COUNT = 4000

@@ -11,6 +11,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.reconstruct.skin import blend_skinning
 from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
 
 _PART_DENSITY = {"face": 2.5, "left_hand": 2.0, "right_hand": 2.0, "head": 1.2, "eyes": 5.0, "mouth": 0.0}
@@ -43,26 +44,6 @@ class SplatState(TensorStruct):
 
 LEARNT = ("means", "log_scales", "quats", "logit_opacities", "sh", "sh_rest", "skin_deltas")
 """Fields of `SplatState` that are trained."""
-
-
-def blend_skinning(
-    body: BodyModel, corners: Int[Tensor, "n 3"], barycentric: Float[Tensor, "n 3"]
-) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:
-    """The four largest skinning weights of points on the surface, renormalised.
-
-    Args:
-        corners: Vertex indices of the face each point lies on.
-        barycentric: Its barycentric coordinates there.
-    """
-    n = len(corners)
-    dense = torch.zeros(n, len(body.bone_names))
-    for corner in range(3):
-        vertices = corners[:, corner]
-        dense.scatter_add_(
-            1, body.skin_joints[vertices].long(), body.skin_weights[vertices] * barycentric[:, corner, None]
-        )
-    weights, joints = dense.topk(4, dim=1)
-    return joints, weights / weights.sum(1, keepdim=True)
 
 
 def seed_splats(body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_seeds: int, seed: int) -> SplatState:

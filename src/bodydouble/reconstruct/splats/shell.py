@@ -15,9 +15,9 @@ from bodydouble.avatar.values import Splats
 from bodydouble.body.protocol import BodyModel
 from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
+from bodydouble.reconstruct.skin import blend_skinning
 from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
 from bodydouble.reconstruct.splats.prior import Guess, ramp
-from bodydouble.reconstruct.splats.seed import blend_skinning
 from bodydouble.render.sh import C0
 
 _PARTS = ("body", "head")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bodydouble.core.errors import NoSubjectError, ShapeError
 from bodydouble.core.struct import TensorStruct, tensor_struct
+from bodydouble.reconstruct.surface.sewing import piece_of
 
 
 @tensor_struct
@@ -108,7 +109,7 @@ def mesh_facts(mesh: ClosedMesh) -> MeshFacts:
     corners = points[faces]
     volume = float(np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6.0)
     used = len(np.unique(faces))
-    pieces = len(np.unique(_piece_of(faces, count)[np.unique(faces)])) if len(faces) else 0
+    pieces = len(np.unique(piece_of(torch.from_numpy(faces), count).numpy()[np.unique(faces)])) if len(faces) else 0
     return MeshFacts(
         closed=closed,
         manifold=closed and used == count and _one_fan_each(faces, count),
@@ -144,18 +145,8 @@ def _one_fan_each(faces: np.ndarray, count: int) -> bool:
     return int(connected_components(joined, directed=False, return_labels=False)) == len(np.unique(faces))
 
 
-def _piece_of(faces: np.ndarray, count: int) -> np.ndarray:
-    """Number of the connected piece that each vertex belongs to."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    start, end = faces[:, [0, 1]].reshape(-1), faces[:, [1, 2]].reshape(-1)
-    joined = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    return connected_components(joined, directed=False)[1]
-
-
 def _main_pieces(points: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
-    piece = _piece_of(faces, len(points))[faces[:, 0]]
+    piece = piece_of(torch.from_numpy(faces), len(points)).numpy()[faces[:, 0]]
     corners = points[faces] - points.mean(0)
     volume = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6.0
     volumes = np.bincount(piece, weights=volume)

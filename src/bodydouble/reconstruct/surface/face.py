@@ -20,7 +20,7 @@ from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
 from bodydouble.reconstruct.inside_head import mouth_opening, part_vertices
 from bodydouble.reconstruct.onto import barycentric
-from bodydouble.reconstruct.surface.sewing import disc, pieces
+from bodydouble.reconstruct.surface.sewing import disc, piece_of
 from bodydouble.reconstruct.surface.sewn import Sewn, sew
 from bodydouble.reconstruct.teeth import teeth
 
@@ -113,7 +113,7 @@ def _oval(body: BodyModel, vertices_rest: Tensor, balls: list[Tensor]) -> _Oval 
 
 def _alone(faces: Tensor, hidden: Tensor) -> Bool[Tensor, " faces"]:
     """Faces of pieces that lie wholly inside the head: eyeballs, a tongue."""
-    piece = pieces(faces, len(hidden))
+    piece = piece_of(faces, len(hidden))
     on_skin = torch.zeros(int(piece.max()) + 1, dtype=torch.bool)
     on_skin[piece[~hidden]] = True
     return ~on_skin[piece[faces[:, 0]]]
@@ -121,7 +121,7 @@ def _alone(faces: Tensor, hidden: Tensor) -> Bool[Tensor, " faces"]:
 
 def _groups(faces: Tensor, count: int) -> list[Tensor]:
     """Vertices of each connected piece of some faces."""
-    piece = pieces(faces, count)
+    piece = piece_of(faces, count)
     return [torch.nonzero(piece == k)[:, 0] for k in torch.unique(piece[faces[:, 0]])]
 
 

@@ -11,7 +11,7 @@ _ROUNDS = 8
 """Taking away what touches only at a corner may bare new such corners; that often and no more."""
 
 
-def pieces(faces: Int[Tensor, "faces 3"], num_vertices: int) -> Int[Tensor, " verts"]:
+def piece_of(faces: Int[Tensor, "faces 3"], num_vertices: int) -> Int[Tensor, " verts"]:
     """Number of the connected piece that each vertex belongs to."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -44,7 +44,7 @@ def disc(faces: Int[Tensor, "faces 3"], chosen: Bool[Tensor, " faces"], *, grow:
         The faces of the disc; none where there is none.
     """
     count = int(faces.max()) + 1
-    piece = pieces(faces, count)[faces[:, 0]]
+    piece = piece_of(faces, count)[faces[:, 0]]
     for _ in range(_ROUNDS):
         if not bool(chosen.any()):
             return None
@@ -105,5 +105,5 @@ def _largest(faces: Tensor, chosen: Tensor, count: int) -> Tensor:
     index = torch.nonzero(chosen)[:, 0]
     if not len(index):
         return chosen  # the complement of a whole closed piece
-    piece = pieces(faces[index], count)[faces[index, 0]]
+    piece = piece_of(faces[index], count)[faces[index, 0]]
     return torch.zeros_like(chosen).index_fill_(0, index[piece == piece.mode().values], True)

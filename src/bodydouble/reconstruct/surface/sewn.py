@@ -13,6 +13,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.inside_head import eye_colors, mouth_vertex_colors, part_vertices
+from bodydouble.reconstruct.skin import vertex_skinning
 from bodydouble.reconstruct.surface.sewing import ring, strip
 from bodydouble.reconstruct.surface.textured import BodyTexels
 from bodydouble.reconstruct.teeth import Teeth
@@ -87,7 +88,7 @@ def sew(
     count = len(vertices) - first - len(used)
     head = torch.tensor([[body.bone_names.index(body.humanoid["head"]), 0, 0, 0]]).expand(count, -1)
     hidden = part_vertices(body, "eyes") | part_vertices(body, "mouth")
-    joints, weights = _skinning(body, used)
+    joints, weights = vertex_skinning(body, used)
     grey, colors = torch.full((len(used), 3), 0.5), torch.zeros(0, 3) if more is None else more.colors
     deltas = body.action_deltas[:, used]
     deltas = deltas if more is None else torch.cat([deltas, more.deltas_m], dim=1)
@@ -139,14 +140,6 @@ def body_texels(
         face=texels_of("face"),
         hands=texels_of("left_hand", "right_hand"),
     )
-
-
-def _skinning(body: BodyModel, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """The four largest weights of some of the body's vertices, and their bones."""
-    dense = torch.zeros(len(vertices), len(body.bone_names))
-    dense.scatter_add_(1, body.skin_joints[vertices].long(), body.skin_weights[vertices].float())
-    weights, joints = dense.topk(4, dim=1)
-    return joints, weights / weights.sum(1, keepdim=True)
 
 
 def _morph(morph: Morph, more: Tensor, first: int, kept: Tensor) -> Morph:

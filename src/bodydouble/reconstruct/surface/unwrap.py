@@ -36,7 +36,8 @@ def unwrap(vertices_m: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"], 
     import xatlas
 
     atlas = xatlas.Atlas()
-    atlas.add_mesh(vertices_m.numpy().astype(np.float32), faces.numpy().astype(np.uint32))
+    # In centimetres: xatlas passes over triangles of less than a ten-millionth of a unit, and lids have some of 0.1 mm2.
+    atlas.add_mesh(100.0 * vertices_m.numpy().astype(np.float32), faces.numpy().astype(np.uint32))
     charts = xatlas.ChartOptions()
     charts.max_cost = 4.0
     packing = xatlas.PackOptions()
