@@ -84,12 +84,15 @@ def texels_of(uv: Float[Tensor, "verts 2"], faces: Int[Tensor, "faces 3"], size_
     )
 
 
-def gather_colors(texels: Texels, faces: Int[Tensor, "faces 3"], frames: Iterable[TexturedFrame]) -> Gathered:
+def gather_colors(
+    texels: Texels, faces: Int[Tensor, "faces 3"], owner: Int[Tensor, " verts"], frames: Iterable[TexturedFrame]
+) -> Gathered:
     """Project frames onto the texels that they see, and blend.
 
     Args:
         texels: Of the mesh whose vertices the frames place.
         faces: Its triangles.
+        owner: Vertex of the closed mesh below that each vertex is a copy of.
         frames: In any order.
     """
     from bodydouble.reconstruct.surface import texture_kernels as kernels
@@ -103,7 +106,9 @@ def gather_colors(texels: Texels, faces: Int[Tensor, "faces 3"], frames: Iterabl
     for frame in frames:
         T = frame.camera.T_camera_world
         points = frame.vertices_world @ T[:3, :3].T + T[:3, 3]
-        normals = vertex_normals(points, faces)
+        # Of the closed mesh: on its own, a chart's border faces elsewhere, and its seam would show.
+        whole = torch.zeros(int(owner.max()) + 1, 3).index_copy_(0, owner, points)
+        normals = vertex_normals(whole, owner[faces.long()])[owner]
         depth = rasterize_mesh(frame.vertices_world, faces, frame.camera).depth.numpy()
         covered = np.isfinite(depth)
         if frame.mask is not None:

@@ -113,8 +113,8 @@ def paint(
         raise ValueError("paint: the mesh has no texture coordinates; unwrap it first (unwrapped_mesh).")
     size_px = mesh.texture.image.shape[0]
     texels = texels_of(mesh.texture.uv, mesh.faces, size_px)
-    found = gather_colors(texels, mesh.faces, frames)
     whole, closed_faces, owner = welded(mesh)
+    found = gather_colors(texels, mesh.faces, owner, frames)
     corners = closed_faces[texels.face]
     covered, own = torch.zeros(len(corners), dtype=torch.bool), found.rgb
     if find_body is not None:
