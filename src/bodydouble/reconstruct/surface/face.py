@@ -18,7 +18,7 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.fit.features import RestPerson
 from bodydouble.reconstruct.harmonic import cotangent_laplacian
-from bodydouble.reconstruct.inside_head import mouth_opening, part_vertices
+from bodydouble.reconstruct.inside_head import lip_rims, mouth_opening, part_vertices
 from bodydouble.reconstruct.onto import barycentric
 from bodydouble.reconstruct.surface.sewing import disc, piece_of
 from bodydouble.reconstruct.surface.sewn import Sewn, sew
@@ -37,6 +37,8 @@ _ROUNDS = 3
 """The nearest place of a slanted surface lies across it; from there the next one is sought."""
 _FEATURE_M = 0.022
 """So near to mouth and eyes the lattice says nothing about the skin."""
+_LIP = 5
+"""Vertices of a lip's rim, at least: teeth follow it."""
 _AROUND = 40
 """What lies inside goes with so many of the skin's vertices around it."""
 
@@ -97,7 +99,7 @@ class _Oval(TensorStruct):
 
 def _oval(body: BodyModel, vertices_rest: Tensor, balls: list[Tensor]) -> _Oval | None:
     opening = mouth_opening(body, vertices_rest)
-    if opening is None or len(balls) != 2:
+    if opening is None or len(balls) != 2 or min(len(lip) for lip in lip_rims(body)) < _LIP:
         return None
     eyes = torch.stack([vertices_rest[ball].mean(0) for ball in balls])
     middle, mouth_y = eyes.mean(0), float(opening.middle_m[1])
