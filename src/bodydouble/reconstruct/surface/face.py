@@ -17,7 +17,7 @@ from bodydouble.body.protocol import BodyModel
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
 from bodydouble.fit.features import RestPerson
-from bodydouble.reconstruct.harmonic import cotangent_laplacian
+from bodydouble.reconstruct.harmonic import cotangent_laplacian, vertex_areas
 from bodydouble.reconstruct.inside_head import lip_rims, mouth_opening, part_vertices
 from bodydouble.reconstruct.onto import barycentric
 from bodydouble.reconstruct.surface.sewing import disc, piece_of
@@ -146,11 +146,7 @@ def _shift(mesh: Mesh, vertices_rest: Tensor, patch: Tensor, features: Tensor) -
     tree = triangle_tree(mesh.vertices_rest_m.double().numpy(), triangles.numpy())
     clear = (places[:, None, :2] - features[None, :, :2]).norm(dim=2).amin(1) > _FEATURE_M
     index = torch.zeros(len(vertices_rest), dtype=torch.long).index_copy_(0, used, torch.arange(len(used)))
-    a, b, c = places[index[patch]].double().unbind(1)
-    area = torch.linalg.cross(b - a, c - a).norm(dim=1) / 6.0
-    area = torch.zeros(len(used), dtype=torch.float64).index_add_(
-        0, index[patch].reshape(-1), area.repeat_interleave(3)
-    )
+    area = vertex_areas(places.double(), index[patch])
     stiff = _SMOOTH_M**2 * cotangent_laplacian(places, index[patch])
     own = torch.zeros_like(places)
     for _ in range(_ROUNDS):

@@ -12,7 +12,7 @@ from bodydouble.core.normals import vertex_normals
 from bodydouble.core.skinning import skin_points
 from bodydouble.core.struct import TensorStruct, tensor_struct
 from bodydouble.evaluate.triangle_tree import nearest_on_surface, triangle_tree
-from bodydouble.reconstruct.harmonic import cotangent_laplacian
+from bodydouble.reconstruct.harmonic import cotangent_laplacian, vertex_areas
 from bodydouble.reconstruct.onto import barycentric as barycentric_of
 from bodydouble.reconstruct.surface.extract import ClosedMesh
 from bodydouble.reconstruct.surface.values import SkinVolume
@@ -88,7 +88,7 @@ def transfer_weights(
         dense.scatter_add_(1, body.skin_joints[vertices].long(), share)
     hold = torch.exp(-((place.distance_m / _LOOSE_M) ** 2)) * ((place.agreement + 0.3) / 1.1).clamp(0.0, 1.0)
     hold = hold.clamp_min(_LEAST_HOLD).double().numpy()
-    mass = hold * _vertex_areas(mesh).double().numpy()
+    mass = hold * vertex_areas(mesh.vertices_m, mesh.faces).double().numpy()
     used = torch.nonzero(dense.sum(0) > 0)[:, 0]
     system = diags(mass) + _SMOOTH_M**2 * cotangent_laplacian(mesh.vertices_m, mesh.faces)
     smooth = splu(system.tocsc()).solve(mass[:, None] * dense[:, used].numpy())
@@ -180,9 +180,3 @@ def _outer_faces(body: BodyModel) -> Bool[Tensor, " faces"]:
     hidden = [body.part_names.index(name) for name in _HIDDEN_PARTS if name in body.part_names]
     inner = torch.isin(body.vertex_parts.long(), torch.tensor(hidden, dtype=torch.long))
     return ~inner[body.faces.long()].any(1)
-
-
-def _vertex_areas(mesh: ClosedMesh) -> Float[Tensor, " verts"]:
-    corners = mesh.vertices_m[mesh.faces.long()]
-    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1) / 6.0
-    return torch.zeros(len(mesh.vertices_m)).index_add_(0, mesh.faces.long().reshape(-1), area.repeat_interleave(3))
