@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -183,8 +184,8 @@ def learn_pictures(seen: list[Path], held: float, epochs: int, out: Path) -> Non
     chosen = np.nonzero(~judged)[0]
     steps = epochs * len(chosen) // PICTURE_BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps + 1, pct_start=0.1)
-    total = 0.0
-    for step in range(steps):
+
+    def loss_of(step: int) -> torch.Tensor:
         rows = rng.choice(chosen, PICTURE_BATCH)
         x = np.stack([_spoilt(crop.astype(np.float32), rng) for crop in crops[rows]])
         c = np.stack([calm[head][rng.integers(CALM_FACES)] for head in heads[rows]])
@@ -192,20 +193,34 @@ def learn_pictures(seen: list[Path], held: float, epochs: int, out: Path) -> Non
         if step % 2:
             x, c, y, t = x[:, :, ::-1].copy(), c[:, :, ::-1].copy(), y[:, swap], t[:, swap_told] * facing
         error = network(*(torch.from_numpy(a) for a in (x, c, t))) - torch.from_numpy(y)
-        loss = (weight * error**2).sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        total += float(loss.detach())
-        if (step + 1) % max(1, steps // 12) == 0:
-            print(f"step {step + 1} of {steps}, loss {total / max(1, steps // 12):.3f}", flush=True)
-            total = 0.0
+        return (weight * error**2).sum(1).mean()
+
+    descend(loss_of, steps, optimizer, schedule)
     recipe = {"made_by": "scripts/learn_face_actions.py pictures", "faces": str(len(chosen)), "heads": str(len(calm))}
     save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, out, metadata=recipe)
     print(f"wrote {out} ({out.stat().st_size / 1e3:.0f} kB)")
     if judged.any():
         judge_pictures(network.eval(), {h: r for h, r in rows_of.items() if judged[r[0]]}, crops, told, actions)
+
+
+def descend(
+    loss_of: Callable[[int], torch.Tensor],
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    """Train, and say ten times how it goes."""
+    told_every, total = max(1, steps // 10), 0.0
+    for step in range(steps):
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += float(loss.detach())
+        if (step + 1) % told_every == 0:
+            print(f"step {step + 1} of {steps}, loss {total / told_every:.3f}", flush=True)
+            total = 0.0
 
 
 def judge_pictures(network, rows_of: dict, crops: np.ndarray, told: np.ndarray, truth: np.ndarray) -> None:
@@ -435,8 +450,8 @@ def train(
     rows = np.nonzero(chosen)[0]
     steps = epochs * (len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1, pct_start=0.1)
-    total = 0.0
-    for step in range(steps):
+
+    def loss_of(step: int) -> torch.Tensor:
         pick = rng.choice(rows, BATCH)
         x, unsure = samples.batch(pick, forward, rng)
         R, size, y = samples.R[pick], samples.size_px[pick] * rng.uniform(0.8, 1.5, BATCH), samples.actions[pick]
@@ -451,15 +466,9 @@ def train(
         error = torch.from_numpy(y).float() - mean
         # Means by least squares, errors by likelihood: a likelihood for both would give hard faces up.
         spread = 0.5 * (error.detach() / log_sigma.exp()) ** 2 + log_sigma
-        loss = (50.0 * error**2).sum(1).mean() + 0.1 * spread.sum(1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        total += float(loss.detach())
-        if (step + 1) % max(1, steps // 8) == 0:
-            print(f"step {step + 1} of {steps}, loss {total / max(1, steps // 8):.3f}", flush=True)
-            total = 0.0
+        return (50.0 * error**2).sum(1).mean() + 0.1 * spread.sum(1).mean()
+
+    descend(loss_of, steps, optimizer, schedule)
     return network
 
 

@@ -76,7 +76,12 @@ def sew_face(sewn: Sewn, body: BodyModel) -> Sewn | None:
         joints[eye] += shift[ball[0]]
     moved = RestPerson(vertices_rest=vertices_rest + shift, joints_rest=joints)
     return sew(
-        sewn.replace(person=moved), body, faces[patch | alone], hole, oval.around, more=teeth(body, moved.vertices_rest)
+        sewn.replace(person=moved),
+        body,
+        faces[patch | alone],
+        hole,
+        oval.around_rad,
+        more=teeth(body, moved.vertices_rest),
     )
 
 
@@ -92,7 +97,7 @@ class _Oval(TensorStruct):
         away = ((places[:, :2] - self.center_m) / self.half_m).norm(dim=1)
         return torch.where(places[:, 2] > self.back_m, away, torch.inf)
 
-    def around(self, places: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+    def around_rad(self, places: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         away = (places[:, :2] - self.center_m) / self.half_m
         return torch.atan2(away[:, 1], away[:, 0])
 

@@ -40,7 +40,7 @@ def sew_hand(sewn: Sewn, body: BodyModel, side: str) -> Sewn | None:
     def beyond(places: Tensor, from_m: float) -> Tensor:
         return (places - wrist) @ along > from_m
 
-    def around(places: Tensor) -> Tensor:
+    def around_rad(places: Tensor) -> Tensor:
         return torch.atan2((places - wrist) @ third, (places - wrist) @ across)
 
     mesh, faces = sewn.mesh, body.faces.long()
@@ -49,7 +49,7 @@ def sew_hand(sewn: Sewn, body: BodyModel, side: str) -> Sewn | None:
     patch = disc(faces, (hand & beyond(sewn.person.vertices_rest, _FROM_M))[faces].all(1), grow=False)
     cut = own & beyond(mesh.vertices_rest_m, _FROM_M - _GAP_M)
     hole = disc(mesh.faces.long(), cut[mesh.faces.long()].any(1), grow=True)
-    return None if patch is None or hole is None else sew(sewn, body, faces[patch], hole, around)
+    return None if patch is None or hole is None else sew(sewn, body, faces[patch], hole, around_rad)
 
 
 def _below(body: BodyModel, bone: int) -> Tensor:

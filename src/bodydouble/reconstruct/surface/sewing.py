@@ -59,19 +59,19 @@ def disc(faces: Int[Tensor, "faces 3"], chosen: Bool[Tensor, " faces"], *, grow:
     return None
 
 
-def strip(outer: list[int], inner: list[int], around: np.ndarray) -> Int[Tensor, "faces 3"]:
+def strip(outer: list[int], inner: list[int], around_rad: np.ndarray) -> Int[Tensor, "faces 3"]:
     """Triangles between two rings that run the same way, the inner one being a border of what stays inside.
 
     Args:
         outer: Ring of the faces that were cut out.
         inner: Ring of the faces that are laid in.
-        around: How far around the middle each vertex is, radians.
+        around_rad: How far around the middle each vertex is, radians.
     """
-    if np.unwrap(np.append(around[inner], around[inner[0]]))[-1] < around[inner[0]]:
-        around = -around  # they run the other way
-    b, at_b = _unrolled(inner, around)
-    nearest = int(np.argmin(np.abs(np.angle(np.exp(1j * (around[outer] - at_b[0]))))))
-    a, at_a = _unrolled(outer[nearest:] + outer[:nearest], around)
+    if np.unwrap(np.append(around_rad[inner], around_rad[inner[0]]))[-1] < around_rad[inner[0]]:
+        around_rad = -around_rad  # they run the other way
+    b, at_b = _unrolled(inner, around_rad)
+    nearest = int(np.argmin(np.abs(np.angle(np.exp(1j * (around_rad[outer] - at_b[0]))))))
+    a, at_a = _unrolled(outer[nearest:] + outer[:nearest], around_rad)
     at_a = at_a + 2.0 * np.pi * np.round((at_b[0] - at_a[0]) / (2.0 * np.pi))
     triangles, i, j = [], 0, 0
     while i + 1 < len(a) or j + 1 < len(b):
@@ -84,10 +84,10 @@ def strip(outer: list[int], inner: list[int], around: np.ndarray) -> Int[Tensor,
     return torch.tensor(triangles)
 
 
-def _unrolled(vertices: list[int], around: np.ndarray) -> tuple[list[int], np.ndarray]:
+def _unrolled(vertices: list[int], around_rad: np.ndarray) -> tuple[list[int], np.ndarray]:
     """A ring from its first vertex back to it, and how far around each is, never less than the one before."""
     closed = [*vertices, vertices[0]]
-    return closed, np.maximum.accumulate(np.unwrap(around[closed]))
+    return closed, np.maximum.accumulate(np.unwrap(around_rad[closed]))
 
 
 def _border(faces: Tensor) -> dict[int, list[int]]:

@@ -59,7 +59,7 @@ def sew(
     body: BodyModel,
     inner: Int[Tensor, "inner 3"],
     hole: Bool[Tensor, " faces"],
-    around: Callable[[Float[Tensor, "verts 3"]], Float[Tensor, " verts"]],
+    around_rad: Callable[[Float[Tensor, "verts 3"]], Float[Tensor, " verts"]],
     *,
     more: Teeth | None = None,
 ) -> Sewn:
@@ -70,7 +70,7 @@ def sew(
         body: Whose part it gets.
         inner: Faces of the body: a disc (`sewing.disc`), and closed pieces behind it.
         hole: Faces of the surface that make room: a disc.
-        around: How far around the middle of both discs places lie, radians.
+        around_rad: How far around the middle of both discs places lie, radians.
         more: Closed pieces that the body lacks; they hang on the head.
     """
     mesh, places = sewn.mesh, sewn.person.vertices_rest
@@ -81,7 +81,7 @@ def sew(
     vertices = torch.cat([mesh.vertices_rest_m, *added])
     rim, edge = ring(mesh.faces.long()[hole]), ring(index[inner])
     assert rim is not None and edge is not None, "discs have one border, and closed pieces none"
-    seam = strip(rim, edge, around(vertices).double().numpy())
+    seam = strip(rim, edge, around_rad(vertices).double().numpy())
     faces = torch.cat([outer, seam, index[inner], *([] if more is None else [more.faces + first + len(used)])])
     kept = torch.unique(faces)
     again = torch.zeros(len(vertices), dtype=torch.long).index_copy_(0, kept, torch.arange(len(kept)))
