@@ -33,6 +33,7 @@ def test_only_what_is_named_is_replaced(tmp_path: Path, condition: Condition):
     for f in range(FRAMES):
         write_mask(true_masks, f, np.full((HEIGHT, WIDTH), 100 + f, np.uint8))
         (true_masks / f"{f:06d}.png").rename(true_masks / f"frame_{f:06d}.png")
+    write_mask(given.capture.mattes_folder, 3, np.full((HEIGHT, WIDTH), 7, np.uint8))
     copy = conditioned(given.capture, given.truth, true_masks, tmp_path / "copy", condition)
     expected = given.truth if condition.true_pose else estimated
     torch.testing.assert_close(copy.track().rotvecs, expected.rotvecs)

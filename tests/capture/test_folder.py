@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodydouble.capture.folder import HELDOUT_EVERY, Capture, info_from_json, info_to_json, is_heldout
+from bodydouble.capture.folder import HELDOUT_EVERY, Capture, info_from_json, info_to_json, is_heldout, write_mask
 from bodydouble.capture.values import BodyTrack, Observations, VideoInfo
 from bodydouble.capture.video import probe
 from bodydouble.core.errors import InputError, OutputError
@@ -106,6 +106,17 @@ class TestRoundTrips:
         assert found is not None
         np.testing.assert_array_equal(found, mask)
         assert [p.name for p in capture.masks_folder.iterdir()] == ["000007.png"]
+
+    def test_a_matte_goes_before_the_networks_mask(self, capture: Capture) -> None:
+        mask, matte = np.full((48, 64), 40, np.uint8), np.full((48, 64), 200, np.uint8)
+        capture.save_mask(7, mask)
+        capture.save_mask(8, mask)
+        write_mask(capture.mattes_folder, 7, matte)
+        for frame, best in ((7, matte), (8, mask)):
+            found, observed = capture.mask(frame), capture.observed_mask(frame)
+            assert found is not None and observed is not None
+            np.testing.assert_array_equal(found, best)
+            np.testing.assert_array_equal(observed, mask)
 
     def test_spans_warnings_and_stage_records(self, capture: Capture) -> None:
         capture.set_span(3, 20)

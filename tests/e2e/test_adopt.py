@@ -10,7 +10,7 @@ import pytest
 import torch
 from e2e_micro import MICRO
 
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, write_mask
 from bodydouble.cli.main import main
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.pipeline.adopt import create_from_capture, find_capture
@@ -31,6 +31,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sets, "FRAMES", 16)
         sets.write_peoplesnapshot(folder / "theirs")
     import_capture(folder / "theirs", folder / "imported", ImportChoices(fps_hz=12.0), ignore)
+    given = Capture.open(folder / "imported/capture")
+    mask = given.mask(3)
+    assert mask is not None
+    write_mask(given.mattes_folder, 3, mask)
     return folder / "imported"
 
 
@@ -52,6 +56,7 @@ def test_an_imported_capture_becomes_an_avatar(finished: RunResult, imported: Pa
     assert torch.equal(theirs.track().rotvecs, ours.track().rotvecs)
     assert ours.stage("import") == theirs.stage("import")  # frame names and split are kept
     assert len(list(ours.masks_folder.glob("*.png"))) == 16
+    assert [path.name for path in ours.mattes_folder.iterdir()] == ["000003.png"]
 
 
 def test_resuming_does_nothing_and_edits_are_noticed(finished: RunResult, imported: Path):

@@ -83,7 +83,7 @@ def test_the_figures(finished: RunResult):
     assert report["heldout"]["protocol"] == "heldout-v1"
     assert report["heldout"]["psnr_box"] > 12.0
     assert report["heldout"]["mask_iou"] > 0.6
-    assert {"perceive", "fit", "reconstruct", "total"} <= set(report["seconds"])
+    assert {"perceive", "fit", "matte", "reconstruct", "total"} <= set(report["seconds"])
     assert report["seconds"]["total"] == pytest.approx(finished.seconds, rel=0.2, abs=2.0)
     assert 200 < report["peak_rss_mb"] < 4000
     codes = {warning["code"] for warning in report["warnings"]}
@@ -93,7 +93,7 @@ def test_the_figures(finished: RunResult):
 
 def test_the_ledger(finished: RunResult, clip: Path):
     ledger = json.loads((finished.folder / "run.json").read_text())
-    assert list(ledger["stages"]) == ["perceive", "fit", "reconstruct", "report"]
+    assert list(ledger["stages"]) == ["perceive", "fit", "matte", "reconstruct", "report"]
     assert ledger["about"]["config"]["splats"]["num_steps"] == 20
     assert ledger["about"]["video"]["sha256"] == probe(clip).sha256
     for stage in ledger["stages"].values():
@@ -111,13 +111,13 @@ def test_resuming_a_finished_run_does_nothing(finished: RunResult, clip: Path):
 
 
 def test_a_tracker_s_noisy_start_ends_where_the_fit_ends_by_itself(finished: RunResult, clip: Path, tmp_path: Path):
-    """Only the fit is done again; keypoints of a person 8 % larger and farther, 2 cm of noise, two frames missing."""
+    """Only fit and mattes are done again; keypoints of a person 8 % larger and farther, 2 cm of noise, two frames missing."""
     truth = read_truth(clip.parent)
     write_noisy_sam3d(tmp_path / "theirs", truth)
     shutil.copytree(finished.folder, tmp_path / "run")
     config = replace(MICRO, estimate=EstimateChoices(path=tmp_path / "theirs"))
     result = capture(clip, tmp_path / "run", config, lambda event: None, resume=True)
-    assert result.records[-1].name == "fit"
+    assert [record.name for record in result.records[-2:]] == ["fit", "matte"]
     own, begun_there = (Capture.open(run / "capture").track() for run in (finished.folder, tmp_path / "run"))
     assert not torch.equal(own.rotvecs, begun_there.rotvecs)
     assert error_mm(begun_there, truth) < 1.1 * error_mm(own, truth)

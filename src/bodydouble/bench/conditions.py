@@ -56,6 +56,7 @@ def conditioned(capture: Capture, track: BodyTrack, masks: Path, folder: Path, c
     if condition.true_pose:
         copy.save_track(track)
     if condition.true_masks:
+        remove_tree(copy.mattes_folder)
         for index in capture.observations().frame_indices.tolist():
             shutil.copyfile(masks / f"frame_{index:06d}.png", copy.masks_folder / mask_name(index))
     return copy

@@ -2,7 +2,8 @@
 
     capture.json               schema version, source (path, hash, frame times), chosen span, warnings, stage records
     observations.safetensors   landmarks, confidences, boxes (`Observations`)
-    masks/000123.png           soft 8-bit mask of the subject at full size, by source frame index
+    masks/000123.png           the network's soft 8-bit mask of the subject at full size, by source frame index
+    mattes/000123.png          the same told anew once the body is known, where that was done
     body.safetensors           the fitted body (`BodyTrack`)
 
 The video itself stays where it is; it is recognised by its hash. Every file is whole or absent.
@@ -37,6 +38,7 @@ _INDEX = "capture.json"
 _OBSERVATIONS = "observations.safetensors"
 _TRACK = "body.safetensors"
 _MASKS = "masks"
+MATTES = "mattes"
 _S = TypeVar("_S", bound=TensorStruct)
 
 
@@ -174,8 +176,17 @@ class Capture:
     def masks_folder(self) -> Path:
         return self.folder / _MASKS
 
+    @property
+    def mattes_folder(self) -> Path:
+        return self.folder / MATTES
+
     def mask(self, frame_index: int) -> UInt8[np.ndarray, "height width"] | None:
-        """Soft mask of the subject (255 = surely the subject) at full size, or None where there is none."""
+        """Soft mask of the subject (255 = surely the subject) at full size, or None where there is none: the best there is."""
+        matte = read_mask(self.mattes_folder, frame_index, (self.info.height_px, self.info.width_px))
+        return self.observed_mask(frame_index) if matte is None else matte
+
+    def observed_mask(self, frame_index: int) -> UInt8[np.ndarray, "height width"] | None:
+        """As `mask`, but what was seen before any body was fitted."""
         return read_mask(self.masks_folder, frame_index, (self.info.height_px, self.info.width_px))
 
     def save_mask(self, frame_index: int, mask: UInt8[np.ndarray, "height width"]) -> None:

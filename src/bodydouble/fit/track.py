@@ -106,7 +106,7 @@ def fit_track(
         config,
         emit,
         focal_metadata_px=capture.info.focal_px,
-        mask=capture.mask,
+        mask=capture.observed_mask,
         start=start,
         pictures=capture.frames,
     )

@@ -36,7 +36,7 @@ offset 0.3, ratio 3) jumped between frames wherever colours agree, and cost the 
 _SEED_LOG_ODDS = 1.0
 """Prior along fingers and feet, which the network tends to lose; colour may still refuse it (`_MAX_LOG_RATIO`)."""
 _MARGIN = 0.06
-_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+COLOR_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
 
 Polyline = tuple[Float32[np.ndarray, "points 2"], float]
@@ -166,21 +166,27 @@ def _log_ratio_field(rgb: np.ndarray, mask: np.ndarray, shrink: int, size_px: in
     covered = rgb[: height * shrink, : width * shrink], mask[: height * shrink, : width * shrink]
     color = cv2.resize(covered[0], (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     share = cv2.resize(covered[1], (width, height), interpolation=cv2.INTER_AREA)
-    moments = np.concatenate([color, np.stack([color[..., i] * color[..., j] for i, j in _PAIRS], -1)], -1)
+    moments = np.concatenate([color, np.stack([color[..., i] * color[..., j] for i, j in COLOR_PAIRS], -1)], -1)
     fields, usable = [], np.ones((height, width), np.float32)
     for weight in ((share > _INSIDE).astype(np.float32), (share < _OUTSIDE).astype(np.float32)):
         # Where nothing of one side is near, its colours further away have to do.
         both = np.concatenate([moments * weight[..., None], weight[..., None]], -1)
         sums = cv2.blur(both, (2 * window + 1,) * 2) + _FAR_SHARE * cv2.blur(both, (2 * _FAR_FACTOR * window + 1,) * 2)
-        fields.append(_log_gaussian(sums[..., :9] / np.maximum(sums[..., 9:], 1e-6)))
+        fields.append(log_gaussian(sums[..., :9] / np.maximum(sums[..., 9:], 1e-6)))
         usable *= sums[..., 9] > 1e-5
     return fields[0] - fields[1], usable
 
 
-def _log_gaussian(moments: np.ndarray) -> np.ndarray:
-    """Coefficients of the log-density of a Gaussian from its first and second moments."""
+def log_gaussian(moments: np.ndarray) -> np.ndarray:
+    """Coefficients of the log-density of colours in a Gaussian, but for a constant, from its first and second moments.
+
+    Args:
+        moments: [..., 9]: means of the channels and of the products `COLOR_PAIRS`.
+    Returns:
+        [..., 10]: rr, rg, rb, gg, gb, bb, r, g, b, 1.
+    """
     mean = [moments[..., i] for i in range(3)]
-    cov = [moments[..., 3 + k] - mean[i] * mean[j] for k, (i, j) in enumerate(_PAIRS)]
+    cov = [moments[..., 3 + k] - mean[i] * mean[j] for k, (i, j) in enumerate(COLOR_PAIRS)]
     a, b, c, d, e, f = (
         cov[0] + _COLOR_VARIANCE,
         cov[1],

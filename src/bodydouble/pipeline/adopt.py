@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import MATTES, Capture
 from bodydouble.core.errors import InputError, OutputError
 from bodydouble.core.events import Progress
 from bodydouble.core.files import atomic_path, file_sha256, read_json, write_json
@@ -123,10 +123,15 @@ def _digest(source: Path) -> str:
     digest = hashlib.sha256()
     for name in _TENSORS:
         digest.update(file_sha256(source / name).encode())
-    for mask in sorted((source / _MASKS).glob("*.png")):
+    for mask in _pictures_of(source):
         stat = mask.stat()
-        digest.update(f"{mask.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        digest.update(f"{mask.parent.name}/{mask.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     return digest.hexdigest()
+
+
+def _pictures_of(source: Path) -> list[Path]:
+    """Masks and mattes."""
+    return [path for name in (_MASKS, MATTES) for path in sorted((source / name).glob("*.png"))]
 
 
 def _copy(source: Path, found: Capture, folder: Path, emit: Emit) -> None:
@@ -134,9 +139,10 @@ def _copy(source: Path, found: Capture, folder: Path, emit: Emit) -> None:
     document["source"]["path"] = str(Path(found.info.path).resolve())
     with atomic_path(folder) as partial:
         (partial / _MASKS).mkdir(parents=True)
-        masks = sorted((source / _MASKS).glob("*.png"))
+        masks = _pictures_of(source)
         for i, mask in enumerate(masks):
-            shutil.copyfile(mask, partial / _MASKS / mask.name)
+            (partial / mask.parent.name).mkdir(exist_ok=True)
+            shutil.copyfile(mask, partial / mask.parent.name / mask.name)
             emit(Progress(stage="adopt", done=i + 1, total=len(masks), unit="masks"))
         for name in _TENSORS:
             shutil.copyfile(source / name, partial / name)

@@ -1,4 +1,4 @@
-"""A video becomes an avatar: perceive, fit, reconstruct, report, as stages over one run folder.
+"""A video becomes an avatar: perceive, fit, matte, reconstruct, report, as stages over one run folder.
 
 DIR/avatar.glb        the result
 DIR/capture/          what was found out about the video (`capture.folder`)
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import MATTES, Capture
 from bodydouble.capture.values import VideoInfo
 from bodydouble.core.errors import ConfigError, OutputError
 from bodydouble.core.events import Warned
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bodydouble.avatar.values import Avatar, Mesh
     from bodydouble.reconstruct.onto import RestSurface
 
-_CAPTURING = ("perceive", "fit")
+_CAPTURING = ("perceive", "fit", "matte")
 STAGES = (*_CAPTURING, "reconstruct", "report")
 SURFACE_STAGES = (*_CAPTURING, "surface", "reconstruct", "report")
 
@@ -90,7 +90,7 @@ def create(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: 
 
 
 def capture(video: Path, out: Path, config: CreateConfig, emit: Emit, *, resume: bool = False) -> RunResult:
-    """Stop after observation and fit. `create` with `resume` goes on from there. Arguments and errors as there."""
+    """Stop after observation, fit and mattes. `create` with `resume` goes on from there. Arguments and errors as there."""
     return _run_stages(video, out, config, emit, resume=resume, stages=_CAPTURING)
 
 
@@ -181,6 +181,8 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
     rooms = ("capture", "perceive")
     with_body = (*rooms, "body", "render", "avatar", "fit")
     surface = () if config.method == "splats" else ("surface",)
+    matte = _matte_stages(folder, config, with_body)
+    seen = ("perceive", "fit", *(stage.name for stage in matte))
     return (
         Stage(
             name="perceive",
@@ -198,7 +200,8 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
             outputs=(f"{CAPTURE}/body.safetensors",),
             work=lambda emit: _fit(folder, config, emit),
         ),
-        *_surface_stages(run, folder, config, with_body),
+        *matte,
+        *_surface_stages(run, folder, config, with_body, seen),
         Stage(
             name="reconstruct",
             settings={
@@ -207,7 +210,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
                 "seed": config.seed,
                 **body_key(config.body, config.body_file),
             },
-            after=("perceive", "fit", *surface),
+            after=(*seen, *surface),
             rooms=(*with_body, "reconstruct"),
             outputs=(AVATAR,) if config.method == "surface" else (AVATAR, f"{SPLATS_CHECKPOINT}/poses.safetensors"),
             scratch=() if config.method == "surface" else (SPLATS_CHECKPOINT,),
@@ -221,7 +224,7 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
                 "preset": config.preset,
                 "truth": truth,
             },
-            after=("perceive", "fit", *surface, "reconstruct"),
+            after=(*seen, *surface, "reconstruct"),
             rooms=(*with_body, "reconstruct", "evaluate", "pipeline"),
             outputs=(HELDOUT, TURNTABLE, REPORT_HTML, REPORT_JSON),
             work=lambda emit: _report(run, folder, config, truth, emit),
@@ -229,7 +232,24 @@ def _stages(run: Run, info: VideoInfo, config: CreateConfig, truth: Mapping[str,
     )
 
 
-def _surface_stages(run: Run, folder: Path, config: CreateConfig, rooms: tuple[str, ...]) -> tuple[Stage, ...]:
+def _matte_stages(folder: Path, config: CreateConfig, rooms: tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stage that tells person from background anew, unless nothing asks for the network's masks."""
+    if config.method == "surface" and config.surface.masks == "none":
+        return ()
+    stage = Stage(
+        name="matte",
+        settings={"frames": config.splats.max_frames, **body_key(config.body, config.body_file)},
+        after=("perceive", "fit"),
+        rooms=rooms,
+        outputs=(f"{CAPTURE}/{MATTES}",),
+        work=lambda emit: _matte(folder, config, emit),
+    )
+    return (stage,)
+
+
+def _surface_stages(
+    run: Run, folder: Path, config: CreateConfig, rooms: tuple[str, ...], after: tuple[str, ...]
+) -> tuple[Stage, ...]:
     """The stage that trains the surface, for methods that have one."""
     if config.method == "splats":
         return ()
@@ -242,7 +262,7 @@ def _surface_stages(run: Run, folder: Path, config: CreateConfig, rooms: tuple[s
             "seed": config.seed,
             **body_key(config.body, config.body_file),
         },
-        after=("perceive", "fit"),
+        after=after,
         rooms=(*rooms, "reconstruct", "evaluate"),
         outputs=(SURFACE_CHECKPOINT, SURFACE_FOLDER),
         work=lambda emit: _surface(run, folder, config, emit),
@@ -277,6 +297,17 @@ def _fit(folder: Path, config: CreateConfig, emit: Emit) -> None:
         start = start_from_estimate(found, body, config.fit, config.estimate, emit)
     warm_up(emit)
     found.save_track(fit_track(found, body, config.fit, emit, start))
+
+
+def _matte(folder: Path, config: CreateConfig, emit: Emit) -> None:
+    from bodydouble.perceive.matte import write_mattes
+    from bodydouble.reconstruct.splats.frames import choose_frames
+
+    found = Capture.open(folder)
+    track = found.track()
+    most = config.splats.for_video(len(found.train_indices())).max_frames
+    wanted = {*found.heldout_indices(), *choose_frames(found, track, most)}
+    write_mattes(found, load_body(config.body, file=config.body_file), track, emit, sorted(wanted))
 
 
 def _surface(run: Run, folder: Path, config: CreateConfig, emit: Emit) -> None:

@@ -19,7 +19,7 @@ from bodydouble.pipeline.stages import Emit, Run, Stage, open_run
 
 PERFORMER = "performer"
 TRUTH_SCORES = "truth.json"
-DEMO_STAGES = ("perform", *STAGES[:3], "score", *STAGES[3:])
+DEMO_STAGES = ("perform", *STAGES[:4], "score", *STAGES[4:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ def demo(out: Path, config: CreateConfig, performance: Performance, emit: Emit, 
         use_threads(config.threads)
         run.do(_perform_stage(run, performance), emit)
         info = probe(run.folder / PERFORMER / "video.mp4")
-        create_in(run, info, config, emit, stages=STAGES[:3])
+        create_in(run, info, config, emit, stages=STAGES[:4])
         run.do(_score_stage(run, config), emit)
         truth = {name: float(value) for name, value in read_json(run.folder / TRUTH_SCORES).items()}
-        create_in(run, info, config, emit, stages=STAGES[3:], truth=truth)
+        create_in(run, info, config, emit, stages=STAGES[4:], truth=truth)
         return DemoResult(run=result_of(run), truth=truth)
 
 

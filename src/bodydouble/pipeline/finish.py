@@ -58,7 +58,9 @@ def finish(
         avatar, turntable, rasterizer=make_rasterizer(config.device), seconds=config.turntable_seconds, emit=emit
     )
     before = {record.name: record.seconds for record in run.records}
-    spent = sum(before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "surface", "reconstruct"))
+    spent = sum(
+        before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "matte", "surface", "reconstruct")
+    )
     now = time.perf_counter()
     data = collect_report(
         capture=capture,
@@ -70,6 +72,7 @@ def finish(
         seconds=StageSeconds(
             perceive=before.get("perceive", math.nan),  # not run where a capture was taken over
             fit=before.get("fit", math.nan),
+            matte=before.get("matte", math.nan),
             reconstruct=before["reconstruct"] + before.get("surface", 0.0),
             evaluate=evaluated - started,
             report=now - evaluated,

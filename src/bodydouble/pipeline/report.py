@@ -21,10 +21,11 @@ EMBED_VIDEO_BELOW_BYTES = 3_000_000
 """A larger turntable is linked beside the page instead of being put into it."""
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
-_STAGES = ("perceive", "fit", "reconstruct", "evaluate", "report")
+_STAGES = ("perceive", "fit", "matte", "reconstruct", "evaluate", "report")
 _STAGE_WORDS = {
     "perceive": "Find the person",
     "fit": "Fit the body",
+    "matte": "Tell person from background",
     "reconstruct": "Build the double",
     "evaluate": "Score it",
     "report": "Report and turntable",

@@ -22,6 +22,7 @@ class StageSeconds:
 
     perceive: float = _NAN
     fit: float = _NAN
+    matte: float = _NAN
     reconstruct: float = _NAN
     evaluate: float = _NAN
     report: float = _NAN

@@ -13,6 +13,7 @@ _WORDS = {
     "adopt": "taking over the capture",
     "perceive": "looking at every frame",
     "fit": "fitting the body",
+    "matte": "telling person from background",
     "surface": "telling person and world apart",
     "world": "learning the scene behind the person",
     "world: frames": "reading frames of the scene",

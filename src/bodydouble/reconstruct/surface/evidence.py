@@ -15,17 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from bodydouble.perceive.repeated import believed_around, repeated_color
 from bodydouble.reconstruct.surface.color_cut import cut_by_color
 
-_SHARE = 0.35
-"""Of the frames: the interval of the world's brightness must hold so many."""
-_STABLE = 0.6
-"""Share of agreeing frames from which the world is believed to have been seen."""
 _FAR_M = 0.3
 """Nothing that the person wears is farther from the bare body."""
-_LEAST = 4
-_KNOWN, _FIRM = 0.99, 0.6
-_AROUND = 0.008
+_KNOWN = 0.99
 _GUESS = 0.3
 """Confidence that the bare body is the person where motion says nothing."""
 _OUTLINE_PX, _MIXED = 2, 0.6
@@ -77,8 +72,8 @@ def gather_evidence(
     for row in range(0, height, _CHUNK):
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
-        world[rows], seen[rows] = _repeated(colors, bare[:, rows], away_m[:, rows], tolerance)
-    seen = _firm(seen)
+        world[rows], seen[rows] = repeated_color(colors, ~bare[:, rows], away_m[:, rows] > _FAR_M, tolerance)
+    seen = believed_around(seen)
     for row in range(0, height, _CHUNK):
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
@@ -147,52 +142,6 @@ def _gains(frames: np.ndarray, far: np.ndarray) -> Float[np.ndarray, "frames 3"]
     if usable.sum() >= 100:
         gains = np.median(values[:, usable] / middle[usable], axis=1).astype(np.float32)
     return gains
-
-
-def _repeated(
-    colors: np.ndarray, bare: np.ndarray, away_m: np.ndarray, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colour that repeats itself at each pixel, and how surely it is the world's."""
-    frames = len(colors)
-    # Frames in which the body is far away decide alone, where there are enough of them.
-    far = away_m > _FAR_M
-    usable = np.where((far.sum(0) >= _LEAST)[None], far, ~bare)
-    n = usable.sum(0)
-    light = np.where(usable, colors.mean(3), np.inf)
-    ordered = np.sort(light, axis=0)
-    window = np.maximum(np.ceil(_SHARE * n).astype(int), 2)
-    best, middle = np.full(n.shape, np.inf), np.zeros(n.shape)
-    for start in range(frames - 1):
-        end = start + window - 1
-        fits = end < n
-        last = np.take_along_axis(ordered, np.minimum(end, frames - 1)[None], 0)[0]
-        wide = np.where(fits, last - np.where(fits, ordered[start], 0.0), np.inf)
-        better = wide < best
-        best = np.where(better, wide, best)
-        middle = np.where(better, 0.5 * (ordered[start] + np.where(np.isfinite(last), last, 0.0)), middle)
-    near = usable & (np.abs(light - middle) <= 0.5 * np.where(np.isfinite(best), best, 0.0) + 0.25 * tolerance)
-    total = np.maximum(near.sum(0), 1)
-    mean = (colors * near[..., None]).sum(0) / total[..., None]
-    agree = (usable & (np.abs(colors - mean).max(3) < tolerance)).sum(0)
-    support = agree / np.maximum(n, 1)
-    sure = np.clip((support - 0.5 * _STABLE) / (0.5 * _STABLE), 0.0, 1.0) * np.clip(n / _LEAST, 0.0, 1.0)
-    return mean.astype(np.float32), np.where(
-        support >= _STABLE, np.clip(n / _LEAST, 0, 1), 0.5 * sure * (n > 1)
-    ).astype(np.float32)
-
-
-def _firm(seen: np.ndarray) -> np.ndarray:
-    """The world is believed where it is around, too: hanging cloth repeats itself here and there by chance."""
-    import cv2
-
-    share = cv2.blur((seen >= _KNOWN).astype(np.float32), _window(seen))
-    return np.where(share > _FIRM, seen, np.minimum(seen, 0.5)).astype(np.float32)
-
-
-def _window(picture: np.ndarray) -> tuple[int, int]:
-    """Sides of "around": some two hundredths of the picture."""
-    side = 2 * round(_AROUND * max(picture.shape)) + 1
-    return max(3, side), max(3, side)
 
 
 def _judged(
