@@ -9,6 +9,7 @@ import pytest
 from bodydouble.perceive.behind import Places, SmallFrame, gather_scene
 
 HEIGHT, WIDTH, FRAMES = 120, 160, 16
+WHOLE = slice(0, HEIGHT), slice(0, WIDTH)
 
 
 def wall(seed: int, height: int = 220, width: int = 320) -> np.ndarray:
@@ -44,7 +45,7 @@ def test_a_camera_that_stands_shows_the_whole_scene():
     frames, places = film(lambda f: picture, lambda f: 1.0 + 0.01 * f)  # exposure drifts
     scene = gather_scene(frames, places)
     assert scene is not None and not scene.moves
-    behind = scene.behind(7, frames[7].rgb, frames[7].nobody)
+    behind = scene.behind(7, WHOLE, frames[7].rgb, frames[7].nobody)
     assert behind is not None and behind.known[45:105, 30:110].mean() > 0.95
     ratio = behind.rgb[behind.known] / (picture[behind.known] / 255.0)
     assert np.quantile(np.abs(ratio / np.median(ratio) - 1.0), 0.9) < 0.02
@@ -56,11 +57,16 @@ def test_a_camera_that_pans_shows_what_was_hidden():
     scene = gather_scene(frames, places)
     assert scene is not None and scene.moves
     here = somebody(8)
-    behind = scene.behind(8, frames[8].rgb, frames[8].nobody)
+    behind = scene.behind(8, WHOLE, frames[8].rgb, frames[8].nobody)
     assert behind is not None and behind.known[here].mean() > 0.8
     truth = large[28 : 28 + HEIGHT, 34 : 34 + WIDTH] / 255.0
     shown = here & behind.known
     assert np.abs(behind.rgb[shown] - truth[shown]).mean() < 0.03
+    part = slice(30, 115), slice(40, 130)
+    there = scene.behind(8, part, frames[8].rgb[part], frames[8].nobody[part])
+    assert there is not None
+    both = there.known & behind.known[part]
+    assert both.mean() > 0.8 and np.abs(there.rgb[both] - behind.rgb[part][both]).mean() < 0.02
 
 
 def test_frames_that_show_nothing_in_common_have_no_scene():
@@ -73,7 +79,7 @@ def test_a_frame_of_unknown_place_has_nothing_behind():
     frames, places = film(lambda f: picture)
     scene = gather_scene(frames, places)
     assert scene is not None
-    assert scene.behind(99, frames[0].rgb, frames[0].nobody) is None
+    assert scene.behind(99, WHOLE, frames[0].rgb, frames[0].nobody) is None
 
 
 @pytest.mark.parametrize("grey", [40, 200])

@@ -60,10 +60,6 @@ class Behind:
     moves: bool
     """Whether the camera does: then edges may be off by a little."""
 
-    def part(self, window: tuple[slice, slice]) -> Behind:
-        """Of a part of the frame."""
-        return Behind(self.rgb[window], np.ascontiguousarray(self.known[window]), self.moves)
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -76,13 +72,18 @@ class Scene:
     moves: bool
 
     def behind(
-        self, index: int, rgb: UInt8[np.ndarray, "height width 3"], nobody: Bool[np.ndarray, "height width"]
+        self,
+        index: int,
+        window: tuple[slice, slice],
+        rgb: UInt8[np.ndarray, "height width 3"],
+        nobody: Bool[np.ndarray, "height width"],
     ) -> Behind | None:
-        """What a frame would show without the person; None for a frame of unknown place.
+        """What a part of a frame would show without the person; None for a frame of unknown place.
 
         Args:
             index: Source index of the frame.
-            rgb: The frame at working size.
+            window: Its rows and columns, at working size.
+            rgb: What it shows.
             nobody: Where the network sees nobody in it.
         """
         import cv2
@@ -91,7 +92,8 @@ class Scene:
         if place is None:
             return None
         if not self.moves:
-            return Behind(self.rgb, self.known, moves=False)
+            return Behind(self.rgb[window], np.ascontiguousarray(self.known[window]), moves=False)
+        place = place @ np.array([[1.0, 0.0, window[1].start], [0.0, 1.0, window[0].start], [0.0, 0.0, 1.0]])
         flags, size_px = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, rgb.shape[1::-1]
         behind = cv2.warpPerspective(self.rgb, place, size_px, flags=flags)
         known = cv2.warpPerspective(self.known.astype(np.float32), place, size_px, flags=flags)

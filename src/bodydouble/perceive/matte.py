@@ -27,7 +27,7 @@ from bodydouble.capture.video import Frame
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Done, Event, Progress
 from bodydouble.core.files import atomic_path
-from bodydouble.perceive.behind import Behind, Places, Scene, SmallFrame, gather_scene
+from bodydouble.perceive.behind import Places, Scene, SmallFrame, gather_scene
 from bodydouble.perceive.whose import LimbCounts, LimbKnowledge, Seen, limb_of_face, odds
 from bodydouble.render.mesh import rasterize_mesh
 from bodydouble.render.threads import side_by_side
@@ -203,11 +203,7 @@ def _tell_all(
 
     def told(frame: Frame) -> float:
         rgb, mask = looker.small(frame)
-        matte = _matte(
-            looker.look(frame.index, rgb, mask),
-            knowledge,
-            None if scene is None else scene.behind(frame.index, rgb, mask <= _NOBODY),
-        )
+        matte = _matte(frame.index, looker.look(frame.index, rgb, mask), knowledge, scene)
         changed = float(((matte > 0.5) != (mask > 127)).sum() / max(1, (mask > 127).sum()))
         if changed <= _MOST_CHANGED:
             write_mask(folder, frame.index, _full_size(matte, frame.rgb.shape[1::-1]))
@@ -220,16 +216,17 @@ def _tell_all(
     return changed
 
 
-def _matte(seen: Seen, knowledge: LimbKnowledge, behind: Behind | None) -> Float[np.ndarray, "height width"]:
+def _matte(index: int, seen: Seen, knowledge: LimbKnowledge, scene: Scene | None) -> Float[np.ndarray, "height width"]:
     """How likely each pixel is the person's."""
     matte = np.zeros(seen.limb.shape, np.float32)
     near = (seen.away_m < _ROOM_M) | (seen.network > 12)
     lines, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     if not lines.size:
         return matte
-    window = slice(lines[0], lines[-1] + 1), slice(columns[0], columns[-1] + 1)
+    window = slice(int(lines[0]), int(lines[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     part = seen.part(window)
-    told = odds(part, knowledge, None if behind is None else behind.part(window))
+    behind = None if scene is None else scene.behind(index, window, part.rgb, part.network <= _NOBODY)
+    told = odds(part, knowledge, behind)
     likely = 1.0 / (1.0 + np.exp(-told))
     matte[window] = _joined(_smoothed(part.rgb, likely.astype(np.float32)), part)
     return matte

@@ -25,16 +25,18 @@ _ELSEWHERE = 1.5
 """A colour of another limb is so much less likely (natural logarithm)."""
 _OUTSIDE, _BESIDE_M = 51, 0.02
 """What is background for the colours around: the network says so, and the bare body is so far away."""
-_AROUND_M, _WIDER, _WIDER_SHARE = 0.085, 4, 0.002
+_AROUND_M, _WIDER, _WIDER_SHARE, _LEAST_SHARE = 0.085, 4, 0.002, 1e-5
+"""Half the side of "around"; what is so much farther counts a little, too; with less than that, nothing is known."""
 _CELL_M = 0.017
 """Statistics of the background vary slowly: they are taken on cells of this size."""
 _MOST, _MOST_BEFORE = 4.0, 6.0
 """No colour says more than this, as a logarithm of odds; before a known scene, this."""
 _COLOR_BLUR_PX = 0.7
-_PRIOR_BEFORE, _COLOR_BEFORE = 1.0, 1.3
-"""Weights where the scene behind is known: there colours tell most. Elsewhere all weigh the same."""
+_COLOR_BEFORE = 1.3
+"""Weight of colours where the scene behind is known. Elsewhere all weigh the same."""
 _NOISE, _NOISE_MOVING, _MISFIT, _MISFIT_AT = 0.035, 0.06, 1.5, 0.9
-"""Of the scene's colours: the least, of cameras that stand and that move, and by which multiple and quantile of what frames differ by where nobody is."""
+"""Of the scene's colours: the least, of cameras that stand and that move, and by which multiple and quantile of what frames
+differ by where nobody is."""
 _FAR_M, _NOBODY, _LEAST_FAR = 0.25, 25, 100
 _FAIR = (0.08, 0.92)
 """Between these, brightness can be compared."""
@@ -169,8 +171,7 @@ def odds(seen: Seen, knowledge: LimbKnowledge, behind: Behind | None) -> Float[n
         rgb, limb, np.ascontiguousarray(seen.away_m), knowledge.log_density, low, high, behind.known, noise,
         np.asarray(_SHADOW, np.float32), np.asarray(_LIT, np.float32), np.float32(_MOST_BEFORE), color,
     )  # fmt: skip
-    before = _PRIOR_BEFORE * prior + _COLOR_BEFORE * cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX)
-    return np.where(behind.known, before, total)
+    return np.where(behind.known, prior + _COLOR_BEFORE * cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX), total)
 
 
 def _scene_colors(seen: Seen, behind: Behind) -> tuple[np.ndarray, np.ndarray, np.float32]:
@@ -198,7 +199,10 @@ def _scene_colors(seen: Seen, behind: Behind) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _around(seen: Seen) -> tuple[Float[np.ndarray, "rows columns 10"], int]:
-    """The background's colours around each cell, as `masks.log_gaussian` has them, and the side of a cell in pixels."""
+    """The background's colours around each cell, as `masks.log_gaussian` has them, and the side of a cell in pixels.
+
+    NaN where no background is near.
+    """
     import cv2
 
     shrink = max(1, round(_CELL_M * seen.metre_px))
@@ -215,6 +219,7 @@ def _around(seen: Seen) -> tuple[Float[np.ndarray, "rows columns 10"], int]:
     sums = cv2.blur(both, (side, side)) + _WIDER_SHARE * cv2.blur(both, (_WIDER * side,) * 2)
     log_density = log_gaussian(sums[..., :9] / np.maximum(sums[..., 9:], 1e-7))
     log_density[..., 9] -= 1.5 * np.log(2.0 * np.pi)
+    log_density[sums[..., 9] < _LEAST_SHARE] = np.nan
     return log_density.astype(np.float32), shrink
 
 

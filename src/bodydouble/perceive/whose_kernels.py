@@ -19,7 +19,7 @@ def prior_and_color(
         usual_odds: Of each distance from each limb [limbs, steps].
         density: Logarithm of the density of colours [limbs, levels ** 3].
         around: Coefficients of the logarithm of the background's density, quadratic in colour [rows, columns, 10], of cells of
-            `shrink` pixels.
+            `shrink` pixels; NaN where there is no background: colours say nothing then.
         most: No colour says more.
         prior_out, color_out: [height, width].
     """
@@ -42,7 +42,7 @@ def prior_and_color(
                 r * (c[0] * r + c[1] * g + c[2] * b + c[6]) + g * (c[3] * g + c[4] * b + c[7])
                 + b * (c[5] * b + c[8]) + c[9]
             )  # fmt: skip
-            color_out[y, x] = min(max(person - background, -most), most)
+            color_out[y, x] = 0.0 if np.isnan(background) else min(max(person - background, -most), most)
 
 
 @kernel()
