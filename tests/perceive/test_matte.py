@@ -105,6 +105,12 @@ def test_only_the_frames_that_are_asked_for(tmp_path: Path):
     assert [path.name for path in film.capture.mattes_folder.iterdir()] == ["000002.png"], "old ones go"
 
 
+def test_with_other_people_in_view_the_scene_says_nothing(tmp_path: Path):
+    film = Film(tmp_path)
+    film.capture.add_warning("several_people", "Besides the subject, another person is in view.")
+    assert write_mattes(film.capture, film.body, film.capture.track(), lambda event: None).scene == "unknown"
+
+
 def test_right_masks_stay_right(tmp_path: Path):
     film = Film(tmp_path, spoil=False)
     write_mattes(film.capture, film.body, film.capture.track(), lambda event: None)

@@ -119,6 +119,8 @@ def gather_scene(frames: Sequence[SmallFrame], places: Places) -> Scene | None:
             return None
         placed, canvas = found
     shown = [f for f in frames if f.index in placed]
+    if len(shown) < 2:
+        return None
     shown = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, _SCENE_FRAMES).round().astype(int))]
     warped = [_warped(f, None if still else placed[f.index], canvas) for f in shown]
     colors, usable, away = (np.stack(part) for part in zip(*warped, strict=True))

@@ -89,6 +89,8 @@ def write_mattes(
         folder.mkdir()
         if wanted:
             knowledge, scene = _learn(looker, wanted, emit)
+            if any(warning["code"] == "several_people" for warning in capture.warnings):
+                scene = None  # what differs from it may be somebody else
             changed = _tell_all(looker, wanted, knowledge, scene, folder, emit)
     facts = MatteFacts(
         frames=sum(share <= _MOST_CHANGED for share in changed),
