@@ -39,8 +39,8 @@ _AT_ONCE = 8
 """Frames in memory."""
 _ROOM_M = 0.45
 """Around the body, what a frame is looked at in."""
-_NOBODY = 77
-"""Network values (of 255) up to which nobody is seen, for the scene behind."""
+_NOBODY, _SOMETHING = 77, 12
+"""Network values (of 255) up to which nobody is seen, for the scene behind, and above which a pixel is looked at."""
 _MOST_CHANGED = 0.4
 """Where more would change, the body is not where the person is: the network keeps its say."""
 _BLUR, _EDGE = 30.0, 6.0
@@ -206,10 +206,10 @@ def _tell_all(
     def told(frame: Frame) -> float:
         rgb, mask = looker.small(frame)
         matte = _matte(frame.index, looker.look(frame.index, rgb, mask), knowledge, scene)
-        changed = float(((matte > 0.5) != (mask > 127)).sum() / max(1, (mask > 127).sum()))
-        if changed <= _MOST_CHANGED:
+        share = float(((matte > 0.5) != (mask > 127)).sum() / max(1, (mask > 127).sum()))
+        if share <= _MOST_CHANGED:
             write_mask(folder, frame.index, _full_size(matte, frame.rgb.shape[1::-1]))
-        return changed
+        return share
 
     frames = looker.capture.frames(wanted)
     while few := list(islice(frames, _AT_ONCE)):
@@ -221,7 +221,7 @@ def _tell_all(
 def _matte(index: int, seen: Seen, knowledge: LimbKnowledge, scene: Scene | None) -> Float[np.ndarray, "height width"]:
     """How likely each pixel is the person's."""
     matte = np.zeros(seen.limb.shape, np.float32)
-    near = (seen.away_m < _ROOM_M) | (seen.network > 12)
+    near = (seen.away_m < _ROOM_M) | (seen.network > _SOMETHING)
     lines, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
     if not lines.size:
         return matte
@@ -235,7 +235,7 @@ def _matte(index: int, seen: Seen, knowledge: LimbKnowledge, scene: Scene | None
 
 
 def _joined(matte: np.ndarray, seen: Seen) -> Float[np.ndarray, "height width"]:
-    """Without what is not joined to the body, or to what the network sees."""
+    """Without what is not joined to the fitted body."""
     import cv2
 
     label = np.asarray(cv2.connectedComponents((matte > 0.5).view(np.uint8), connectivity=4)[1], np.int64)
