@@ -91,7 +91,8 @@ def test_a_wall_is_learnt_behind_somebody_who_hides_it_now_and_then(tmp_path: Pa
     assert torch.allclose(
         world.colors_at(2, inner), bilinear((world.image(2) * 255).round().byte(), inner)[:, :3], atol=0.02
     )
-    drawn, asked = world_pictures(world, WIDTH, HEIGHT)(2), world_picture(world, 2, WIDTH, HEIGHT)
+    (drawn, certain), asked = world_pictures(world, WIDTH, HEIGHT)(2), world_picture(world, 2, WIDTH, HEIGHT)
+    assert certain.mean() > 0.5
     assert (drawn - asked).abs().max() < 0.02 and (drawn - asked).abs().mean() < 0.003  # 8 bits between them
     save_world(tmp_path / "world.safetensors", world)
     again = load_world(tmp_path / "world.safetensors", motion, make_rasterizer("cpu"))

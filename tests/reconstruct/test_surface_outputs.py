@@ -11,7 +11,7 @@ from bodydouble.reconstruct.surface.bake import spread
 from bodydouble.reconstruct.surface.extract import extract_mesh
 from bodydouble.reconstruct.surface.outputs import person_removed, seen_pictures
 from bodydouble.reconstruct.surface.plate import PlateWorld
-from bodydouble.reconstruct.surface.world_pictures import filled_in, shows_world, world_picture, world_pictures
+from bodydouble.reconstruct.surface.world_pictures import CERTAIN, filled_in, world_picture, world_pictures
 
 
 def ball(radius: float, voxel: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,7 +87,11 @@ def test_a_plate_filled_in_once_is_that_of_every_frame() -> None:
     world = PlateWorld(plate, (torch.rand(24, 32, generator=rng) > 0.3).float(), [3, 9], gains, 0.5)
     shown = world_pictures(world, 64, 48)
     for frame in (3, 9):
-        torch.testing.assert_close(shown(frame), world_picture(world, frame, 64, 48), atol=2e-5, rtol=0)
+        picture, certain = shown(frame)
+        torch.testing.assert_close(picture, world_picture(world, frame, 64, 48), atol=2e-5, rtol=0)
+        rows, columns = np.mgrid[0:48, 0:64]
+        pixels = torch.from_numpy(np.stack([columns, rows], -1).reshape(-1, 2) + 0.5).float()
+        assert np.array_equal(certain.ravel(), (world.seen(frame, pixels) >= CERTAIN).numpy())
 
 
 def test_frames_are_spread_evenly() -> None:
@@ -118,16 +122,3 @@ def test_the_person_gives_way_to_the_world_and_the_rest_of_the_frame_stays() -> 
     between = np.abs(without.astype(int) - frame).max(2) > 0
     assert between[26:30, 0:10].any()  # softly around
     assert np.array_equal(person_removed(torch.ones(90, 120, 3), frame, 0.0 * alpha), frame)
-
-
-def test_where_a_frame_shows_the_world_is_found_but_for_chance_spots() -> None:
-    rng = np.random.default_rng(5)
-    world = torch.full((200, 300, 3), 0.3)
-    frame = (255 * world.numpy() + rng.normal(0.0, 4.0, world.shape)).clip(0, 255).astype(np.uint8)
-    frame[50:150, 100:200] = (200, 40, 40)  # somebody
-    frame[90:92, 140:142] = 76  # a spot of the world's colour on them
-    certain = np.ones((200, 300), bool)
-    certain[:, 280:] = False
-    found = shows_world(frame, world, certain)
-    assert found[:45, :275].all() and found[160:, :90].all()
-    assert not found[50:150, 100:200].any() and not found[:, 280:].any()

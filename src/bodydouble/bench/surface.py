@@ -15,7 +15,7 @@ from bodydouble.bench.conditions import Condition, conditioned, true_poses
 from bodydouble.bench.performers import QUICK, STANDING, Standing, captured
 from bodydouble.bench.rows import Better, Row
 from bodydouble.bench.surface_race import RaceResult, race_ours, race_recipe
-from bodydouble.bench.surface_scores import SurfaceScores, background_psnr, masks_of, surface_of
+from bodydouble.bench.surface_scores import SurfaceScores, background_psnr, outline_iou, surface_of, told_iou
 from bodydouble.bench.vid2avatar.trainer import RecipeConfig
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.camera_motion import CameraMotion
@@ -36,10 +36,11 @@ from bodydouble.reconstruct.surface.world_find import world_of
 from bodydouble.synth.truth import MASKS_NAME, read_truth
 
 Emit = Callable[[Event], None]
-_ROOMS = ("core", "render", "body", "capture", "fit", "reconstruct", "evaluate", "synth")
+_ROOMS = ("core", "render", "body", "capture", "perceive", "fit", "reconstruct", "evaluate", "synth")
 _SCORED_FRAMES = 8
 _FIGURES: dict[str, tuple[str, Better]] = {
     "mask_iou": ("", "higher"),
+    "outline_iou": ("", "higher"),
     "chamfer_cm": ("cm", "lower"),
     "normal_consistency": ("", "higher"),
     "volume_iou": ("", "higher"),
@@ -166,7 +167,8 @@ def _scored(
     result = trainer.result()
     frames = _some(result.frame_indices.tolist(), 3 if quick else _SCORED_FRAMES)
     scores = SurfaceScores(
-        mask_iou=masks_of(result, body, truth, frames),
+        mask_iou=told_iou(result, used, body, truth, frames, done.parent / f"{_slug(name)}-masks"),
+        outline_iou=outline_iou(result, body, truth, frames),
         background_psnr=background_psnr(result.world, used, truth, frames),
         seconds=seconds,
         peak_mb=float(memory.peak_mb),
@@ -326,10 +328,11 @@ def _remarks(
     names = ", ".join(subject.standing.name for subject in subjects)
     remark = (
         f"surface: masks none, preset {preset.preset} ({config.num_steps} steps) on {names}; ablations and race on "
-        f"{examined.standing.name} with estimated poses. mask_iou on trained frames; surfaces on held-out frames, after the "
-        "rigid motion that brings the fitted body onto the true one; background_psnr where frames show the world. seconds: "
-        "camera, world and training, without landmarks and fit; peak_mb of all processes. camera_deg, camera_share: mean error "
-        "of the cameras' turn, and of their place as a share of the true way. The race counts training time, looks at the masks "
+        f"{examined.standing.name} with estimated poses. mask_iou and outline_iou (the race's) on trained frames; surfaces on "
+        "held-out frames, after the rigid motion that brings the fitted body onto the true one; background_psnr where frames "
+        "show the world. seconds: camera, world and training, without landmarks and fit; peak_mb of all processes. camera_deg, "
+        "camera_share: mean error of the cameras' turn, and of their place as a share of the true way. The race counts training "
+        "time, looks at the masks "
         f"excluded; the published recipe had at most {limit_s:.0f} s, and '-' means that it did not get there."
     )
     return [remark]

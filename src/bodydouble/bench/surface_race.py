@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
-from bodydouble.bench.surface_scores import masks_of
+from bodydouble.bench.surface_scores import outline_iou
 from bodydouble.bench.vid2avatar.trainer import RecipeConfig, RecipeTrainer, train_for
 from bodydouble.body.protocol import BodyModel
 from bodydouble.capture.folder import Capture
@@ -72,13 +72,13 @@ def race_ours(
     begun = time.perf_counter()
     trainer = SurfaceTrainer(capture, body, config, world)
     spent = already_s + time.perf_counter() - begun
-    start = found = masks_of(trainer.result(), body, truth, frames)
+    start = found = outline_iou(trainer.result(), body, truth, frames)
     reached = spent if found >= GOAL else float("nan")
     begun, every = time.perf_counter(), max(1, config.num_steps // _LOOKS)
     for event in trainer.run():
         if isinstance(event, Step) and event.step % every == 0:
             spent += time.perf_counter() - begun
-            found = masks_of(trainer.result(), body, truth, frames)
+            found = outline_iou(trainer.result(), body, truth, frames)
             if found >= GOAL and np.isnan(reached):
                 reached = spent
             emit(Progress(stage="race, ours", done=event.step, total=config.num_steps))

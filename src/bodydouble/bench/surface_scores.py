@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,15 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.body.protocol import BodyModel, Pose
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, read_mask
 from bodydouble.capture.values import BodyTrack
-from bodydouble.core.cameras import video_camera
+from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.evaluate.alignment import body_alignment
 from bodydouble.evaluate.masks import mask_iou
 from bodydouble.evaluate.surfaces import Surface, compare_surfaces
 from bodydouble.reconstruct.surface.extract import extract_mesh
 from bodydouble.reconstruct.surface.field import skin_at
 from bodydouble.reconstruct.surface.render import SurfaceRenderer, render_frame
+from bodydouble.reconstruct.surface.silhouettes import write_silhouettes
 from bodydouble.reconstruct.surface.values import SurfaceField, SurfaceResult, World
 from bodydouble.synth.truth import Truth
 
@@ -35,7 +37,10 @@ class SurfaceScores:
     """Figures of one double."""
 
     mask_iou: float
-    """On trained frames, poses as training left them."""
+    """Of masks told from the field's outline (`reconstruct.surface.silhouettes`), on trained frames, poses as training left
+    them."""
+    outline_iou: float
+    """Of that outline itself."""
     chamfer_cm: float
     normal_consistency: float
     volume_iou: float
@@ -47,8 +52,8 @@ class SurfaceScores:
     peak_mb: float
 
 
-def masks_of(result: SurfaceResult, body: BodyModel, truth: Truth, frames: Sequence[int]) -> float:
-    """Mean IoU of rendered masks with the true ones."""
+def outline_iou(result: SurfaceResult, body: BodyModel, truth: Truth, frames: Sequence[int]) -> float:
+    """Mean IoU of the field's outlines with the true masks."""
     import cv2
 
     renderer = SurfaceRenderer(result.field, body)
@@ -58,6 +63,32 @@ def masks_of(result: SurfaceResult, body: BodyModel, truth: Truth, frames: Seque
         alpha = render_frame(result, renderer, frame, scale).alpha.numpy()
         true = cv2.resize(truth.mask(frame), alpha.shape[::-1], interpolation=cv2.INTER_AREA)
         found.append(mask_iou(alpha > 0.5, true > 127))
+    return float(np.mean(found))
+
+
+def told_iou(
+    result: SurfaceResult, capture: Capture, body: BodyModel, truth: Truth, frames: Sequence[int], folder: Path
+) -> float:
+    """Mean IoU of masks told from the field's outlines with the true ones.
+
+    Args:
+        result, capture, body: The training, its video and its body.
+        truth: About the performer.
+        frames: Source frames to compare.
+        folder: Where masks go.
+    """
+    renderer, track = SurfaceRenderer(result.field, body), result.track
+
+    def outline(row: int, camera: Camera) -> np.ndarray:
+        return renderer.draw(track.rotvecs[row], track.translation_world_m[row], camera).alpha.numpy()
+
+    write_silhouettes(track, result.world, capture, body, outline, folder, lambda event: None, frames)
+    found = []
+    for frame in frames:
+        true = truth.mask(frame) > 127
+        mask = read_mask(folder, frame, true.shape)
+        assert mask is not None, "it was just written"
+        found.append(mask_iou(mask > 127, true))
     return float(np.mean(found))
 
 

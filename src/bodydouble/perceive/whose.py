@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -29,8 +29,8 @@ _AROUND_M, _WIDER, _WIDER_SHARE, _LEAST_SHARE = 0.085, 4, 0.002, 1e-5
 """Half the side of "around"; what is so much farther counts a little, too; with less than that, nothing is known."""
 _CELL_M = 0.017
 """Statistics of the background vary slowly: they are taken on cells of this size."""
-_MOST, _MOST_BEFORE = 4.0, 6.0
-"""No colour says more than this, as a logarithm of odds; before a known scene, this."""
+_MOST = 4.0
+"""No colour says more than this, as a logarithm of odds, where the scene is not known."""
 _COLOR_BLUR_PX = 0.7
 _COLOR_BEFORE = 1.3
 """Weight of colours where the scene behind is known. Elsewhere all weigh the same."""
@@ -60,8 +60,8 @@ class Seen:
     """What is known of a frame's pixels."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
-    network: UInt8[np.ndarray, "height width"]
-    """The network's mask."""
+    first_mask: UInt8[np.ndarray, "height width"]
+    """The network's, or a double's outline with soft edges."""
     limb: UInt8[np.ndarray, "height width"]
     """Of the nearest limb of the bare body."""
     away_m: Float[np.ndarray, "height width"]
@@ -73,11 +73,15 @@ class Seen:
         """Of a part of the frame."""
         return Seen(
             rgb=self.rgb[window],
-            network=self.network[window],
+            first_mask=self.first_mask[window],
             limb=self.limb[window],
             away_m=self.away_m[window],
             metre_px=self.metre_px,
         )
+
+    def with_mask(self, first_mask: UInt8[np.ndarray, "height width"]) -> Seen:
+        """The same with another first mask."""
+        return replace(self, first_mask=first_mask)
 
     @property
     def step(self) -> Float[np.ndarray, "height width"]:
@@ -108,6 +112,21 @@ def _limb_of(name: str) -> int:
     return _LIMBS.index("head" if any(part in name for part in _HEAD) else "trunk")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """How much is believed at most, as logarithms of odds."""
+
+    first_mask: float
+    scene: float
+    """What colours say before a known scene."""
+
+
+OF_NETWORK = Trust(first_mask=4.6, scene=6.0)
+"""A network's mask is right to a pixel or two nearly everywhere, and wrong altogether in places."""
+OF_OUTLINE = Trust(first_mask=2.9, scene=9.0)
+"""A double's outline is off by a little everywhere, by a hem that swings at times, and the scene was learnt with it."""
+
+
 @dataclass(frozen=True)
 class LimbKnowledge:
     """What frames tell of each limb."""
@@ -130,8 +149,8 @@ class LimbCounts:
         at = seen.limb.astype(np.int64) * _STEPS + seen.step.astype(np.int64)
         size = self._pixels.size
         self._pixels += np.bincount(at.ravel(), minlength=size).reshape(self._pixels.shape)
-        self._person += np.bincount(at.ravel(), seen.network.ravel() / 255.0, size).reshape(self._person.shape)
-        here = (seen.network > _INSIDE) & (seen.away_m < _CLOTH_M)
+        self._person += np.bincount(at.ravel(), seen.first_mask.ravel() / 255.0, size).reshape(self._person.shape)
+        here = (seen.first_mask > _INSIDE) & (seen.away_m < _CLOTH_M)
         of = seen.limb[here].astype(np.int64) * _LEVELS**3 + _color_index(seen.rgb[here])
         self._colors += np.bincount(of, minlength=self._colors.size).reshape(self._colors.shape)
 
@@ -146,21 +165,26 @@ class LimbCounts:
         )
 
 
-def odds(seen: Seen, knowledge: LimbKnowledge, behind: Behind | None) -> Float[np.ndarray, "height width"]:
+def odds(
+    seen: Seen, knowledge: LimbKnowledge, behind: Behind | None, trust: Trust = OF_NETWORK
+) -> Float[np.ndarray, "height width"]:
     """Logarithm of the odds that a pixel is the person's.
 
     Args:
         seen: The frame.
         knowledge: Of all frames.
         behind: The scene without the person; None where it is nowhere known.
+        trust: In the first mask and in the scene.
     """
     import cv2
 
+    first_odds = _log_odds(np.arange(256) / 255.0).clip(-trust.first_mask, trust.first_mask)
+
     shape = seen.limb.shape
-    rgb, limb, network = (np.ascontiguousarray(part) for part in (seen.rgb, seen.limb, seen.network))
+    rgb, limb, first_mask = (np.ascontiguousarray(part) for part in (seen.rgb, seen.limb, seen.first_mask))
     prior, color = np.empty(shape, np.float32), np.empty(shape, np.float32)
     prior_and_color(
-        rgb, network, limb, seen.step, _NETWORK_ODDS, knowledge.usual_odds, knowledge.log_density, *_around(seen), np.float32(_MOST),
+        rgb, first_mask, limb, seen.step, first_odds, knowledge.usual_odds, knowledge.log_density, *_around(seen), np.float32(_MOST),
         prior, color,
     )  # fmt: skip
     total = prior + cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX)
@@ -169,7 +193,7 @@ def odds(seen: Seen, knowledge: LimbKnowledge, behind: Behind | None) -> Float[n
     low, high, noise = _scene_colors(seen, behind)
     color_before_scene(
         rgb, limb, np.ascontiguousarray(seen.away_m), knowledge.log_density, low, high, behind.known, noise,
-        np.asarray(_SHADOW, np.float32), np.asarray(_LIT, np.float32), np.float32(_MOST_BEFORE), color,
+        np.asarray(_SHADOW, np.float32), np.asarray(_LIT, np.float32), np.float32(trust.scene), color,
     )  # fmt: skip
     return np.where(behind.known, prior + _COLOR_BEFORE * cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX), total)
 
@@ -180,7 +204,7 @@ def _scene_colors(seen: Seen, behind: Behind) -> tuple[np.ndarray, np.ndarray, n
 
     scene = behind.rgb
     thin = (slice(None, None, 3),) * 2
-    far = (behind.known & (seen.away_m > _FAR_M) & (seen.network <= _NOBODY))[thin]
+    far = (behind.known & (seen.away_m > _FAR_M) & (seen.first_mask <= _NOBODY))[thin]
     enough = int(far.sum()) >= _LEAST_FAR
     if enough:
         shown, wanted = scene[thin][far], seen.rgb[thin][far].astype(np.float32) / 255.0
@@ -207,7 +231,7 @@ def _around(seen: Seen) -> tuple[Float[np.ndarray, "rows columns 10"], int]:
 
     shrink = max(1, round(_CELL_M * seen.metre_px))
     height, width = (max(1, n // shrink) for n in seen.limb.shape)
-    outside = ((seen.network < _OUTSIDE) & (seen.away_m > _BESIDE_M)).astype(np.float32)
+    outside = ((seen.first_mask < _OUTSIDE) & (seen.away_m > _BESIDE_M)).astype(np.float32)
     # Cells past the last whole one would shift the grid: leave them out, the border cells stand for them.
     covered = slice(height * shrink), slice(width * shrink)
     area = cv2.INTER_AREA
@@ -240,6 +264,3 @@ def _log_density(counts: Float[np.ndarray, " colors"]) -> Float[np.ndarray, " co
 def _log_odds(likely: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     within = likely.clip(0.01, 0.99)
     return np.log(within / (1.0 - within)).astype(np.float32)
-
-
-_NETWORK_ODDS = _log_odds(np.arange(256) / 255.0)

@@ -64,9 +64,9 @@ def reconstruct_surface(run: Run, capture: Capture, body: BodyModel, config: Cre
     result = load_surface(checkpoint, world)
     rows = torch.nonzero(torch.isin(result.track.frame_indices, torch.from_numpy(result.frame_indices)))[:, 0]
     save_poses(checkpoint, rows, result.track.rotvecs[rows], result.track.translation_world_m[rows])
-    baked = bake_surface(result, capture, body, config.bake, emit)
+    baked = bake_surface(result, capture, body, config.bake, outputs / MASKS, emit)
     _save_double(baked, capture, body, run, checkpoint / AVATAR)
-    _write_outputs(result, baked, capture, outputs, emit)
+    _write_outputs(result, capture, outputs, emit)
     _write_story(result, baked, capture, body, checkpoint, emit)
 
 
@@ -131,18 +131,16 @@ def _save_double(baked: Baked, capture: Capture, body: BodyModel, run: Run, path
     save_avatar(dataclasses.replace(baked.avatar, provenance=provenance), path)
 
 
-def _write_outputs(result: SurfaceResult, baked: Baked, capture: Capture, folder: Path, emit: Emit) -> None:
+def _write_outputs(result: SurfaceResult, capture: Capture, folder: Path, emit: Emit) -> None:
     from bodydouble.avatar.export.splat_ply import splats_to_ply
-    from bodydouble.reconstruct.surface.outputs import write_frames, write_world
+    from bodydouble.reconstruct.surface.outputs import write_removed, write_world
     from bodydouble.reconstruct.surface.world_splats import MovingWorld
 
     folder.mkdir(parents=True, exist_ok=True)
     write_world(result, folder / BACKGROUND)
     if isinstance(result.world, MovingWorld):
         write_bytes(folder / BACKGROUND_SPLATS, splats_to_ply(result.world.cloud()))
-    write_frames(
-        result, capture, baked.mesh, baked.avatar.rig, masks=folder / MASKS, removed=folder / REMOVED, emit=emit
-    )
+    write_removed(result, capture, folder / MASKS, folder / REMOVED, emit)
 
 
 def _write_story(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +16,8 @@ from bodydouble import __version__
 from bodydouble.avatar.drive import apply_morphs
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.protocol import BodyModel, Pose
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, read_mask
 from bodydouble.capture.values import BodyTrack
-from bodydouble.capture.video import Frame
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Event, Progress, Warned
 from bodydouble.core.skinning import bone_transforms
@@ -26,13 +26,13 @@ from bodydouble.reconstruct.surface.bake_config import BakeConfig
 from bodydouble.reconstruct.surface.extract import ClosedMesh, MeshFacts, extract_mesh, mesh_facts
 from bodydouble.reconstruct.surface.face import sew_face
 from bodydouble.reconstruct.surface.hands import sew_hand
-from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.rigging import posed_mesh, rig_mesh
 from bodydouble.reconstruct.surface.sewn import Sewn, body_texels, unsewn
+from bodydouble.reconstruct.surface.silhouettes import Outline, write_silhouettes
 from bodydouble.reconstruct.surface.texture import TexturedFrame
 from bodydouble.reconstruct.surface.textured import TextureFacts, paint, unwrapped_mesh
 from bodydouble.reconstruct.surface.values import SurfaceResult, World
-from bodydouble.reconstruct.surface.world_pictures import certain_world, shows_world, world_pictures
+from bodydouble.render.texture import mesh_alpha
 
 _OUTLINES = 3
 """Frames whose outlines decide which level of the field is the surface."""
@@ -55,15 +55,21 @@ class Baked:
 
 
 def bake_surface(
-    result: SurfaceResult, capture: Capture, body: BodyModel, config: BakeConfig, emit: Callable[[Event], None]
+    result: SurfaceResult,
+    capture: Capture,
+    body: BodyModel,
+    config: BakeConfig,
+    masks: Path,
+    emit: Callable[[Event], None],
 ) -> Baked:
-    """Make the avatar of a trained surface.
+    """Make the avatar of a trained surface, and the masks of all frames, which say what may be painted with.
 
     Args:
         result: Of the training.
         capture: The video it was trained on.
         body: The body whose skeleton it has.
         config: Size of mesh and texture.
+        masks: Folder for them (`silhouettes`).
         emit: Told about progress, and warned of what was never seen.
     Raises:
         NoSubjectError: When the field has no surface.
@@ -92,10 +98,12 @@ def bake_surface(
         joints_rest_m=sewn.person.joints_rest,
         humanoid=dict(body.humanoid),
     )
+    outline = _outline_of(flat.mesh, rig, result.track)
+    write_silhouettes(result.track, result.world, capture, body, outline, masks, emit)
     chosen = spread(result.frame_indices.tolist(), config.texture_frames)
     painted = paint(
         flat.mesh,
-        textured_frames(flat.mesh, rig, result, capture, chosen, emit),
+        textured_frames(flat.mesh, rig, result, capture, chosen, masks, emit),
         charts=flat.charts,
         find_body=lambda around, where: body_texels(sewn, body, flat.source[around], where),
     )
@@ -167,7 +175,8 @@ def textured_frames(
     result: SurfaceResult,
     capture: Capture,
     frames: list[int],
-    emit: Callable[[Event], None] | None = None,
+    masks: Path,
+    emit: Callable[[Event], None],
 ) -> Iterator[TexturedFrame]:
     """Frames of the video with a mesh posed into them.
 
@@ -176,34 +185,28 @@ def textured_frames(
         result: Has the poses, and the exposure of each frame.
         capture: Has the pictures.
         frames: Source indices, ascending.
+        masks: Folder with the person's masks: where the mesh bridges a gap between legs, what shows there is the world's.
         emit: Told about progress.
     """
     track = result.track
     camera = video_camera(track.width_px, track.height_px, track.focal_px)
     row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
-    covered = _covered_by_somebody(result)
     for done, frame in enumerate(capture.frames(frames), start=1):
         vertices = frame_vertices(mesh, rig, track, row_of[frame.index])
+        mask = read_mask(masks, frame.index, (track.height_px, track.width_px))
         yield TexturedFrame(
             rgb=torch.from_numpy(np.ascontiguousarray(frame.rgb)),
             camera=camera,
             vertices_world=vertices,
             gain=frame_gain(result.world, frame.index),
-            mask=covered(frame),
+            mask=None if mask is None else torch.from_numpy(mask).float() / 255.0,
         )
-        if emit is not None:
-            emit(Progress(stage="texture", done=done, total=len(frames), unit="frames"))
+        emit(Progress(stage="texture", done=done, total=len(frames), unit="frames"))
 
 
-def _covered_by_somebody(result: SurfaceResult) -> Callable[[Frame], Float[Tensor, "height width"] | None]:
-    """For a frame where it does not look like the empty scene, if the camera stood still: where the mesh bridges a gap
-    between legs, what shows there is no part of the person."""
-    world, track = result.world, result.track
-    if not isinstance(world, PlateWorld):
-        return lambda frame: None
-    shown = world_pictures(world, track.width_px, track.height_px)
-    known = certain_world(world, track.width_px, track.height_px)
-    return lambda frame: torch.from_numpy(~shows_world(frame.rgb, shown(frame.index), known)).float()
+def _outline_of(mesh: Mesh, rig: Rig, track: BodyTrack) -> Outline:
+    """How much of a camera's pixels the mesh covers in a row of the track."""
+    return lambda row, camera: mesh_alpha(frame_vertices(mesh, rig, track, row), mesh.faces, camera).numpy()
 
 
 def frame_vertices(mesh: Mesh, rig: Rig, track: BodyTrack, row: int) -> Float[Tensor, "verts 3"]:

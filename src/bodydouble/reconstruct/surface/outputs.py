@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bodydouble.avatar.values import Mesh, Rig
 from bodydouble.body.protocol import BodyModel
-from bodydouble.capture.folder import Capture, write_mask
+from bodydouble.capture.folder import Capture, read_mask
 from bodydouble.capture.video import Frame
 from bodydouble.capture.video_write import VideoWriter
 from bodydouble.core.cameras import Camera, video_camera
@@ -27,7 +27,7 @@ from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult
 from bodydouble.reconstruct.surface.world_pictures import world_picture, world_pictures
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
-from bodydouble.render.texture import draw_mesh, mesh_alpha
+from bodydouble.render.texture import draw_mesh
 from bodydouble.render.threads import side_by_side
 
 _GROWN_PX = 0.012
@@ -62,47 +62,33 @@ def write_world(result: SurfaceResult, path: Path) -> None:
         Image.fromarray(_bytes(picture)).save(partial, format="PNG")
 
 
-def write_frames(
-    result: SurfaceResult,
-    capture: Capture,
-    mesh: Mesh,
-    rig: Rig,
-    *,
-    masks: Path,
-    removed: Path,
-    emit: Callable[[Event], None],
+def write_removed(
+    result: SurfaceResult, capture: Capture, masks: Path, removed: Path, emit: Callable[[Event], None]
 ) -> None:
-    """For every frame of the track: the person's mask, and the frame with the world in the person's place.
+    """The video with the world in the person's place.
 
     Args:
         result, capture: The training and its video.
-        mesh, rig: The baked mesh: its outline is the mask.
-        masks: Folder for 8-bit PNGs by source frame index, as a capture has them.
+        masks: Folder with the person's mask of every frame of the track.
         removed: An .mp4 of the video's size.
         emit: Told about progress.
     """
     track = result.track
-    camera = video_camera(track.width_px, track.height_px, track.focal_px)
     indices = track.frame_indices.tolist()
-    masks.mkdir(parents=True, exist_ok=True)
     shown = world_pictures(result.world, track.width_px, track.height_px)
 
-    def without_person(row: int, frame: Frame) -> UInt8[ndarray, "height width 3"]:
-        if bool(track.valid[row]):
-            vertices = frame_vertices(mesh, rig, track, row)
-            alpha = mesh_alpha(vertices, mesh.faces, camera).numpy()
-        else:
-            alpha = np.zeros((track.height_px, track.width_px), np.float32)
-        write_mask(masks, frame.index, (alpha * 255.0 + 0.5).astype(np.uint8))
-        return person_removed(shown(frame.index), frame.rgb, alpha)
+    def without_person(frame: Frame) -> UInt8[ndarray, "height width 3"]:
+        mask = read_mask(masks, frame.index, (track.height_px, track.width_px))
+        assert mask is not None, "every frame of the track has a mask"
+        return person_removed(shown(frame.index)[0], frame.rgb, mask.astype(np.float32) / np.float32(255.0))
 
-    filmed = enumerate(capture.frames(indices))
+    filmed, done = capture.frames(indices), 0
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
         while together := list(islice(filmed, _TOGETHER)):
-            pictures = side_by_side(lambda k, some=together: without_person(*some[k]), len(together))
-            for (row, _), picture in zip(together, pictures, strict=True):
+            for picture in side_by_side(lambda k, some=together: without_person(some[k]), len(together)):
                 video.write(picture)
-                emit(Progress(stage="decompose", done=row + 1, total=len(indices), unit="frames"))
+            done += len(together)
+            emit(Progress(stage="decompose", done=done, total=len(indices), unit="frames"))
 
 
 def decompose(

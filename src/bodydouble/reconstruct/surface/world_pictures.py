@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
@@ -16,47 +16,51 @@ from bodydouble.reconstruct.surface.world_splats import MovingWorld
 
 CERTAIN = 0.25
 """A place of the world less sure than this (one frame of four that would make it certain) is filled in."""
-_ALIKE, _BLUR = 0.05, 0.010
-"""A frame shows the world where its colours, smoothed over so much of the longer side, are this near to the world's: the
-world is known more coarsely than frames are."""
-_BLOB = 0.007
-"""Smaller spots, in shares of the longer side, are chance."""
 
 
 def world_picture(world: World, frame_index: int, width_px: int, height_px: int) -> Float[Tensor, "height width 3"]:
     """What a frame would show without the person, sRGB in [0, 1]; smooth where no frame ever showed the world."""
-    rows, columns = torch.meshgrid(torch.arange(height_px), torch.arange(width_px), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
     with torch.no_grad():
-        colors = world.colors_at(frame_index, pixels).reshape(height_px, width_px, 3).clamp(0.0, 1.0)
-        seen = world.seen(frame_index, pixels).reshape(height_px, width_px)
-    return torch.from_numpy(filled_in(colors.numpy().astype(np.float32), seen.numpy() >= CERTAIN))
+        colors = world.colors_at(frame_index, _pixels(width_px, height_px)).reshape(height_px, width_px, 3)
+    certain = _certain(world, frame_index, width_px, height_px)
+    return torch.from_numpy(filled_in(colors.clamp(0.0, 1.0).numpy().astype(np.float32), certain))
 
 
-def world_pictures(world: World, width_px: int, height_px: int) -> Callable[[int], Float[Tensor, "height width 3"]]:
-    """`world_picture` of one frame after another, at the video's size.
+def world_pictures(
+    world: World, width_px: int, height_px: int
+) -> Callable[[int], tuple[Float[Tensor, "height width 3"], Bool[ndarray, "height width"]]]:
+    """`world_picture` of one frame after another, at the video's size, and where the world was seen and not filled in.
 
     One plate for all is filled in once, for frames differ in exposure alone; splats are drawn, not asked pixel by pixel.
     """
     if isinstance(world, MovingWorld):
         return lambda frame: _drawn_whole(world, frame)
     if not isinstance(world, PlateWorld):
-        return lambda frame: world_picture(world, frame, width_px, height_px)
+        return lambda frame: (
+            world_picture(world, frame, width_px, height_px),
+            _certain(world, frame, width_px, height_px),
+        )
     even = PlateWorld(world.plate, world.seen_map, [0], torch.ones(1, 3), world.scale)
-    plate = world_picture(even, 0, width_px, height_px)
-    return lambda frame: (plate * world.gain(frame)).clamp(0.0, 1.0)
+    plate, certain = world_picture(even, 0, width_px, height_px), _certain(even, 0, width_px, height_px)
+    return lambda frame: ((plate * world.gain(frame)).clamp(0.0, 1.0), certain)
 
 
-def _drawn_whole(world: MovingWorld, frame_index: int) -> Float[Tensor, "height width 3"]:
+def _drawn_whole(world: MovingWorld, frame_index: int) -> tuple[Tensor, Bool[ndarray, "height width"]]:
     colors, seen = world.whole(frame_index)
-    return torch.from_numpy(filled_in(colors.numpy(), seen.numpy() >= CERTAIN))
+    certain = seen.numpy() >= CERTAIN
+    return torch.from_numpy(filled_in(colors.numpy(), certain)), certain
 
 
-def certain_world(world: PlateWorld, width_px: int, height_px: int) -> Bool[ndarray, "height width"]:
-    """Where the world before a still camera was seen."""
+def _certain(world: World, frame_index: int, width_px: int, height_px: int) -> Bool[ndarray, "height width"]:
+    with torch.no_grad():
+        seen = world.seen(frame_index, _pixels(width_px, height_px))
+    return (seen >= CERTAIN).reshape(height_px, width_px).numpy()
+
+
+def _pixels(width_px: int, height_px: int) -> Float[Tensor, "n 2"]:
+    """Centres of all pixels, row by row."""
     rows, columns = torch.meshgrid(torch.arange(height_px), torch.arange(width_px), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
-    return (world.seen(0, pixels) >= CERTAIN).reshape(height_px, width_px).numpy()
+    return torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5
 
 
 def unseen_world(world: World, frame_index: int, width_px: int, height_px: int) -> float:
@@ -86,23 +90,3 @@ def filled_in(
         share = weight[..., None].clip(0.0, 1.0)
         coarse = value + (1.0 - share) * coarse
     return np.where(known[..., None], picture, coarse)
-
-
-def shows_world(
-    rgb: UInt8[ndarray, "height width 3"],
-    world: Float[Tensor, "height width 3"],
-    certain: Bool[ndarray, "height width"],
-) -> Bool[ndarray, "height width"]:
-    """Where a frame looks as it would without the person.
-
-    Args:
-        rgb: The frame.
-        world: The same without the person, sRGB in [0, 1].
-        certain: Where that is known.
-    """
-    import cv2
-
-    blur, blob = (2 * max(1, round(0.5 * share * max(certain.shape))) + 1 for share in (_BLUR, _BLOB))
-    away = cv2.blur(rgb.astype(np.float32) / 255.0 - world.numpy(), (blur, blur))
-    alike = (np.abs(away).max(2) < _ALIKE) & certain
-    return cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((blob, blob), np.uint8)) > 0
