@@ -10,8 +10,10 @@ import torch
 from filmed import FRAMES, Film
 
 from bodydouble.body.anny import load_anny
+from bodydouble.capture.folder import is_heldout
 from bodydouble.core.events import Done, Progress
 from bodydouble.perceive.matte import write_mattes
+from bodydouble.perceive.telling import learnt_from
 from bodydouble.perceive.whose import LimbCounts, Seen, limb_of_face, odds
 
 
@@ -43,6 +45,13 @@ def test_only_the_frames_that_are_asked_for(tmp_path: Path):
     np.testing.assert_array_equal(film.capture.mask(2), before)
     write_mattes(film.capture, film.body, film.capture.track(), lambda event: None, [2])
     assert [path.name for path in film.capture.mattes_folder.iterdir()] == ["000002.png"], "old ones go"
+
+
+def test_what_is_learnt_comes_from_frames_that_are_not_held_out(film: Film):
+    learnt = learnt_from(film.capture, list(range(FRAMES)))
+    assert learnt == [i for i in range(FRAMES) if not is_heldout(i)] and len(learnt) < FRAMES
+    held = [i for i in range(FRAMES) if is_heldout(i)]
+    assert learnt_from(film.capture, held) == held, "there is nothing else"
 
 
 def test_with_other_people_in_view_the_scene_says_nothing(tmp_path: Path):

@@ -81,6 +81,15 @@ def test_only_frames_that_are_asked_for_and_nobody_where_the_body_does_not_fit(f
     assert nobody is not None and not nobody.any()
 
 
+def test_with_other_people_in_view_the_world_says_nothing(tmp_path: Path):
+    film = Film(tmp_path)
+    film.capture.add_warning("several_people", "Besides the subject, another person is in view.")
+    wrong = world_of(film)
+    wrong.plate[:] = torch.tensor([0.85, 0.25, 0.2])  # the person's own colour everywhere
+    written(film, wrong, tmp_path / "masks", lambda row, camera: beside(film, row, camera))
+    assert agreement(film, tmp_path / "masks") > 0.91
+
+
 def test_a_double_that_is_somewhere_else_keeps_its_outline(film: Film, tmp_path: Path):
     away = film.capture.track()
     away = away.replace(translation_world_m=away.translation_world_m + torch.tensor([0.0, 2.5, 0.0]))

@@ -26,11 +26,12 @@ from bodydouble.core.events import Done, Event, Progress
 from bodydouble.core.files import atomic_path
 from bodydouble.perceive.behind import Places, Scene, SmallFrame, gather_scene
 from bodydouble.perceive.telling import (
-    LEARNT_FRAMES,
     MOST_CHANGED,
     Looker,
     changed_share,
     full_size,
+    learnt_from,
+    others_in_view,
     told_mask,
     working_size,
 )
@@ -83,8 +84,8 @@ def write_mattes(
         if wanted:
             looker = Looker(body, track, working_size(_size_px(capture), _person_px(capture, usable)))
             knowledge, scene = _learn(capture, looker, wanted, emit)
-            if any(warning["code"] == "several_people" for warning in capture.warnings):
-                scene = None  # what differs from it may be somebody else
+            if others_in_view(capture):
+                scene = None
             changed = _tell_all(capture, looker, wanted, knowledge, scene, folder, emit)
     facts = MatteFacts(
         frames=sum(share <= MOST_CHANGED for share in changed),
@@ -124,7 +125,7 @@ def _learn(
     capture: Capture, looker: Looker, wanted: Sequence[int], emit: Callable[[Event], None]
 ) -> tuple[LimbKnowledge, Scene | None]:
     """What limbs look like, and what is behind, from some of the frames; where all lie, from all."""
-    chosen = {wanted[i] for i in np.unique(np.linspace(0, len(wanted) - 1, LEARNT_FRAMES).round().astype(int))}
+    chosen = set(learnt_from(capture, wanted))
     counts, places, kept = LimbCounts(), Places(), []
     frames, done = capture.frames(wanted), 0
     while few := list(islice(frames, _AT_ONCE)):

@@ -6,20 +6,21 @@ Min et al. 2014).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from bodydouble.body.protocol import BodyModel, ShapedBody
+from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.perceive.behind import Behind
 from bodydouble.perceive.whose import LimbKnowledge, Seen, Trust, limb_of_face, odds
 from bodydouble.render.mesh import rasterize_mesh
 
-LEARNT_FRAMES = 48
+_LEARNT_FRAMES = 48
 """So many tell what limbs look like."""
 MOST_CHANGED = 0.4
 """Where more of the person would change sides, the body is not where the person is: the first mask keeps its say."""
@@ -37,6 +38,18 @@ _SURE = 12
 """Of 255: what is less than this away from surely one side is that side."""
 
 Window = tuple[slice, slice]
+
+
+def learnt_from(capture: Capture, frame_indices: Sequence[int]) -> list[int]:
+    """Which of the frames tell what limbs and scene look like: some of those that are not held out, evenly."""
+    free = set(capture.train_indices())
+    open_ = [i for i in frame_indices if i in free] or list(frame_indices)
+    return [open_[k] for k in np.unique(np.linspace(0, len(open_) - 1, _LEARNT_FRAMES).round().astype(int))]
+
+
+def others_in_view(capture: Capture) -> bool:
+    """Whether what differs from the scene behind may be somebody else."""
+    return any(warning["code"] == "several_people" for warning in capture.warnings)
 
 
 def working_size(size_px: tuple[int, int], person_px: float) -> tuple[int, int]:

@@ -22,12 +22,13 @@ from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.perceive.behind import Behind
 from bodydouble.perceive.telling import (
-    LEARNT_FRAMES,
     MOST_CHANGED,
     Looker,
     Window,
     changed_share,
     full_size,
+    learnt_from,
+    others_in_view,
     told_mask,
     working_size,
 )
@@ -65,8 +66,8 @@ def write_silhouettes(
         outline: The double's.
         folder: Where masks go; made if it is missing.
         emit: Told about progress.
-        frame_indices: Source frames that are wanted; None for all of the track. All tell what limbs look like. Where the body
-            does not fit, nobody is.
+        frame_indices: Source frames that are wanted; None for all of the track. Those that are not held
+            out tell what limbs look like. Where the body does not fit, nobody is.
     """
     valid = dict(zip(track.frame_indices.tolist(), track.valid.tolist(), strict=True))
     asked = set(valid if frame_indices is None else frame_indices)
@@ -103,6 +104,7 @@ class _Teller:
         self._size_px = track.width_px, track.height_px
         self._outline = outline
         self._still = isinstance(world, PlateWorld)
+        self._others = others_in_view(capture)
         whole = video_camera(*self._size_px, float(track.focal_px))
         box = 0.0, 0.0, (float(track.width_px), float(track.height_px))
         rough = whole.cropped(*box, working_size(self._size_px, 0.0))
@@ -111,8 +113,7 @@ class _Teller:
         self._looker = Looker(body, track, working_size(self._size_px, person_px))
         self._camera = whole.cropped(*box, self._looker.size_px)
         self._shown = world_pictures(world, *self._size_px)
-        chosen = np.unique(np.linspace(0, len(fitted) - 1, LEARNT_FRAMES).round().astype(int))
-        frames, counts = capture.frames([fitted[i] for i in chosen]), LimbCounts()
+        frames, counts = capture.frames(learnt_from(capture, fitted)), LimbCounts()
         while few := list(islice(frames, _AT_ONCE)):
             for seen, _ in side_by_side(lambda k, few=few: self._seen(few[k]), len(few)):
                 counts.add(seen)
@@ -123,13 +124,14 @@ class _Teller:
         import cv2
 
         seen, outline = self._seen(frame)
-        world, certain = self._shown(frame.index)
-        shown = self._looker.small(world.numpy())
-        known = cv2.resize(certain.view(np.uint8), self._looker.size_px, interpolation=cv2.INTER_NEAREST) > 0
 
-        def behind(window: Window, part: Seen) -> Behind:
+        def behind(window: Window, part: Seen) -> Behind | None:
+            if self._others:
+                return None
+            world, certain = self._shown(frame.index)
+            known = cv2.resize(certain.view(np.uint8), self._looker.size_px, interpolation=cv2.INTER_NEAREST) > 0
             return Behind(
-                rgb=np.ascontiguousarray(shown[window], np.float32),
+                rgb=np.ascontiguousarray(self._looker.small(world.numpy())[window], np.float32),
                 known=np.ascontiguousarray(known[window]),
                 moves=not self._still,
             )
