@@ -30,19 +30,19 @@ def own_density(rgb: np.ndarray, limb: np.ndarray, density: np.ndarray) -> np.nd
 @given(seed=st.integers(0, 10_000))
 def test_prior_and_colours_around(seed: int):
     rng, rgb, limb, density = made_up(seed)
-    network = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+    first_mask = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
     step = rng.uniform(0.0, STEPS - 1.001, (HEIGHT, WIDTH)).astype(np.float32)
-    network_odds = rng.normal(size=256).astype(np.float32)
+    first_odds = rng.normal(size=256).astype(np.float32)
     usual = rng.normal(size=(LIMBS, STEPS)).astype(np.float32)
     around = rng.normal(size=(HEIGHT // SHRINK, WIDTH // SHRINK, 10)).astype(np.float32)
     around[0, 0] = np.nan  # no background is near
     prior, color = np.empty((HEIGHT, WIDTH), np.float32), np.empty((HEIGHT, WIDTH), np.float32)
     prior_and_color(
-        rgb, network, limb, step, network_odds, usual, density, around, SHRINK, np.float32(MOST), prior, color
+        rgb, first_mask, limb, step, first_odds, usual, density, around, SHRINK, np.float32(MOST), prior, color
     )
     low = step.astype(int)
     share = step - low
-    expected = network_odds[network] + usual[limb, low] * (1 - share) + usual[limb, low + 1] * share
+    expected = first_odds[first_mask] + usual[limb, low] * (1 - share) + usual[limb, low + 1] * share
     np.testing.assert_allclose(prior, expected, rtol=1e-4, atol=1e-5)
     rows = np.minimum(np.arange(HEIGHT) // SHRINK, around.shape[0] - 1)
     columns = np.minimum(np.arange(WIDTH) // SHRINK, around.shape[1] - 1)

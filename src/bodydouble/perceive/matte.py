@@ -35,7 +35,7 @@ from bodydouble.perceive.telling import (
     told_mask,
     working_size,
 )
-from bodydouble.perceive.whose import OF_NETWORK, LimbCounts, LimbKnowledge
+from bodydouble.perceive.whose import LimbCounts, LimbKnowledge
 from bodydouble.render.threads import side_by_side
 
 _AT_ONCE = 8
@@ -161,7 +161,6 @@ def _tell_all(
             lambda window, part: (
                 None if scene is None else scene.behind(frame.index, window, part.rgb, part.first_mask <= _NOBODY)
             ),
-            OF_NETWORK,
         )
         share = changed_share(matte, mask)
         if share <= MOST_CHANGED:

@@ -17,7 +17,7 @@ from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.perceive.behind import Behind
-from bodydouble.perceive.whose import LimbKnowledge, Seen, Trust, limb_of_face, odds
+from bodydouble.perceive.whose import LimbKnowledge, Seen, limb_of_face, odds
 from bodydouble.render.mesh import rasterize_mesh
 
 _LEARNT_FRAMES = 48
@@ -122,7 +122,7 @@ class Looker:
 
 
 def told_mask(
-    seen: Seen, knowledge: LimbKnowledge, behind: Callable[[Window, Seen], Behind | None], trust: Trust
+    seen: Seen, knowledge: LimbKnowledge, behind: Callable[[Window, Seen], Behind | None]
 ) -> Float[np.ndarray, "height width"]:
     """How likely each pixel is the person's.
 
@@ -130,7 +130,6 @@ def told_mask(
         seen: The frame.
         knowledge: Of all frames.
         behind: The scene in a part of the frame, given the part and what is known of it.
-        trust: In the first mask and in the scene.
     """
     matte = np.zeros(seen.limb.shape, np.float32)
     near = (seen.away_m < _ROOM_M) | (seen.first_mask > _SOMETHING)
@@ -139,7 +138,7 @@ def told_mask(
         return matte
     window = slice(int(lines[0]), int(lines[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     part = seen.part(window)
-    told = odds(part, knowledge, behind(window, part), trust)
+    told = odds(part, knowledge, behind(window, part))
     likely = 1.0 / (1.0 + np.exp(-told))
     matte[window] = _joined(_smoothed(part.rgb, likely.astype(np.float32)), part)
     return matte

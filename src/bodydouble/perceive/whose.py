@@ -1,4 +1,4 @@
-"""How likely a pixel is the person's: what the network, the fitted body, colours and the scene behind say of it."""
+"""How likely a pixel is the person's: what a first mask, the fitted body, colours and the scene behind say of it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ _LEAST_M, _STEP_M, _STEPS = -0.10, 0.01, 40
 _LEVELS = 16
 """Of each channel, in tables of colours."""
 _INSIDE, _CLOTH_M = 230, 0.02
-"""Whose colours are a limb's: where the network is so sure, nearer to the bare body than this."""
+"""Whose colours are a limb's: where the first mask is so sure, nearer to the bare body than this."""
 _FEW = 50
 _SPREAD, _FLOOR = 0.7, 1e-5
 _ELSEWHERE = 1.5
 """A colour of another limb is so much less likely (natural logarithm)."""
 _OUTSIDE, _BESIDE_M = 51, 0.02
-"""What is background for the colours around: the network says so, and the bare body is so far away."""
+"""What is background for the colours around: the first mask says so, and the bare body is so far away."""
 _AROUND_M, _WIDER, _WIDER_SHARE, _LEAST_SHARE = 0.085, 4, 0.002, 1e-5
 """Half the side of "around"; what is so much farther counts a little, too; with less than that, nothing is known."""
 _CELL_M = 0.017
 """Statistics of the background vary slowly: they are taken on cells of this size."""
-_MOST = 4.0
-"""No colour says more than this, as a logarithm of odds, where the scene is not known."""
+_MOST, _MOST_BEFORE = 4.0, 6.0
+"""No colour says more than this, as a logarithm of odds; before a known scene, this: no more
+than first mask and body say against it, so a ball at the foot is not the person's, however much it differs from the scene."""
 _COLOR_BLUR_PX = 0.7
 _COLOR_BEFORE = 1.3
 """Weight of colours where the scene behind is known. Elsewhere all weigh the same."""
@@ -112,27 +113,12 @@ def _limb_of(name: str) -> int:
     return _LIMBS.index("head" if any(part in name for part in _HEAD) else "trunk")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trust:
-    """How much is believed at most, as logarithms of odds."""
-
-    first_mask: float
-    scene: float
-    """What colours say before a known scene."""
-
-
-OF_NETWORK = Trust(first_mask=4.6, scene=6.0)
-"""A network's mask is right to a pixel or two nearly everywhere, and wrong altogether in places."""
-OF_OUTLINE = Trust(first_mask=2.9, scene=9.0)
-"""A double's outline is off by a little everywhere, by a hem that swings at times, and the scene was learnt with it."""
-
-
 @dataclass(frozen=True)
 class LimbKnowledge:
     """What frames tell of each limb."""
 
     usual_odds: Float[np.ndarray, "limbs steps"]
-    """How often the network sees the person so far from the bare limb, as logarithms of odds."""
+    """How often the first mask has the person so far from the bare limb, as logarithms of odds."""
     log_density: Float[np.ndarray, "limbs colors"]
     """Logarithm of the density of its colours over the unit cube."""
 
@@ -165,26 +151,21 @@ class LimbCounts:
         )
 
 
-def odds(
-    seen: Seen, knowledge: LimbKnowledge, behind: Behind | None, trust: Trust = OF_NETWORK
-) -> Float[np.ndarray, "height width"]:
+def odds(seen: Seen, knowledge: LimbKnowledge, behind: Behind | None) -> Float[np.ndarray, "height width"]:
     """Logarithm of the odds that a pixel is the person's.
 
     Args:
         seen: The frame.
         knowledge: Of all frames.
         behind: The scene without the person; None where it is nowhere known.
-        trust: In the first mask and in the scene.
     """
     import cv2
-
-    first_odds = _log_odds(np.arange(256) / 255.0).clip(-trust.first_mask, trust.first_mask)
 
     shape = seen.limb.shape
     rgb, limb, first_mask = (np.ascontiguousarray(part) for part in (seen.rgb, seen.limb, seen.first_mask))
     prior, color = np.empty(shape, np.float32), np.empty(shape, np.float32)
     prior_and_color(
-        rgb, first_mask, limb, seen.step, first_odds, knowledge.usual_odds, knowledge.log_density, *_around(seen), np.float32(_MOST),
+        rgb, first_mask, limb, seen.step, _FIRST_ODDS, knowledge.usual_odds, knowledge.log_density, *_around(seen), np.float32(_MOST),
         prior, color,
     )  # fmt: skip
     total = prior + cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX)
@@ -193,7 +174,7 @@ def odds(
     low, high, noise = _scene_colors(seen, behind)
     color_before_scene(
         rgb, limb, np.ascontiguousarray(seen.away_m), knowledge.log_density, low, high, behind.known, noise,
-        np.asarray(_SHADOW, np.float32), np.asarray(_LIT, np.float32), np.float32(trust.scene), color,
+        np.asarray(_SHADOW, np.float32), np.asarray(_LIT, np.float32), np.float32(_MOST_BEFORE), color,
     )  # fmt: skip
     return np.where(behind.known, prior + _COLOR_BEFORE * cv2.GaussianBlur(color, (0, 0), _COLOR_BLUR_PX), total)
 
@@ -264,3 +245,6 @@ def _log_density(counts: Float[np.ndarray, " colors"]) -> Float[np.ndarray, " co
 def _log_odds(likely: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     within = likely.clip(0.01, 0.99)
     return np.log(within / (1.0 - within)).astype(np.float32)
+
+
+_FIRST_ODDS = _log_odds(np.arange(256) / 255.0)

@@ -1,4 +1,4 @@
-"""Whose a pixel is, pixel by pixel: the prior of network and body, and what its colour says, each as logarithms of odds."""
+"""Whose a pixel is, pixel by pixel: the prior of a first mask and the body, and what its colour says, each as logarithms of odds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bodydouble.core.jit import kernel
 
 @kernel()
 def prior_and_color(
-    rgb, network, limb, step, network_odds, usual_odds, density, around, shrink, most, prior_out, color_out
+    rgb, first_mask, limb, step, first_odds, usual_odds, density, around, shrink, most, prior_out, color_out
 ):
-    """What network, body and the colours around say.
+    """What a first mask, the body and the colours around say.
 
     Args:
-        rgb, network, limb, step: Of every pixel, as in `whose.Seen`.
-        network_odds: Of each value of the network [256].
+        rgb, first_mask, limb, step: Of every pixel, as in `whose.Seen`.
+        first_odds: Of each value of the first mask [256].
         usual_odds: Of each distance from each limb [limbs, steps].
         density: Logarithm of the density of colours [limbs, levels ** 3].
         around: Coefficients of the logarithm of the background's density, quadratic in colour [rows, columns, 10], of cells of
@@ -23,7 +23,7 @@ def prior_and_color(
         most: No colour says more.
         prior_out, color_out: [height, width].
     """
-    height, width = network.shape
+    height, width = first_mask.shape
     levels = round(density.shape[1] ** (1.0 / 3.0))
     wide = 256 // levels
     for y in range(height):
@@ -33,7 +33,7 @@ def prior_and_color(
             low = int(step[y, x])
             share = step[y, x] - low
             usual = usual_odds[of, low] * (np.float32(1.0) - share) + usual_odds[of, low + 1] * share
-            prior_out[y, x] = network_odds[network[y, x]] + usual
+            prior_out[y, x] = first_odds[first_mask[y, x]] + usual
             red, green, blue = rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2]
             person = density[of, ((red // wide) * levels + green // wide) * levels + blue // wide]
             r, g, b = red / np.float32(255.0), green / np.float32(255.0), blue / np.float32(255.0)

@@ -32,7 +32,7 @@ from bodydouble.perceive.telling import (
     told_mask,
     working_size,
 )
-from bodydouble.perceive.whose import OF_OUTLINE, LimbCounts, Seen
+from bodydouble.perceive.whose import LimbCounts, Seen
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.values import World
 from bodydouble.reconstruct.surface.world_pictures import world_pictures
@@ -136,7 +136,7 @@ class _Teller:
                 moves=not self._still,
             )
 
-        matte = told_mask(seen, self._knowledge, behind, OF_OUTLINE)
+        matte = told_mask(seen, self._knowledge, behind)
         if changed_share(matte, outline) > MOST_CHANGED:
             matte = outline.astype(np.float32) / np.float32(255.0)
         return full_size(matte, self._size_px)
