@@ -15,7 +15,7 @@ from tracks import made_up_track, nothing_seen
 from bodydouble.avatar.values import Avatar, Mesh, Provenance, Rig
 from bodydouble.body.anny import load_anny
 from bodydouble.body.protocol import BodyModel
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, write_mask
 from bodydouble.capture.values import BodyTrack
 from bodydouble.capture.video import probe, read_frames
 from bodydouble.capture.video_write import VideoWriter
@@ -251,6 +251,13 @@ def test_a_report_is_collected_from_a_run(body: BodyModel, tmp_path: Path) -> No
     assert ((overlay[..., 1] - overlay[..., 0]) > 60).sum() > 100  # an outline on grey
     mask = np.asarray(Image.open(io.BytesIO(data.masks[0].data))).astype(int)
     assert mask[2, 2].max() < 40 and mask[HEIGHT // 2, WIDTH // 2].min() > 100
+    (tmp_path / "own").mkdir()
+    write_mask(tmp_path / "own", 0, np.zeros((HEIGHT, WIDTH), np.uint8))
+    own = collect_report(
+        capture=capture, body=body, track=track, avatar=mesh_avatar(body), avatar_path=tmp_path / "avatar.glb",
+        heldout=None, seconds=StageSeconds(), peak_rss_mb=512.0, preset="draft", masks_folder=tmp_path / "own",
+    )  # fmt: skip
+    assert len(own.masks) == 1 and np.asarray(Image.open(io.BytesIO(own.masks[0].data))).max() < 40, "nobody, it says"
     write_report(tmp_path, data)
     assert json.loads((tmp_path / "report.json").read_text())["input"]["frames_with_subject"] == FRAMES
     assert "What the video showed of the body" in report_html(data)

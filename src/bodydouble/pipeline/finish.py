@@ -17,7 +17,15 @@ from bodydouble.core.errors import InputError
 from bodydouble.evaluate.heldout import DEFAULT_REGISTER, evaluate_heldout
 from bodydouble.evaluate.protocol import HELDOUT_V1, HeldoutProtocol
 from bodydouble.evaluate.results import HeldoutResult, save_heldout
-from bodydouble.pipeline.layout import AVATAR, HELDOUT, SPLATS_CHECKPOINT, SURFACE_CHECKPOINT, TURNTABLE
+from bodydouble.pipeline.layout import (
+    AVATAR,
+    HELDOUT,
+    MASKS,
+    SPLATS_CHECKPOINT,
+    SURFACE_CHECKPOINT,
+    SURFACE_FOLDER,
+    TURNTABLE,
+)
 from bodydouble.pipeline.presets import CreateConfig
 from bodydouble.pipeline.report import write_report
 from bodydouble.pipeline.report_collect import collect_report
@@ -62,6 +70,7 @@ def finish(
         before.get(name, 0.0) for name in ("perform", "adopt", "perceive", "fit", "matte", "surface", "reconstruct")
     )
     now = time.perf_counter()
+    own_masks = run.folder / SURFACE_FOLDER / MASKS
     data = collect_report(
         capture=capture,
         body=body,
@@ -85,6 +94,7 @@ def finish(
         truth=truth,
         provenance=_provenance(run, capture, config),
         training=training_story(run.folder / SPLATS_CHECKPOINT),
+        masks_folder=own_masks if own_masks.is_dir() else None,
     )
     data = replace(data, method=config.method, surface=surface_story(run.folder))
     data = replace(data, faces=face_strip(capture, refined_track, avatar, make_rasterizer(config.device)))

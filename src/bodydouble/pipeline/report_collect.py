@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 import bodydouble
 from bodydouble.avatar.values import Avatar
 from bodydouble.body.protocol import BodyModel
-from bodydouble.capture.folder import Capture
+from bodydouble.capture.folder import Capture, read_mask
 from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.events import Warned
@@ -56,6 +56,7 @@ def collect_report(
     truth: Mapping[str, float] | None = None,
     provenance: Mapping[str, str] | None = None,
     training: TrainingStory | None = None,
+    masks_folder: Path | None = None,
 ) -> ReportData:
     """Everything a report shows.
 
@@ -72,13 +73,14 @@ def collect_report(
         truth: Scores against known truth, for synthetic performers.
         provenance: What to say about where this comes from, in words.
         training: What training says about itself.
+        masks_folder: Masks to show in place of the capture's: those a surface double told by itself.
     """
     observations = capture.observations()
     coverage = body_coverage(capture, body, track)
     rest = body.with_shape(track.shape).vertices_rest
     boxes = observations.box_px[observations.present]
     person_height_px = float((boxes[:, 3] - boxes[:, 1]).median()) if len(boxes) else 0.0
-    overlays, masks = _strips(capture, body, track)
+    overlays, masks = _strips(capture, body, track, masks_folder)
     return ReportData(
         version=bodydouble.__version__,
         video=capture.info,
@@ -133,7 +135,9 @@ def outlined(
     return (image * (1.0 - weight) + _OUTLINE_RGB * weight).round().astype(np.uint8)
 
 
-def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+def _strips(
+    capture: Capture, body: BodyModel, track: BodyTrack, masks_folder: Path | None
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
     rows = torch.nonzero(track.valid)[:, 0].tolist()
     picks = np.linspace(0, len(rows) - 1, min(STRIP_FRAMES, len(rows))).round().astype(int)
     row_of = {int(track.frame_indices[rows[k]]): rows[k] for k in picks}
@@ -150,7 +154,8 @@ def _strips(capture: Capture, body: BodyModel, track: BodyTrack) -> tuple[tuple[
         verts = shaped.with_pose(track.pose(row_of[frame.index])).vertices().detach()
         caption = f"frame {frame.index}, {frame.time_s:.2f} s"
         overlays.append(jpeg_picture(outlined(small, rasterize_mesh(verts, body.faces, view).mask.numpy()), caption))
-        mask = capture.mask(frame.index)
+        size_px = track.height_px, track.width_px
+        mask = read_mask(masks_folder, frame.index, size_px) if masks_folder else capture.mask(frame.index)
         if mask is not None:
             soft = _resampled(mask[y0:y1, x0:x1], size).astype(np.float32)[..., None] / 255.0
             masks.append(jpeg_picture((small * soft + _GROUND_RGB * (1.0 - soft)).round().astype(np.uint8), caption))
