@@ -20,7 +20,7 @@ from bodydouble.render.cpu import CpuRasterizer
 from bodydouble.render.cuda import CudaRasterizer, cuda_available
 from bodydouble.render.reference import rasterize_reference
 from bodydouble.render.select import make_rasterizer
-from bodydouble.render.threads import kernel_threads, run_kernel, side_by_side
+from bodydouble.render.threads import kernel_threads, run_kernel, side_by_side, stream_side_by_side
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +120,21 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_stream_is_worked_on_in_order_and_never_read_far_ahead() -> None:
+    taken: list[int] = []
+
+    def items():
+        for k in range(21):
+            taken.append(k)
+            yield k
+
+    results = stream_side_by_side(lambda k: k * k, items())
+    assert next(results) == 0 and len(taken) <= 8
+    assert list(results) == [k * k for k in range(1, 21)] and taken == list(range(21))
+    assert list(stream_side_by_side(lambda k: k, [])) == []
 
 
 @pytest.mark.usefixtures("two_threads")

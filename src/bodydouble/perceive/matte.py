@@ -12,7 +12,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +35,8 @@ from bodydouble.perceive.telling import (
     working_size,
 )
 from bodydouble.perceive.whose import LimbCounts, LimbKnowledge
-from bodydouble.render.threads import side_by_side
+from bodydouble.render.threads import stream_side_by_side
 
-_AT_ONCE = 8
-"""Frames in memory."""
 _NOBODY = 77
 """Network values (of 255) up to which nobody is seen, for the scene behind."""
 
@@ -116,9 +113,9 @@ def _mask(capture: Capture, index: int) -> UInt8[np.ndarray, "height width"]:
     return mask
 
 
-def _small(capture: Capture, looker: Looker, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and network's mask at working size."""
-    return looker.small(frame.rgb), looker.small(_mask(capture, frame.index))
+def _small(capture: Capture, looker: Looker, frame: Frame) -> tuple[int, np.ndarray, np.ndarray]:
+    """Source index, and picture and network's mask at working size."""
+    return frame.index, looker.small(frame.rgb), looker.small(_mask(capture, frame.index))
 
 
 def _learn(
@@ -127,16 +124,13 @@ def _learn(
     """What limbs look like, and what is behind, from some of the frames; where all lie, from all."""
     chosen = set(learnt_from(capture, wanted))
     counts, places, kept = LimbCounts(), Places(), []
-    frames, done = capture.frames(wanted), 0
-    while few := list(islice(frames, _AT_ONCE)):
-        small = side_by_side(lambda k, few=few: _small(capture, looker, few[k]), len(few))
-        for frame, (rgb, mask) in zip(few, small, strict=True):
-            places.add(frame.index, rgb, mask <= _NOBODY)
-            if frame.index in chosen:
-                seen = looker.look(frame.index, rgb, mask)
-                counts.add(seen)
-                kept.append(SmallFrame(frame.index, rgb, (mask <= 127) & (seen.away_m > 0.0), seen.away_m))
-        done += len(few)
+    frames = stream_side_by_side(lambda frame: _small(capture, looker, frame), capture.frames(wanted))
+    for done, (index, rgb, mask) in enumerate(frames, start=1):
+        places.add(index, rgb, mask <= _NOBODY)
+        if index in chosen:
+            seen = looker.look(index, rgb, mask)
+            counts.add(seen)
+            kept.append(SmallFrame(index, rgb, (mask <= 127) & (seen.away_m > 0.0), seen.away_m))
         emit(Progress(stage="matte", done=done, total=2 * len(wanted), unit="frames"))
     return counts.knowledge(), gather_scene(kept, places)
 
@@ -154,7 +148,7 @@ def _tell_all(
     changed: list[float] = []
 
     def told(frame: Frame) -> float:
-        rgb, mask = _small(capture, looker, frame)
+        _, rgb, mask = _small(capture, looker, frame)
         matte = told_mask(
             looker.look(frame.index, rgb, mask),
             knowledge,
@@ -167,8 +161,7 @@ def _tell_all(
             write_mask(folder, frame.index, full_size(matte, _size_px(capture)))
         return share
 
-    frames = capture.frames(wanted)
-    while few := list(islice(frames, _AT_ONCE)):
-        changed += side_by_side(lambda k, few=few: told(few[k]), len(few))
+    for share in stream_side_by_side(told, capture.frames(wanted)):
+        changed.append(share)
         emit(Progress(stage="matte", done=len(wanted) + len(changed), total=2 * len(wanted), unit="frames"))
     return changed

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+_AT_ONCE = 8
+"""So many items of a stream are held in memory."""
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -53,6 +57,18 @@ def run_kernel(fn: Callable, num_workers: int, *args: object) -> None:
             other.exception()  # waits: no worker may go on writing after this has returned
     for other in others:
         other.result()
+
+
+def stream_side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work(item)` for items that are too large to hold all at once, such as frames of a video, in their order.
+
+    Args:
+        work: As for `side_by_side`.
+        items: Taken a few at a time.
+    """
+    stream = iter(items)
+    while few := list(islice(stream, _AT_ONCE)):
+        yield from side_by_side(lambda k, few=few: work(few[k]), len(few))
 
 
 def side_by_side(work: Callable[[int], Result], count: int, done: Callable[[int], None] | None = None) -> list[Result]:

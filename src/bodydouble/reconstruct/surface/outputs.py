@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +27,10 @@ from bodydouble.reconstruct.surface.values import SurfaceResult
 from bodydouble.reconstruct.surface.world_pictures import world_picture, world_pictures
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
 from bodydouble.render.texture import draw_mesh
-from bodydouble.render.threads import side_by_side
+from bodydouble.render.threads import stream_side_by_side
 
 _GROWN_PX = 0.012
 """Around the mask, so many of the picture's longer sides are the world's, too: hair, hems and motion blur lie there."""
-_TOGETHER = 8
-"""Frames that are held in memory while they are taken apart side by side."""
 _GREY = torch.tensor([0.62, 0.63, 0.65])
 _UNSEEN = torch.tensor([0.86, 0.29, 0.55])
 
@@ -82,12 +79,9 @@ def write_removed(
         assert mask is not None, "every frame of the track has a mask"
         return person_removed(shown(frame.index)[0], frame.rgb, mask.astype(np.float32) / np.float32(255.0))
 
-    filmed, done = capture.frames(indices), 0
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
-        while together := list(islice(filmed, _TOGETHER)):
-            for picture in side_by_side(lambda k, some=together: without_person(some[k]), len(together)):
-                video.write(picture)
-            done += len(together)
+        for done, picture in enumerate(stream_side_by_side(without_person, capture.frames(indices)), start=1):
+            video.write(picture)
             emit(Progress(stage="decompose", done=done, total=len(indices), unit="frames"))
 
 

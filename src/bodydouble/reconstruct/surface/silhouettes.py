@@ -8,7 +8,6 @@ learnt with the double, shows there without anybody (`perceive.telling`). No net
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,13 @@ from bodydouble.perceive.whose import LimbCounts, Seen
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.values import World
 from bodydouble.reconstruct.surface.world_pictures import world_pictures
-from bodydouble.render.threads import side_by_side
+from bodydouble.render.threads import stream_side_by_side
 
 Outline = Callable[[int, Camera], Float[np.ndarray, "height width"]]
 """How much of each of a camera's pixels the double covers, in one row of the track."""
 
 _OFF_M = 0.012
 """So far outlines are usually off."""
-_AT_ONCE = 8
-"""Frames in memory."""
 
 
 def write_silhouettes(
@@ -81,10 +78,7 @@ def write_silhouettes(
         there = teller is not None and valid[frame.index]
         write_mask(folder, frame.index, teller.mask(frame) if teller is not None and there else nobody)
 
-    frames, done = capture.frames(wanted), 0
-    while few := list(islice(frames, _AT_ONCE)):
-        side_by_side(lambda k, few=few: write(few[k]), len(few))
-        done += len(few)
+    for done, _ in enumerate(stream_side_by_side(write, capture.frames(wanted)), start=1):
         emit(Progress(stage="silhouettes", done=done, total=len(wanted), unit="frames"))
 
 
@@ -113,10 +107,9 @@ class _Teller:
         self._looker = Looker(body, track, working_size(self._size_px, person_px))
         self._camera = whole.cropped(*box, self._looker.size_px)
         self._shown = world_pictures(world, *self._size_px)
-        frames, counts = capture.frames(learnt_from(capture, fitted)), LimbCounts()
-        while few := list(islice(frames, _AT_ONCE)):
-            for seen, _ in side_by_side(lambda k, few=few: self._seen(few[k]), len(few)):
-                counts.add(seen)
+        counts = LimbCounts()
+        for seen, _ in stream_side_by_side(self._seen, capture.frames(learnt_from(capture, fitted))):
+            counts.add(seen)
         self._knowledge = counts.knowledge()
 
     def mask(self, frame: Frame) -> UInt8[np.ndarray, "height width"]:
