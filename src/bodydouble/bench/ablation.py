@@ -46,6 +46,7 @@ _FIGURES = {
     "ssim_box": "",
     "psnr_hands": "dB",
     "psnr_face": "dB",
+    "psnr_box_interpolated": "dB",
     "psnr_box_registered": "dB",
     "ssim_box_registered": "",
     "psnr_hands_registered": "dB",
