@@ -2,9 +2,9 @@
 
 Before a camera that stands still the world repeats itself: at each pixel that the bare body does not cover, the shortest
 interval that holds a good part of the observed brightness values is the world's (its "shorth"), the more surely the more
-frames agree. What differs from it beside the body is the person, unless it is only darker (a shadow) or, farther away,
-keeps the world's hue in another light (a shiny floor); what agrees with it is the world. What motion leaves open is told by
-colours (`color_cut`).
+frames agree, unless it is what the body beside it wears (`hanging`). What differs from it beside the body is the person,
+unless it is only darker (a shadow) or, farther away, keeps the world's hue in another light (a shiny floor); what agrees
+with it is the world. What motion leaves open is told by colours (`color_cut`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from bodydouble.perceive.repeated import believed_around, repeated_color
 from bodydouble.reconstruct.surface.color_cut import cut_by_color
+from bodydouble.reconstruct.surface.hanging import hangs_still
 
 _FAR_M = 0.3
 """Nothing that the person wears is farther from the bare body."""
@@ -73,6 +74,7 @@ def gather_evidence(
         rows = slice(row, min(row + _CHUNK, height))
         colors = frames[:, rows].astype(np.float32) / 255.0 / gains[:, None, None]
         world[rows], seen[rows] = repeated_color(colors, ~bare[:, rows], away_m[:, rows] > _FAR_M, tolerance)
+    seen[hangs_still(frames, bare, away_m < _FAR_M, world, gains)] = 0.0
     seen = believed_around(seen)
     for row in range(0, height, _CHUNK):
         rows = slice(row, min(row + _CHUNK, height))

@@ -15,6 +15,8 @@ from bodydouble.reconstruct.surface.values import World
 
 _AROUND_M = 0.3
 """Whose plainness is judged."""
+_BELIEVED = 0.6
+"""What colours tell of cloth counts, too, where frames agree on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def first_look(
     else:
         evidence = _beside_a_given_world(frames, bare, away_m, world)
     believe_masks(evidence, frames, config.masks)
-    cloth = (evidence.person > 0.5) & (evidence.confidence > 0.9) & ~bare
+    cloth = (evidence.person > 0.5) & (evidence.confidence > _BELIEVED) & ~bare
     low, high = config.band_m
     # Far-off specks are no cloth: what counts is how far most of the frames' farthest cloth is.
     reach = [float(np.quantile(a[c], 0.98)) for a, c in zip(away_m, cloth, strict=True) if c.sum() > 20]

@@ -17,7 +17,8 @@ from bodydouble.render.grid import sample_grid
 from bodydouble.render.volume import composite
 
 _RAYS = 16384
-_BAND_M = 0.12
+_AROUND_M = 0.04
+"""Around the surface, however far from the bare body it is."""
 
 
 class SurfaceRenderer:
@@ -34,6 +35,17 @@ class SurfaceRenderer:
         self.puppet = Puppet(body, canonical_vertices(body, self.shaped).float(), skin_nodes(field.skin))
         self._values = torch.cat([field.sdf.values, field.features.values], dim=3).contiguous()
         self._known = field.sdf.values[..., 0].contiguous()
+        self._band_m = _AROUND_M + self._cloth_m()
+
+    def _cloth_m(self) -> float:
+        """How far from the bare body the surface goes."""
+        from scipy.spatial import cKDTree
+
+        at = torch.nonzero(self._known.abs() < self.field.sdf.voxel_m).float()
+        if not len(at):
+            return 0.0
+        points = self.field.sdf.origin_canonical_m + at * self.field.sdf.voxel_m
+        return float(cKDTree(self.puppet.vertices.numpy()).query(points.numpy())[0].max())
 
     def draw(
         self, rotvecs: Float[Tensor, "bones 3"], translation_world_m: Float[Tensor, "3"], camera: Camera
@@ -49,7 +61,7 @@ class SurfaceRenderer:
             posed.R_world_rest, posed.t_world_rest, self.field.R_canonical_rest, self.field.t_canonical_rest
         )
         maps = self.puppet.maps(bones)
-        cells = self.puppet.cells(self.puppet.vertices_world(maps[1]), _BAND_M)
+        cells = self.puppet.cells(self.puppet.vertices_world(maps[1]), self._band_m)
         R_world_camera = camera.T_camera_world[:3, :3].T
         eye = -(R_world_camera @ camera.T_camera_world[:3, 3])
         rows, columns = torch.meshgrid(torch.arange(camera.height_px), torch.arange(camera.width_px), indexing="ij")
