@@ -14,8 +14,9 @@ from bodydouble.capture.folder import read_mask
 from bodydouble.core.cameras import Camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.evaluate.masks import mask_iou
+from bodydouble.perceive.whose import Seen
 from bodydouble.reconstruct.surface.plate import PlateWorld
-from bodydouble.reconstruct.surface.silhouettes import write_silhouettes
+from bodydouble.reconstruct.surface.silhouettes import softened, write_silhouettes
 
 OFF_PX = 2
 """How far the double's outline is beside the person."""
@@ -102,6 +103,20 @@ def test_a_double_that_is_somewhere_else_keeps_its_outline(film: Film, tmp_path:
     write_silhouettes(away, world_of(film), film.capture, film.body, outline, tmp_path / "far", lambda event: None, [3])
     mask = read_mask(tmp_path / "far", 3, (HEIGHT, WIDTH))
     assert mask is not None and mask_iou(mask > 127, far > 0.5) > 0.95
+
+
+def test_cloth_far_from_the_body_may_swing_and_what_is_near_may_not() -> None:
+    columns = np.broadcast_to(np.arange(120, dtype=np.float32), (60, 120))
+    outline = np.where((columns >= 30) & (columns < 80), 255, 0).astype(np.uint8)
+    # A hundred pixels a metre: at the left the outline ends on the body, at the right 30 cm beside it.
+    away = np.maximum(30.0 - columns, columns - 50.0).astype(np.float32) / 100.0
+    plain = np.zeros(outline.shape, np.uint8)
+    seen = Seen(rgb=np.stack([plain] * 3, -1), first_mask=outline, limb=plain, away_m=away, metre_px=100.0)
+    soft = softened(outline, seen)[30].astype(int)
+    open_ = (soft > 25) & (soft < 230)
+    assert 1 <= open_[:40].sum() <= 6
+    assert 12 <= open_[60:].sum() <= 18
+    assert abs(int(soft[79]) - 128) < 20 and abs(int(soft[80]) - 128) < 20, "it still ends where it ended"
 
 
 def camera_of_film() -> Camera:

@@ -11,7 +11,7 @@ from bodydouble.reconstruct.surface.bake import spread
 from bodydouble.reconstruct.surface.extract import extract_mesh
 from bodydouble.reconstruct.surface.outputs import person_removed, seen_pictures
 from bodydouble.reconstruct.surface.plate import PlateWorld
-from bodydouble.reconstruct.surface.world_pictures import CERTAIN, filled_in, world_picture, world_pictures
+from bodydouble.reconstruct.surface.world_pictures import CERTAIN, WorldPictures, filled_in, pixel_centres
 
 
 def ball(radius: float, voxel: float = 0.05) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,7 +75,7 @@ class _Ramp:
 
 
 def test_the_world_is_asked_at_pixel_centres() -> None:
-    picture = world_picture(_Ramp(), 0, 30, 20)
+    picture, _ = WorldPictures(_Ramp(), (30, 20))(0)
     assert picture.shape == (20, 30, 3)
     assert torch.allclose(picture[7, 11, :2], torch.tensor([0.115, 0.075]))
 
@@ -85,13 +85,20 @@ def test_a_plate_filled_in_once_is_that_of_every_frame() -> None:
     plate = 0.1 + 0.5 * torch.rand(24, 32, 3, generator=rng)
     gains = torch.tensor([[1.0, 1.0, 1.0], [0.8, 0.9, 1.1]])
     world = PlateWorld(plate, (torch.rand(24, 32, generator=rng) > 0.3).float(), [3, 9], gains, 0.5)
-    shown = world_pictures(world, 64, 48)
+    shown, small = WorldPictures(world, (64, 48)), WorldPictures(world, (64, 48), (32, 24))
+    window = slice(4, 30), slice(10, 64)
     for frame in (3, 9):
         picture, certain = shown(frame)
-        torch.testing.assert_close(picture, world_picture(world, frame, 64, 48), atol=2e-5, rtol=0)
-        rows, columns = np.mgrid[0:48, 0:64]
-        pixels = torch.from_numpy(np.stack([columns, rows], -1).reshape(-1, 2) + 0.5).float()
-        assert np.array_equal(certain.ravel(), (world.seen(frame, pixels) >= CERTAIN).numpy())
+        pixels = pixel_centres(64, 48)
+        known = (world.seen(frame, pixels) >= CERTAIN).reshape(48, 64).numpy()
+        wanted = filled_in(world.colors_at(frame, pixels).reshape(48, 64, 3).clamp(0, 1).numpy(), known)
+        torch.testing.assert_close(picture, torch.from_numpy(wanted), atol=2e-5, rtol=0)
+        assert np.array_equal(certain, known)
+        part, certain_part = shown(frame, window)
+        assert torch.equal(part, picture[window])
+        assert np.array_equal(certain_part, certain[window])
+        means = picture.unflatten(0, (24, 2)).unflatten(2, (32, 2)).mean((1, 3))
+        torch.testing.assert_close(small(frame)[0], means, atol=1e-5, rtol=0)
 
 
 def test_frames_are_spread_evenly() -> None:
@@ -116,9 +123,9 @@ def test_the_person_gives_way_to_the_world_and_the_rest_of_the_frame_stays() -> 
     frame = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     alpha = np.zeros((90, 120), np.float32)
     alpha[30:50, 0:14] = 1.0  # at the picture's border
-    without = person_removed(torch.full((90, 120, 3), 0.5), frame, alpha)
+    without = person_removed(lambda part: torch.full((90, 120, 3), 0.5)[part], frame, alpha)
     assert np.abs(without[32:48, 0:12].astype(int) - 127.5).max() <= 1.0
     assert np.array_equal(without[:, 40:], frame[:, 40:]) and np.array_equal(without[70:], frame[70:])
     between = np.abs(without.astype(int) - frame).max(2) > 0
     assert between[26:30, 0:10].any()  # softly around
-    assert np.array_equal(person_removed(torch.ones(90, 120, 3), frame, 0.0 * alpha), frame)
+    assert np.array_equal(person_removed(lambda part: torch.ones(90, 120, 3)[part], frame, 0.0 * alpha), frame)

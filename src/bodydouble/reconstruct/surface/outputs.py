@@ -21,10 +21,11 @@ from bodydouble.core.cameras import Camera, video_camera
 from bodydouble.core.events import Event, Progress
 from bodydouble.core.files import atomic_path
 from bodydouble.core.normals import vertex_normals
+from bodydouble.perceive.telling import Window
 from bodydouble.reconstruct.surface.bake import frame_vertices, spread
 from bodydouble.reconstruct.surface.textured import welded
 from bodydouble.reconstruct.surface.values import SurfaceResult
-from bodydouble.reconstruct.surface.world_pictures import world_picture, world_pictures
+from bodydouble.reconstruct.surface.world_pictures import WorldPictures
 from bodydouble.render.mesh import MeshImage, interpolate, rasterize_mesh
 from bodydouble.render.texture import draw_mesh
 from bodydouble.render.threads import stream_side_by_side
@@ -54,7 +55,7 @@ def write_world(result: SurfaceResult, path: Path) -> None:
 
     track = result.track
     middle = int(result.frame_indices[len(result.frame_indices) // 2])
-    picture = world_picture(result.world, middle, track.width_px, track.height_px)
+    picture, _ = WorldPictures(result.world, (track.width_px, track.height_px))(middle)
     with atomic_path(path) as partial:
         Image.fromarray(_bytes(picture)).save(partial, format="PNG")
 
@@ -72,12 +73,13 @@ def write_removed(
     """
     track = result.track
     indices = track.frame_indices.tolist()
-    shown = world_pictures(result.world, track.width_px, track.height_px)
+    shown = WorldPictures(result.world, (track.width_px, track.height_px))
 
     def without_person(frame: Frame) -> UInt8[ndarray, "height width 3"]:
         mask = read_mask(masks, frame.index, (track.height_px, track.width_px))
         assert mask is not None, "every frame of the track has a mask"
-        return person_removed(shown(frame.index)[0], frame.rgb, mask.astype(np.float32) / np.float32(255.0))
+        alpha = mask.astype(np.float32) / np.float32(255.0)
+        return person_removed(lambda part: shown(frame.index, part)[0], frame.rgb, alpha)
 
     with VideoWriter(removed, capture.info.fps_hz, track.width_px, track.height_px) as video:
         for done, picture in enumerate(stream_side_by_side(without_person, capture.frames(indices)), start=1):
@@ -109,6 +111,7 @@ def decompose(
     row_of = {int(index): row for row, index in enumerate(track.frame_indices)}
     scale = min(1.0, height_px / track.height_px)
     renderer = SurfaceRenderer(result.field, body)
+    shown = WorldPictures(result.world, (track.width_px, track.height_px))
     places, faces, owner = welded(mesh)
     found = []
     for frame in capture.frames(spread(result.frame_indices.tolist(), count)):
@@ -119,7 +122,7 @@ def decompose(
             0.0, 0.0, (float(track.width_px), float(track.height_px)), (width, height)
         )
         drawn = _clay(frame_vertices(mesh, rig, track, row), faces, owner, len(places), camera)
-        world = world_picture(result.world, frame.index, track.width_px, track.height_px)
+        world, _ = shown(frame.index)
         found.append(
             Decomposed(
                 frame_index=frame.index,
@@ -189,12 +192,14 @@ def _clay(
 
 
 def person_removed(
-    world: Float[Tensor, "height width 3"], rgb: UInt8[ndarray, "height width 3"], alpha: Float[ndarray, "height width"]
+    world: Callable[[Window], Float[Tensor, "rows columns 3"]],
+    rgb: UInt8[ndarray, "height width 3"],
+    alpha: Float[ndarray, "height width"],
 ) -> UInt8[ndarray, "height width 3"]:
     """A frame with the world where the person is, and softly around.
 
     Args:
-        world: What the frame would show without the person, sRGB in [0, 1].
+        world: What a part of the frame would show without the person, sRGB in [0, 1].
         rgb: The frame.
         alpha: How much of each pixel the person covers.
     """
@@ -206,11 +211,15 @@ def person_removed(
         return rgb
     # Beyond so many pixels neither the grown mask nor its blur reaches.
     reach = 3 * radius + 2
-    part = tuple(slice(max(0, k[0] - reach), k[-1] + 1 + reach) for k in (rows, columns))
+    near = [
+        slice(max(0, int(k[0]) - reach), min(side, int(k[-1]) + 1 + reach))
+        for k, side in zip((rows, columns), alpha.shape, strict=True)
+    ]
+    part = near[0], near[1]
     grown = cv2.dilate(alpha[part], np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
     share = cv2.GaussianBlur(grown, (0, 0), radius / 2.0).clip(0.0, 1.0)[..., None]
     without = rgb.copy()
-    without[part] = rgb[part] * (1.0 - share) + 255.0 * world.numpy()[part] * share + 0.5
+    without[part] = rgb[part] * (1.0 - share) + 255.0 * world(part).numpy() * share + 0.5
     return without
 
 

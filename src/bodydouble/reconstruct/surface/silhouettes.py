@@ -34,14 +34,16 @@ from bodydouble.perceive.telling import (
 from bodydouble.perceive.whose import LimbCounts, Seen
 from bodydouble.reconstruct.surface.plate import PlateWorld
 from bodydouble.reconstruct.surface.values import World
-from bodydouble.reconstruct.surface.world_pictures import world_pictures
+from bodydouble.reconstruct.surface.world_pictures import WorldPictures
 from bodydouble.render.threads import stream_side_by_side
 
 Outline = Callable[[int, Camera], Float[np.ndarray, "height width"]]
 """How much of each of a camera's pixels the double covers, in one row of the track."""
 
-_OFF_M = 0.012
-"""So far outlines are usually off."""
+_OFF_M, _SWING_M = 0.012, 0.06
+"""So far outlines are usually off: of what is near the body, and of cloth that hangs far from it and swings."""
+_LOOSE_M = 0.02, 0.08
+"""So far from the bare body that begins and fully holds."""
 
 
 def write_silhouettes(
@@ -106,7 +108,7 @@ class _Teller:
         person_px = float(np.median(tall)) * track.height_px / rough.height_px
         self._looker = Looker(body, track, working_size(self._size_px, person_px))
         self._camera = whole.cropped(*box, self._looker.size_px)
-        self._shown = world_pictures(world, *self._size_px)
+        self._shown = WorldPictures(world, self._size_px, self._looker.size_px)
         counts = LimbCounts()
         for seen, _ in stream_side_by_side(self._seen, capture.frames(learnt_from(capture, fitted))):
             counts.add(seen)
@@ -114,18 +116,15 @@ class _Teller:
 
     def mask(self, frame: Frame) -> UInt8[np.ndarray, "height width"]:
         """Of one frame, at full size."""
-        import cv2
-
         seen, outline = self._seen(frame)
 
         def behind(window: Window, part: Seen) -> Behind | None:
             if self._others:
                 return None
-            world, certain = self._shown(frame.index)
-            known = cv2.resize(certain.view(np.uint8), self._looker.size_px, interpolation=cv2.INTER_NEAREST) > 0
+            world, certain = self._shown(frame.index, window)
             return Behind(
-                rgb=np.ascontiguousarray(self._looker.small(world.numpy())[window], np.float32),
-                known=np.ascontiguousarray(known[window]),
+                rgb=np.ascontiguousarray(world.numpy(), np.float32),
+                known=np.ascontiguousarray(certain),
                 moves=not self._still,
             )
 
@@ -136,12 +135,19 @@ class _Teller:
 
     def _seen(self, frame: Frame) -> tuple[Seen, UInt8[np.ndarray, "height width"]]:
         """What is known of a frame, with its outline as soft as that is usually off; and the crisp one."""
-        import cv2
-
         alpha = self._outline(self._rows[frame.index], self._camera)
         outline = (alpha * 255.0 + 0.5).astype(np.uint8)
         seen = self._looker.look(frame.index, self._looker.small(frame.rgb), outline)
-        return seen.with_mask(cv2.GaussianBlur(outline, (0, 0), max(0.3, _OFF_M * seen.metre_px))), outline
+        return seen.with_mask(softened(outline, seen)), outline
+
+
+def softened(outline: UInt8[np.ndarray, "h w"], seen: Seen) -> UInt8[np.ndarray, "h w"]:
+    """An outline with edges as soft as it is usually off: more so where cloth hangs far from the body."""
+    import cv2
+
+    near, far = (cv2.GaussianBlur(outline, (0, 0), max(0.3, off * seen.metre_px)) for off in (_OFF_M, _SWING_M))
+    loose = ((seen.away_m - _LOOSE_M[0]) / (_LOOSE_M[1] - _LOOSE_M[0])).clip(0.0, 1.0)
+    return (near + loose * (far.astype(np.float32) - near) + 0.5).astype(np.uint8)
 
 
 def _height(alpha: Float[np.ndarray, "height width"]) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -72,9 +70,15 @@ class MovingWorld:
         """How surely the world there was seen by any frame: by the opacity of its splats, which lie nowhere else."""
         return _sureness(self._sampled(frame_index, pixels_px)[:, 3])
 
-    def whole(self, frame_index: int) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
-        """`colors_at` and `seen` of every pixel of a frame, without the detour over an 8-bit picture."""
-        image = self.image(frame_index)
+    def camera(self, frame_index: int) -> Camera:
+        """A frame's own, in the world of the camera's motion."""
+        return self.motion.camera(self._row(frame_index))
+
+    def shown(
+        self, frame_index: int, camera: Camera
+    ) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"]]:
+        """`colors_at` and `seen` of every pixel of a camera, without the detour over an 8-bit picture."""
+        image = self.image(frame_index, camera)
         return image[..., :3], _sureness(image[..., 3])
 
     def learn(
@@ -178,24 +182,3 @@ def load_world(path: Path, motion: CameraMotion, rasterizer: Rasterizer) -> Movi
         InputError: When the file is missing or damaged.
     """
     return MovingWorld(load_struct(WorldSplats, path), motion, rasterizer)
-
-
-def without_person(
-    rgb: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"], behind: Float[Tensor, "height width 3"]
-) -> Float[Tensor, "height width 3"]:
-    """A frame with the person removed: the frame itself wherever it shows the world.
-
-    Args:
-        rgb: The frame.
-        alpha: Of the person.
-        behind: The world from the same camera.
-    """
-    import cv2
-
-    # Edges are soft and models are a little too small: half a per cent of the picture around the person goes too.
-    reach = max(1, math.ceil(0.005 * max(rgb.shape[:2])))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    wide = cv2.dilate(np.ascontiguousarray(alpha.numpy().astype(np.float32)), kernel)
-    soft = torch.from_numpy(cv2.GaussianBlur(wide, (0, 0), 0.5 * reach)).maximum(alpha.float())[..., None]
-    share = (soft * 1.5).clamp(0.0, 1.0)
-    return rgb * (1.0 - share) + behind * share
