@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,25 @@ def test_no_frame_ends_worse_than_it_began() -> None:
     problem.config = RegisterConfig(sweeps=(0, 0, 0, 0))
     align_photometrically(problem, splats, rasterizer)
     assert (errors() <= before + 1e-9).all()
+
+
+def _cut_off(crop: PersonCrop, rows: int, *, known: bool) -> PersonCrop:
+    """The same, but the video ended above the lowest rows."""
+    rgb, mask, beyond = crop.rgb.copy(), crop.mask.copy(), np.zeros((SIZE, SIZE), bool)
+    rgb[-rows:], mask[-rows:], beyond[-rows:] = 0, 0, True
+    return replace(crop, rgb=rgb, mask=mask, beyond=beyond if known else None)
+
+
+def test_what_lies_beyond_the_image_pulls_no_pose() -> None:
+    drift_m = {}
+    for known in (True, False):
+        problem, splats, _, translation = _problem(1, 0.0)
+        problem.translation.copy_(translation)
+        lowest = max(np.flatnonzero((crop.rgb != 128).any((1, 2)))[-1] for crop in problem.crops)
+        problem.crops = [_cut_off(crop, SIZE - int(lowest) + 12, known=known) for crop in problem.crops]
+        align_photometrically(problem, splats, make_rasterizer("cpu"))
+        drift_m[known] = float((problem.translation - translation).norm(dim=-1).max())
+    assert drift_m[True] < 0.002 < drift_m[False]
 
 
 def test_centring_takes_what_all_frames_share() -> None:

@@ -16,6 +16,7 @@ from bodydouble.reconstruct.splats.config import SplatsConfig
 from bodydouble.reconstruct.splats.correctives import CorrectiveConfig
 from bodydouble.reconstruct.splats.density import concatenate, take
 from bodydouble.reconstruct.splats.exposure import ExposureConfig
+from bodydouble.reconstruct.splats.posing import as_splats
 from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
 from bodydouble.reconstruct.splats.sight import Shares, seen_shares
 from bodydouble.reconstruct.splats.trainer import Trainer
@@ -103,6 +104,21 @@ def test_a_splat_beside_the_person_is_removed(trainer: Trainer) -> None:
     nearest = (avatar.splats.means_rest_m - floater.means).norm(dim=1).min()
     assert float(nearest) > 0.05
     assert len(avatar.splats.means_rest_m) > 0.9 * len(before.means)
+
+
+def test_what_sticks_out_beside_the_person_is_told(trainer: Trainer) -> None:
+    """Of splats laid over the trained ones, frames show beside the person what lies there, and no more of it behind."""
+    splats = as_splats(trainer.state)
+    chest = trainer.joints_rest[trainer.rig.bone_names.index(trainer.rig.humanoid["chest"])]
+    nearest = int((splats.means_rest_m - chest).norm(dim=1).argmin())
+    one = splats.map(lambda tensor: tensor[nearest : nearest + 1])
+    shifts = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, -0.1]])  # beside the trunk, and behind it
+    told = [
+        float(trainer._shown_outside(one.replace(means_rest_m=one.means_rest_m + shift))[0])
+        for shift in shifts[:, None]
+    ]
+    assert told[0] > 0.5
+    assert told[1] < 0.05
 
 
 def test_correctives_can_be_left_out(trainer: Trainer, tmp_path: Path) -> None:

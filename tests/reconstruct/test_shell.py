@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bodydouble.avatar.values import Splats
 from bodydouble.body.anny import AnnyBody, load_anny
 from bodydouble.core.cameras import look_at_camera
 from bodydouble.fit.features import RestPerson, rest_body
 from bodydouble.reconstruct.splats.bake import bake
 from bodydouble.reconstruct.splats.prior import Guess, guess_unseen
 from bodydouble.reconstruct.splats.seed import SplatState, birth_normals, seed_splats
-from bodydouble.reconstruct.splats.shell import share_under_shell, unseen_shell
+from bodydouble.reconstruct.splats.shell import fitting_shell, share_under_shell, unseen_shell
 from bodydouble.reconstruct.splats.sight import Shares
 from bodydouble.render.protocol import SplatCloud
 from bodydouble.render.select import make_rasterizer
@@ -72,7 +73,7 @@ def test_it_lies_above_the_unseen_side_and_is_marked_unseen(anny: AnnyBody, pers
     rest, _, _, guess = person
     found = unseen_shell(guess, anny, rest.vertices_rest, 4)
     assert found is not None
-    shell, moved = found
+    shell, moved = found.splats, found.moved_m
     assert shell.sh.shape[1:] == (4, 3) and not shell.sh[:, 1:].any() and not shell.seen.any()
     assert set(moved) == set(anny.action_names)
     trunk = (shell.means_rest_m[:, 0].abs() < 0.1) & ((shell.means_rest_m[:, 1] - CHEST_M).abs() < 0.2)
@@ -108,3 +109,35 @@ def test_who_was_seen_from_everywhere_has_none(anny: AnnyBody, person) -> None:
     rest, state, seen, _ = person
     guess = guess_unseen(state, torch.ones_like(seen), anny, rest.vertices_rest)
     assert unseen_shell(guess, anny, rest.vertices_rest, 1) is None
+
+
+def test_what_would_stick_out_beside_the_person_is_withdrawn(anny: AnnyBody, person) -> None:
+    """Frames that show the right flank's shell beside the person have seen that flank."""
+    rest, state, _, guess = person
+    vertices = rest.vertices_rest
+
+    def beside(laid: Splats) -> torch.Tensor:
+        return (laid.means_rest_m[:, 0] < -0.08).float()
+
+    before = unseen_shell(guess, anny, vertices, 1)
+    less, shell = fitting_shell(guess, anny, vertices, 1, beside)
+    assert before is not None and shell is not None
+    assert float(beside(before.splats).sum()) > 500 and not beside(shell.splats).any()
+    assert len(shell.barycentric) == len(shell.corners) == len(shell.splats.means_rest_m)
+    assert all(len(moved) == len(shell.corners) for moved in shell.moved_m.values())
+    shelled = torch.tensor([name in ("body", "head") for name in anny.part_names])[anny.vertex_parts.long()]
+    flank, other = shelled & (vertices[:, 0] < -0.12), shelled & (vertices[:, 0] > 0.0)
+    assert float(guess.doubt[flank].mean()) > 0.1 and float(less.doubt[flank].mean()) < 0.01
+    assert float(less.doubt_shape[flank].mean()) < 0.01
+    assert torch.equal(less.doubt[other], guess.doubt[other])
+    under = share_under_shell(less, anny, state.faces, state.barycentric)
+    assert float(under[state.means[:, 0] < -0.15].max()) < 0.01  # nothing is sunk there
+
+
+def test_without_frames_to_look_at_the_guess_is_believed(anny: AnnyBody, person) -> None:
+    rest, _, _, guess = person
+    same, shell = fitting_shell(guess, anny, rest.vertices_rest, 1, None)
+    assert same is guess and shell is not None
+    untouched, whole = fitting_shell(guess, anny, rest.vertices_rest, 1, lambda laid: torch.zeros(len(laid.opacities)))
+    assert torch.equal(untouched.doubt, guess.doubt)
+    assert whole is not None and len(whole.corners) == len(shell.corners)

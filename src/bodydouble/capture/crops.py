@@ -19,7 +19,7 @@ _MARGIN = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class PersonCrop:
-    """One frame's square around the person, resampled to a fixed size. Outside the image it is black and unmasked."""
+    """One frame's square around the person, resampled to a fixed size. Beyond the image it is black and unmasked."""
 
     frame_index: int
     rgb: np.ndarray
@@ -32,6 +32,16 @@ class PersonCrop:
     y0_px: int
     side_px: int
     """The square in the source frame."""
+    beyond: np.ndarray | None = None
+    """size x size, bool: pixels of which some lies beyond the image, where nothing is known; None where there are none."""
+
+    def agreeing_beyond(self, render: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """A render of this crop that has the target's pixels beyond the image, so that they ask for nothing.
+
+        Args:
+            render, target: size x size x channels.
+        """
+        return render if self.beyond is None else np.where(self.beyond[..., None], target, render)
 
 
 def crop_square(mask: np.ndarray, margin: float) -> tuple[int, int, int] | None:
@@ -55,6 +65,14 @@ def cut_square(image: np.ndarray, x0_px: int, y0_px: int, side_px: int, size_px:
         square[top - y0_px : bottom - y0_px, left - x0_px : right - x0_px] = image[top:bottom, left:right]
     shrink = size_px < side_px
     return cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+
+
+def beyond_image(width_px: int, height_px: int, square: tuple[int, int, int], size_px: int) -> np.ndarray | None:
+    """Which pixels of a resampled square lie beyond the image, the resampling's reach included; None where none does."""
+    x0, y0, side = square
+    if x0 >= 0 and y0 >= 0 and x0 + side <= width_px and y0 + side <= height_px:
+        return None
+    return cut_square(np.full((height_px, width_px), 255, np.uint8), x0, y0, side, size_px) < 255
 
 
 def person_crops(
@@ -85,6 +103,7 @@ def person_crops(
             x0_px=x0,
             y0_px=y0,
             side_px=side,
+            beyond=beyond_image(width, height, square, size_px),
         )
 
 
@@ -93,9 +112,11 @@ def half_size(crop: PersonCrop) -> PersonCrop:
     import cv2
 
     size = crop.rgb.shape[0] // 2
+    beyond = None if crop.beyond is None else crop.beyond.astype(np.uint8) * 255
     return replace(
         crop,
         rgb=cv2.resize(crop.rgb, (size, size), interpolation=cv2.INTER_AREA),
         mask=cv2.resize(crop.mask, (size, size), interpolation=cv2.INTER_AREA),
         camera=crop.camera.cropped(0, 0, (crop.camera.width_px, crop.camera.height_px), (size, size)),
+        beyond=None if beyond is None else cv2.resize(beyond, (size, size), interpolation=cv2.INTER_AREA) > 0,
     )

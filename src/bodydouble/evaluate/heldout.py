@@ -14,7 +14,7 @@ import torch
 from bodydouble.avatar.drive import pose_avatar
 from bodydouble.avatar.picture import picture_of
 from bodydouble.avatar.values import Avatar
-from bodydouble.capture.crops import crop_square, cut_square
+from bodydouble.capture.crops import beyond_image, crop_square, cut_square
 from bodydouble.capture.folder import Capture
 from bodydouble.capture.values import BodyTrack, Observations
 from bodydouble.capture.video import Frame
@@ -122,6 +122,9 @@ class _Double:
 
             crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))
             whole, alpha = image(camera) if full else (None, None)
+        beyond = beyond_image(track.width_px, track.height_px, truth.square, crop_px)
+        if beyond is not None:
+            crop[beyond] = 0.0  # as in the truth: no video shows what is there
         return _Prediction(crop=crop, full=whole, alpha=alpha)
 
 

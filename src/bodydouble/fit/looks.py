@@ -68,9 +68,14 @@ class FrameLooks:
 
         def settle(f: int) -> None:
             half = half_size(problem.crops[f])
-            draw = _renderer(problem, splats, rasterizer, f, half.camera)
-            live = self.extra[f]
-            live.copy_(_step_towards(live, torch.zeros_like(live), self._spread, frame_over_gray(half), draw, live))
+            live, target = self.extra[f], frame_over_gray(half)
+
+            def draw(_: Tensor) -> np.ndarray:
+                with torch.no_grad():
+                    image = rasterizer(problem.posed(splats, f)[1], half.camera, GRAY)
+                return half.agreeing_beyond(image.rgb.numpy(), target)
+
+            live.copy_(_step_towards(live, torch.zeros_like(live), self._spread, target, draw, live))
 
         side_by_side(settle, len(problem.crops) if self.extra.shape[1] else 0)
 
@@ -144,16 +149,6 @@ def _dense_morphs(splats: Splats) -> tuple[Int[Tensor, " m"], Float[Tensor, "act
     for morph in morphs:
         deltas[ARKIT_ACTIONS.index(morph.name), torch.searchsorted(acted, morph.indices)] = morph.deltas_m
     return acted, deltas.flatten(1)
-
-
-def _renderer(
-    problem: PoseProblem, splats: Splats, rasterizer: Rasterizer, f: int, camera: Camera
-) -> Callable[[Tensor], np.ndarray]:
-    def draw(_: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            return rasterizer(problem.posed(splats, f)[1], camera, GRAY).rgb.numpy()
-
-    return draw
 
 
 def _step_towards(

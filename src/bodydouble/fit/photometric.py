@@ -45,7 +45,8 @@ class _Level:
         with torch.no_grad():
             dressed, cloud = self.problem.posed(self.splats, f)
             image = rasterizer(cloud, crop.camera, GRAY)
-        render, target = image.rgb.numpy(), frame_over_gray(crop)
+        target = frame_over_gray(crop)
+        render = crop.agreeing_beyond(image.rgb.numpy(), target)
         error = float(((render - target) ** 2).mean())
         if error >= self.error[f]:
             self.damping[f] = max(self.damping[f], 0.05) * 6.0

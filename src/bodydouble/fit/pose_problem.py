@@ -293,6 +293,8 @@ def visible_points(
     inside = (points_px >= 1).all(1) & (points_px[:, 0] < width - 1) & (points_px[:, 1] < height - 1)
     alpha = image.alpha[row, column]
     surface = image.depth[row, column] / alpha.clamp_min(1e-3)
+    if crop.beyond is not None:
+        inside &= ~torch.from_numpy(crop.beyond)[row, column]
     seen = inside & (alpha > 0.8) & ((depth - surface).abs() < 0.03) & (cloud.opacities > 0.2)
     chosen = torch.nonzero(seen)[:, 0].numpy()
     if len(chosen) > max_points:

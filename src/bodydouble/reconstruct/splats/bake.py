@@ -20,7 +20,7 @@ from bodydouble.reconstruct.splats.lining import skin_lining
 from bodydouble.reconstruct.splats.posing import baked_weights
 from bodydouble.reconstruct.splats.prior import fill_unseen, guess_unseen, trust_of
 from bodydouble.reconstruct.splats.seed import SplatState, birth_normals
-from bodydouble.reconstruct.splats.shell import SUNK_M, share_under_shell, under_shell, unseen_shell
+from bodydouble.reconstruct.splats.shell import SUNK_M, OutsideOf, fitting_shell, share_under_shell, under_shell
 from bodydouble.reconstruct.splats.sight import Shares
 from bodydouble.render.sh import mean_rgb, rgb_to_sh
 
@@ -78,6 +78,7 @@ def bake(
     rest: RestPerson,
     source_sha256: str,
     correctives: tuple[Correctives, Correctives] | None = None,
+    outside_of: OutsideOf | None = None,
 ) -> Avatar:
     """The finished avatar.
 
@@ -88,6 +89,7 @@ def bake(
         rest: This person at rest.
         source_sha256: Of the video, for the provenance.
         correctives: Of these splats and of the body's mesh, if there are any.
+        outside_of: Says how much of splats that are laid over the trained ones frames would show beside the person.
     """
     of_splats, of_mesh = correctives or (None, None)
     vertices_rest = rest.vertices_rest
@@ -97,7 +99,9 @@ def bake(
     seen = torch.where(under_shell(body)[state.faces], shares.seen, shares.shown)
     if of_splats is not None:
         of_splats = of_splats.replace(nodes=of_splats.nodes[keep], weights=of_splats.weights[keep])
+    more_rest = state.sh_rest.shape[1]
     guess = guess_unseen(state, seen, body, vertices_rest)
+    guess, shell = fitting_shell(guess, body, vertices_rest, 1 + more_rest, outside_of)
     trained = torch.cat([rgb_to_sh(mean_rgb(state.sh).clamp(0.0, 1.0)), state.sh_rest], dim=1)
     state = fill_unseen(state, shares.shown, guess, body, vertices_rest)
     opacities = torch.sigmoid(state.logit_opacities)
@@ -116,11 +120,10 @@ def bake(
         morphs=sparse_morphs(body.action_names, splat_action_deltas(body, state.faces, state.barycentric)),
         correctives=of_splats,
     )
-    more_rest = state.sh_rest.shape[1]
     besides = (
         skin_lining(body, rest, state, seen, colors),
         inner_mouth(body, rest, brightness, more_rest),
-        unseen_shell(guess, body, vertices_rest, 1 + more_rest),
+        None if shell is None else (shell.splats, shell.moved_m),
     )
     for more in besides:
         if more is not None:

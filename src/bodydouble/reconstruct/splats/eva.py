@@ -122,6 +122,7 @@ class EvaTrainer:
         cloud = self._cloud(fields, place, rotvecs)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, _BLACK)
+        target = target.agreeing_beyond(image)
         loss, terms = self._loss(image, target, self.boxes[place])
         loss.backward()
         self._note_gradient(cloud, target)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from bodydouble.capture.crops import half_size, person_crops
@@ -16,6 +16,7 @@ from bodydouble.capture.values import BodyTrack
 from bodydouble.core.cameras import Camera
 from bodydouble.core.errors import InputError
 from bodydouble.core.seeds import torch_rng
+from bodydouble.render.protocol import RenderedSplats
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class Target:
     camera: Camera
     groups: UInt8[Tensor, "height width"] | None = None
     """Index into `parts.GROUPS` of what each pixel shows, 255 for nothing; None where nobody asked."""
+    beyond: Bool[Tensor, "height width"] | None = None
+    """Pixels beyond the video's picture; None where there are none."""
+
+    def agreeing_beyond(self, image: RenderedSplats) -> Target:
+        """The same, but what a render shows beyond the picture is just what is demanded: legs that the picture's edge
+        cuts off are not to vanish."""
+        if self.beyond is None:
+            return self
+        rgb = torch.where(self.beyond[..., None], image.rgb.detach(), self.rgb)
+        return replace(self, rgb=rgb, mask=torch.where(self.beyond, image.alpha.detach(), self.mask))
 
 
 def choose_frames(capture: Capture, track: BodyTrack, max_frames: int) -> list[int]:
@@ -76,7 +87,8 @@ class TrainingFrames:
         mask = torch.from_numpy(crop.mask).float().div_(255.0)
         planes = torch.from_numpy(crop.rgb).permute(2, 0, 1).contiguous().float().div_(255.0)  # as kernels like it
         planes.sub_(background[:, None, None]).mul_(mask).add_(background[:, None, None])
-        return Target(planes.permute(1, 2, 0), mask, crop.camera, self._groups_at(place, mask.shape[0]))
+        beyond = None if crop.beyond is None else torch.from_numpy(crop.beyond)
+        return Target(planes.permute(1, 2, 0), mask, crop.camera, self._groups_at(place, mask.shape[0]), beyond)
 
     def _groups_at(self, place: int, size_px: int) -> UInt8[Tensor, "height width"] | None:
         if self.groups is None:

@@ -88,12 +88,20 @@ def region_seen(
     """
     mean, weight = _on_vertices(seen[:, None], torch.ones_like(seen), corners, barycentric, body)
     field = torch.cat([mean * weight[:, None], weight[:, None]], dim=1)
-    edges = torch.cat([body.faces.long()[:, [0, 1]], body.faces.long()[:, [1, 2]], body.faces.long()[:, [2, 0]]])
-    edges = torch.cat([edges, edges.flip(1)])
-    for _ in range(_RINGS):
-        field = field.index_add(0, edges[:, 0], field[edges[:, 1]])
-        field = field / field[:, 1:].amax().clamp_min(1e-9)
+    field = spread_over_rings(field, body.faces.long(), _RINGS)
     return torch.where(field[:, 1] > 0, field[:, 0] / field[:, 1].clamp_min(1e-9), 1.0)
+
+
+def spread_over_rings(
+    field: Float[Tensor, "verts channels"], faces: Int[Tensor, "faces 3"], rings: int
+) -> Float[Tensor, "verts channels"]:
+    """Sums over the vertices around each, as many rings of them; scaled so that the last channel's largest is 1."""
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges = torch.cat([edges, edges.flip(1)])
+    for _ in range(rings):
+        field = field.index_add(0, edges[:, 0], field[edges[:, 1]])
+        field = field / field[:, -1:].amax().clamp_min(1e-9)
+    return field
 
 
 def guess_unseen(

@@ -3,9 +3,14 @@
 Trained skin and cloth are translucent: the chest of one who never turned around is painted by splats of the back, too,
 that glimmer through it. Seen from the front they belong there; from behind they are a blotchy mess. So they stay as they
 are, and over them lies a shell of flat, opaque splats in the guessed colours (`prior`), on the side that no frame shows.
+What of it frames would show beside the person is not on that side: there the guess is withdrawn, rims and ears stay as
+they were trained, and what still sticks out is left out.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +22,7 @@ from bodydouble.core.normals import vertex_normals
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.reconstruct.skin import blend_skinning
 from bodydouble.reconstruct.splats.places import on_faces, quats_along, spread_places
-from bodydouble.reconstruct.splats.prior import Guess, ramp
+from bodydouble.reconstruct.splats.prior import Guess, ramp, spread_over_rings
 from bodydouble.render.sh import C0
 
 _PARTS = ("body", "head")
@@ -29,19 +34,76 @@ frames do show must not grow by it."""
 _OPACITY, _LEAST_DOUBT = 0.99, 0.02
 _HEAD_DOUBT = 0.8
 """A head is covered only above this much doubt: what shows of its rim from in front are single hairs, not a hull."""
+_OUTSIDE, _MOST_OUTSIDE = (0.01, 0.03), 0.02
+"""Share of a splat beside the person from which it is at a rim, a little and surely; and from which it is left out."""
+_RINGS, _OFTEN = 1, (0.05, 0.25)
+"""So far around a vertex are splats looked at, and so many of them must be at a rim for it to be one."""
 
 
-def unseen_shell(
-    guess: Guess, body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_harmonics: int
-) -> tuple[Splats, dict[str, Float[Tensor, "m 3"]]] | None:
-    """Splats over the unseen side at rest, and their offset under each facial action; none where all was seen.
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """Splats over the unseen side at rest."""
+
+    splats: Splats
+    moved_m: dict[str, Float[Tensor, "m 3"]]
+    """Offset of each under each facial action."""
+    corners: Int[Tensor, "m 3"]
+    """Vertices of the face each lies on."""
+    barycentric: Float[Tensor, "m 3"]
+
+
+OutsideOf = Callable[[Splats], Float[Tensor, " m"]]
+"""How much of splats that are laid over the trained ones frames would show beside the person, in [0, 1]."""
+
+
+def fitting_shell(
+    guess: Guess,
+    body: BodyModel,
+    vertices_rest: Float[Tensor, "verts 3"],
+    num_harmonics: int,
+    outside_of: OutsideOf | None,
+) -> tuple[Guess, Shell | None]:
+    """The shell that no frame would show beside the person, and the guess withdrawn where it would have.
 
     Args:
         guess: What to show, and where.
         body: The body they ride on.
         vertices_rest: Its fitted shape in the rest pose, metres.
         num_harmonics: Of the other splats' colours.
+        outside_of: Looks at frames; without it the guess is believed.
     """
+    shell = unseen_shell(guess, body, vertices_rest, num_harmonics)
+    if shell is None or outside_of is None:
+        return guess, shell
+    believed = 1.0 - _at_rim(shell, outside_of(shell.splats), body)
+    guess = replace(guess, doubt=guess.doubt * believed, doubt_shape=guess.doubt_shape * believed)
+    shell = unseen_shell(guess, body, vertices_rest, num_harmonics)
+    if shell is None:
+        return guess, None
+    keep = torch.nonzero(outside_of(shell.splats) < _MOST_OUTSIDE)[:, 0]
+    return guess, Shell(
+        splats=shell.splats.map(lambda tensor: tensor[keep]),
+        moved_m={name: moved[keep] for name, moved in shell.moved_m.items()},
+        corners=shell.corners[keep],
+        barycentric=shell.barycentric[keep],
+    )
+
+
+def _at_rim(shell: Shell, outside: Float[Tensor, " m"], body: BodyModel) -> Float[Tensor, " verts"]:
+    """1 at vertices around which much of the shell sticks out, 0 where next to nothing does."""
+    mass = shell.barycentric.reshape(-1)
+    field = torch.zeros(len(body.vertex_parts), 2)
+    field.index_add_(
+        0, shell.corners.reshape(-1), torch.stack([mass * ramp(outside, *_OUTSIDE).repeat_interleave(3), mass], 1)
+    )
+    field = spread_over_rings(field, body.faces.long(), _RINGS)
+    return ramp(field[:, 0] / field[:, 1].clamp_min(1e-9), *_OFTEN)
+
+
+def unseen_shell(
+    guess: Guess, body: BodyModel, vertices_rest: Float[Tensor, "verts 3"], num_harmonics: int
+) -> Shell | None:
+    """Splats over what the guess calls unseen; none where all was seen. Arguments as those of `fitting_shell`."""
     faces = body.faces.long()
     cover = _cover(guess, body)
     chosen = torch.nonzero(under_shell(body) & (cover[faces].amax(1) > _LEAST_DOUBT))[:, 0]
@@ -71,7 +133,8 @@ def unseen_shell(
         seen=torch.zeros(count),
     )
     deltas = (body.action_deltas[:, corners] * barycentric[None, ..., None]).sum(2)
-    return shell, dict(zip(body.action_names, deltas, strict=True))
+    moved = dict(zip(body.action_names, deltas, strict=True))
+    return Shell(splats=shell, moved_m=moved, corners=corners, barycentric=barycentric)
 
 
 def share_under_shell(

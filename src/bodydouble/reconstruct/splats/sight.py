@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bodydouble.capture.crops import PersonCrop
 from bodydouble.core.cameras import Camera
 from bodydouble.core.geometry import quat_multiply_wxyz, quat_wxyz_to_matrix
 from bodydouble.reconstruct.splats.frames import TrainingFrames
@@ -17,7 +18,7 @@ from bodydouble.reconstruct.splats.seed import LEARNT, SplatState
 from bodydouble.render.protocol import COVARIANCE_BLUR_PX2, Rasterizer, RenderedSplats, SplatCloud
 from bodydouble.render.sh import C0
 
-_COLOR_VIEWS, _SEEN_VIEWS = 24, 40
+_COLOR_VIEWS, _SEEN_VIEWS, _OUTSIDE_VIEWS = 24, 40, 20
 """About how many training frames are looked at."""
 _CLEARLY = 200
 """Mask values, of 255, above which a pixel is the person's."""
@@ -35,7 +36,7 @@ def observed_colors(
     total = torch.zeros(len(state.means), 3)
     weight = torch.zeros(len(state.means))
     fields = {name: getattr(state, name) for name in LEARNT}
-    for place in range(0, len(frames), max(1, len(frames) // _COLOR_VIEWS)):
+    for place in _some_places(frames, _COLOR_VIEWS):
         crop = frames.half[place]
         with torch.no_grad():
             cloud = cloud_at(fields, place)
@@ -84,28 +85,77 @@ def seen_shares(
     """
     shown, seen = torch.zeros(2, len(state.means))
     total = torch.zeros(len(state.means), 2)
-    for place in range(0, len(frames), max(1, len(frames) // _SEEN_VIEWS)):
+    fields = {name: getattr(state, name) for name in LEARNT}
+    fields["sh_rest"] = fields["sh_rest"][:, :0]
+    for place in _some_places(frames, _SEEN_VIEWS):
         crop = frames.half[place]
-        fields = {name: getattr(state, name) for name in LEARNT}
-        fields["sh_rest"] = fields["sh_rest"][:, :0]
-        fields["sh"] = torch.zeros_like(fields["sh"]).requires_grad_()
-        cloud = cloud_at(fields, place)
-        image = rasterizer(cloud, crop.camera)
-        inside = torch.from_numpy(crop.mask).float() / 255.0
-        # One colour channel counts pixels inside the mask, another those outside.
-        (image.rgb[..., 0] * inside + image.rgb[..., 1] * (1.0 - inside)).sum().backward()
-        assert fields["sh"].grad is not None
-        pixels = fields["sh"].grad[:, 0, :2] / C0
-        depth = crop.camera.project(cloud.means_world)[1].detach().clamp_min(0.1)
-        two_largest = cloud.scales_m.detach().topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
-        area = 2.0 * torch.pi * cloud.opacities.detach() * (two_largest**2 + COVARIANCE_BLUR_PX2).sqrt().prod(1)
-        share = (pixels[:, 0] / area.clamp_min(1e-3)).clamp(0.0, 1.0)
+        with torch.no_grad():
+            cloud = cloud_at(fields, place)
+        pixels, area = _weight_px(cloud, crop, rasterizer)
+        # A splat of which only the tail is in the picture has any colour.
+        share = (pixels[:, 0] / area).clamp(0.0, 1.0) * (pixels[:, 2] < pixels[:, :2].sum(1))
         shown = torch.maximum(shown, share)
         seen = torch.maximum(seen, share * _facing(cloud, state, normals, crop.camera))
-        total += pixels.clamp_min(0.0)
+        total += pixels[:, :2].clamp_min(0.0)
     weight = total.sum(1)
     supported = torch.where(weight > 0.1, total[:, 0] / weight.clamp_min(1e-6), torch.ones(()))
     return Shares(shown=shown, seen=seen, supported=supported)
+
+
+def shown_outside(
+    state: SplatState,
+    laid_at: Callable[[int], SplatCloud],
+    frames: TrainingFrames,
+    cloud_at: CloudAt,
+    rasterizer: Rasterizer,
+) -> Float[Tensor, " n"]:
+    """How much of splats that are laid over the trained ones the training frames would show beside the person: blending
+    weight outside the masks against the splat's own area in the image; the view that shows most counts.
+
+    Args:
+        state: Trained splats.
+        laid_at: The others, in the pose of the training frame at a place.
+        frames, cloud_at, rasterizer: Where to look.
+    """
+    fields = {name: getattr(state, name) for name in LEARNT}
+    fields["sh_rest"] = fields["sh_rest"][:, :0]
+    outside: list[Tensor] = []
+    for place in _some_places(frames, _OUTSIDE_VIEWS):
+        with torch.no_grad():
+            trained, laid = cloud_at(fields, place), laid_at(place)
+            both = SplatCloud(
+                means_world=torch.cat([trained.means_world, laid.means_world]),
+                quats_wxyz=torch.cat([trained.quats_wxyz, laid.quats_wxyz]),
+                scales_m=torch.cat([trained.scales_m, laid.scales_m]),
+                opacities=torch.cat([trained.opacities, laid.opacities]),
+                sh=torch.cat([trained.sh[:, :1], laid.sh[:, :1]]),
+            )
+        pixels, area = _weight_px(both, frames.half[place], rasterizer)
+        outside.append((pixels[:, 1] / area)[len(trained.means_world) :])
+    return torch.stack(outside).amax(0).clamp(0.0, 1.0)
+
+
+def _some_places(frames: TrainingFrames, about: int) -> range:
+    return range(0, len(frames), max(1, len(frames) // about))
+
+
+def _weight_px(
+    cloud: SplatCloud, crop: PersonCrop, rasterizer: Rasterizer
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Blending weight of each splat, summed over pixels inside the mask, outside of it, and beyond the video's picture;
+    and its area in pixels."""
+    sh = torch.zeros(len(cloud.means_world), 1, 3, requires_grad=True)
+    image = rasterizer(cloud.replace(sh=sh), crop.camera)
+    inside = torch.from_numpy(crop.mask).float() / 255.0
+    beyond = torch.zeros_like(inside) if crop.beyond is None else torch.from_numpy(crop.beyond).float()
+    within = 1.0 - beyond
+    # Each colour channel counts pixels of one kind.
+    (image.rgb * torch.stack([inside * within, (1.0 - inside) * within, beyond], dim=-1)).sum().backward()
+    assert sh.grad is not None
+    depth = crop.camera.project(cloud.means_world)[1].clamp_min(0.1)
+    two_largest = cloud.scales_m.topk(2, dim=1).values * crop.camera.focal_px[0] / depth[:, None]
+    area = 2.0 * torch.pi * cloud.opacities * (two_largest**2 + COVARIANCE_BLUR_PX2).sqrt().prod(1)
+    return sh.grad[:, 0] / C0, area.clamp_min(1e-3)
 
 
 def _facing(cloud: SplatCloud, state: SplatState, normals: Float[Tensor, "n 3"], camera: Camera) -> Float[Tensor, " n"]:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bodydouble.avatar.correctives import brightened
+from bodydouble.avatar.drive import pose_splats
 from bodydouble.avatar.glb import save_avatar
 from bodydouble.avatar.values import Avatar, Rig, Splats
 from bodydouble.body.protocol import BodyModel
@@ -60,7 +61,7 @@ from bodydouble.reconstruct.splats.posing import as_splats, posed_cloud, preview
 from bodydouble.reconstruct.splats.reach import hair_reach_m, reach_of_groups
 from bodydouble.reconstruct.splats.result import AVATAR, CHECKPOINT, load_result, save_poses, under
 from bodydouble.reconstruct.splats.seed import LEARNT, SplatState, birth_normals, seed_splats
-from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares
+from bodydouble.reconstruct.splats.sight import observed_colors, seen_shares, shown_outside
 from bodydouble.render.protocol import Rasterizer, SplatCloud
 from bodydouble.render.select import make_rasterizer
 from bodydouble.render.sh import rgb_to_sh
@@ -190,6 +191,7 @@ class Trainer:
         cloud = self._pose_cloud(fields, rotvecs, translation, place, leaves)
         cloud.means_world.retain_grad()
         image = self.rasterizer(cloud, target.camera, background)
+        target = target.agreeing_beyond(image)
         judged = None if self.confidence is None else self.confidence.judge(image, target.rgb, target.mask)
         loss, terms = image_loss(image, target, config.loss, self._pixel_weights(target, judged))
         if self.lpips is not None:
@@ -355,7 +357,19 @@ class Trainer:
         normals = birth_normals(self.state, self.rest.vertices_rest, self.body.faces)
         shares = seen_shares(self.state, normals, self.frames, self._cloud_at, self.rasterizer)
         correctives = self.appearance.baked(self.state.faces, self.state.barycentric, self.rotvecs)
-        return bake(self.state, shares, self.body, self.rest, self.capture.info.sha256, correctives)
+        return bake(
+            self.state, shares, self.body, self.rest, self.capture.info.sha256, correctives, self._shown_outside
+        )  # fmt: skip
+
+    def _shown_outside(self, laid: Splats) -> Float[Tensor, " m"]:
+        """How much of splats laid over the trained ones the frames would show beside the person."""
+
+        def laid_at(place: int) -> SplatCloud:
+            rotvecs, translation = self.rotvecs[place][None], self.translation[place][None]
+            R, t = fast_bone_transforms(rotvecs, self.joints_rest, translation, self.body.bone_parents)
+            return pose_splats(laid, R[0], t[0])
+
+        return shown_outside(self.state, laid_at, self.frames, self._cloud_at, self.rasterizer)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
