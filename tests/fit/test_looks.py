@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from bodydouble.avatar.values import CorrectiveBasis, Correctives, Morph, Rig, Splats
@@ -89,6 +92,18 @@ def test_an_open_mouth_is_found() -> None:
         looks.settle_faces(problem, splats, make_rasterizer("cpu"))
     assert abs(float(looks.expression[0, JAW]) - 0.6) < 0.1
     assert float(looks.expression.sum()) == float(looks.expression[0, JAW])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_face_that_the_edge_cuts_off_keeps_what_landmarks_said(known: bool) -> None:
+    splats = _splats(with_morphs=True)
+    problem, looks = _setting(splats, extra=0.0, jaw=0.6, said=0.6)
+    (crop,) = problem.crops
+    rgb, mask, beyond = crop.rgb.copy(), crop.mask.copy(), np.zeros((SIZE, SIZE), bool)
+    rgb[SIZE // 2 :], mask[SIZE // 2 :], beyond[SIZE // 2 :] = 0, 0, True
+    problem.crops = [replace(crop, rgb=rgb, mask=mask, beyond=beyond if known else None)]
+    looks.settle_faces(problem, splats, make_rasterizer("cpu"))
+    assert (abs(float(looks.expression[0, JAW]) - 0.6) < 0.03) == known
 
 
 def test_a_face_nobody_saw_stays_neutral() -> None:

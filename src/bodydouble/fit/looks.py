@@ -7,6 +7,7 @@ everything that hides and shades included, and no slower than one pass of gradie
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -103,9 +104,11 @@ class FrameLooks:
             acted = ((values.clamp(0.0, 1.0) - whole[columns]) @ deltas).reshape(-1, 3)
             dressed = near.replace(means_rest_m=near.means_rest_m.index_add(0, moved, acted))
             with torch.no_grad():
-                return rasterizer(pose_splats(dressed, *pose), camera, GRAY).rgb.numpy()
+                image = rasterizer(pose_splats(dressed, *pose), camera, GRAY)
+            return within.agreeing_beyond(image.rgb.numpy(), target)
 
         target = frame_over_gray(crop)[y0:y1, x0:x1]
+        within = replace(crop, beyond=None if crop.beyond is None else crop.beyond[y0:y1, x0:x1])
         sigma = torch.full((len(values),), _ACTION_SIGMA)
         found = _step_towards(values, self._expression_start[f, columns], sigma, target, draw, values)
         whole[columns] = found.clamp(0.0, 1.0)
