@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -26,6 +27,16 @@ pytestmark = pytest.mark.usefixtures("kernels")
 FORWARD = 1e-4
 GRADIENT = 1e-3
 BACKGROUND = torch.tensor([0.2, 0.5, 0.9])
+
+
+def test_pixels_are_the_same_picture_in_another_order() -> None:
+    splats = random_splats(50, seed=1, degree=0).to(dtype=torch.float32)
+    image = CpuRasterizer()(splats, small_camera(20, 12), BACKGROUND)
+    pixels = image.pixels()
+    assert pixels.flags.c_contiguous and pixels.flags.writeable and not image.rgb.is_contiguous()
+    np.testing.assert_array_equal(pixels, image.rgb.detach().numpy())
+    pixels[:] = 0.0
+    assert image.rgb.max() > 0.0, "the picture itself must stay"
 
 
 def cut_off_pixels(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

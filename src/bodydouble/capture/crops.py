@@ -36,12 +36,16 @@ class PersonCrop:
     """size x size, bool: pixels of which some lies beyond the image, where nothing is known; None where there are none."""
 
     def agreeing_beyond(self, render: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """A render of this crop that has the target's pixels beyond the image, so that they ask for nothing.
+        """A render of this crop, changed in place to have the target's pixels beyond the image: they ask for nothing.
 
         Args:
-            render, target: size x size x channels.
+            render, target: size x size x channels, of one type, pixel by pixel in memory.
         """
-        return render if self.beyond is None else np.where(self.beyond[..., None], target, render)
+        import cv2
+
+        if self.beyond is not None:
+            cv2.copyTo(target, self.beyond.view(np.uint8), render)
+        return render
 
 
 def crop_square(mask: np.ndarray, margin: float) -> tuple[int, int, int] | None:

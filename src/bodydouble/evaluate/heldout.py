@@ -118,7 +118,7 @@ class _Double:
 
             def image(view: Camera) -> tuple[np.ndarray, np.ndarray]:
                 rendered = picture_of(self.avatar, posed, view, self.rasterizer)
-                return rendered.rgb.clamp(0.0, 1.0).cpu().numpy(), rendered.alpha.cpu().numpy()
+                return rendered.pixels().clip(0.0, 1.0), rendered.alpha.cpu().numpy()
 
             crop, _ = image(camera.cropped(float(x0), float(y0), (float(side), float(side)), (crop_px, crop_px)))
             whole, alpha = image(camera) if full else (None, None)

@@ -32,18 +32,18 @@ def psnr_db(
     Returns:
         10 log10(1 / MSE), dB, at most `PSNR_CEILING_DB`; NaN when the region is empty.
     """
+    import cv2
+
     check_same_shape("psnr_db", image, truth)
     if region is not None:
         image, truth = image[region], truth[region]
-    error = np.clip(image, 0.0, 1.0)
-    error = np.subtract(error, truth, out=error)
-    error = np.square(error, out=error)
-    if error.size == 0:
+    if image.size == 0:
         return float("nan")
+    image = np.clip(image, 0.0, 1.0)
     if channels == "channels":
-        mse = error.reshape(-1, error.shape[-1]).mean(axis=0, dtype=np.float64)
-        return float(np.mean([mse_to_psnr_db(float(value)) for value in mse]))
-    return mse_to_psnr_db(float(error.mean(dtype=np.float64)))
+        error = np.square(image - truth).reshape(-1, image.shape[-1]).mean(axis=0, dtype=np.float64)
+        return float(np.mean([mse_to_psnr_db(float(value)) for value in error]))
+    return mse_to_psnr_db(cv2.norm(image, truth.astype(image.dtype, copy=False), cv2.NORM_L2SQR) / image.size)
 
 
 def mse_to_psnr_db(mse: float) -> float:

@@ -74,7 +74,7 @@ class FrameLooks:
             def draw(_: Tensor) -> np.ndarray:
                 with torch.no_grad():
                     image = rasterizer(problem.posed(splats, f)[1], half.camera, GRAY)
-                return half.agreeing_beyond(image.rgb.numpy(), target)
+                return half.agreeing_beyond(image.pixels(), target)
 
             live.copy_(_step_towards(live, torch.zeros_like(live), self._spread, target, draw, live))
 
@@ -105,7 +105,7 @@ class FrameLooks:
             dressed = near.replace(means_rest_m=near.means_rest_m.index_add(0, moved, acted))
             with torch.no_grad():
                 image = rasterizer(pose_splats(dressed, *pose), camera, GRAY)
-            return within.agreeing_beyond(image.rgb.numpy(), target)
+            return within.agreeing_beyond(image.pixels(), target)
 
         target = frame_over_gray(crop)[y0:y1, x0:x1]
         within = replace(crop, beyond=None if crop.beyond is None else crop.beyond[y0:y1, x0:x1])
@@ -172,16 +172,16 @@ def _step_towards(
     """
     start = values.clone()
     first = draw(start)
-    slopes = []
+    slopes = np.empty((len(start), first.size), np.float32)
     for k in range(len(start)):
-        live[k] = start[k] + _STEP * sigma[k]
-        slopes.append(((draw(live) - first) / float(_STEP * sigma[k])).reshape(-1))
+        by = float(_STEP * sigma[k])
+        live[k] = start[k] + by
+        slopes[k] = (draw(live) - first).reshape(-1) / np.float32(by)
         live[k] = start[k]
-    J = np.stack(slopes, axis=1).astype(np.float64)
-    wanted = (target - first).reshape(-1).astype(np.float64)
+    wanted = (target - first).reshape(-1)
     precision = (sigma.double() ** -2).numpy()
-    H = J.T @ J / _COLOR_SIGMA**2 + np.diag(precision)
-    g = J.T @ wanted / _COLOR_SIGMA**2 - precision * (start - mean).double().numpy()
+    H = (slopes @ slopes.T).astype(np.float64) / _COLOR_SIGMA**2 + np.diag(precision)
+    g = (slopes @ wanted).astype(np.float64) / _COLOR_SIGMA**2 - precision * (start - mean).double().numpy()
     step = torch.from_numpy(np.linalg.solve(H, g)).to(start.dtype)
 
     before = float((wanted**2).mean())

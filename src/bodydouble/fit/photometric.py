@@ -46,7 +46,7 @@ class _Level:
             dressed, cloud = self.problem.posed(self.splats, f)
             image = rasterizer(cloud, crop.camera, GRAY)
         target = frame_over_gray(crop)
-        render = crop.agreeing_beyond(image.rgb.numpy(), target)
+        render = crop.agreeing_beyond(image.pixels(), target)
         error = float(((render - target) ** 2).mean())
         if error >= self.error[f]:
             self.damping[f] = max(self.damping[f], 0.05) * 6.0

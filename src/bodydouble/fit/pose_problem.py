@@ -278,8 +278,10 @@ GRAY = torch.full((3,), 0.5)
 
 def frame_over_gray(crop: PersonCrop) -> np.ndarray:
     """The person as float32 in [0, 1], gray where the mask ends."""
-    mask = crop.mask[..., None].astype(np.float32) / 255.0
-    return crop.rgb.astype(np.float32) / 255.0 * mask + 0.5 * (1.0 - mask)
+    import cv2
+
+    share = cv2.merge((crop.mask,) * 3) * np.float32(1.0 / 255.0)
+    return (crop.rgb * np.float32(1.0 / 255.0) - np.float32(0.5)) * share + np.float32(0.5)
 
 
 def visible_points(

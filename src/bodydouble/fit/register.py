@@ -74,7 +74,7 @@ def register_poses(
             return
         if not hasattr(matchers, "own"):
             matchers.own = FlowMatcher()
-        found, weight = matchers.own.match(image.rgb.numpy(), frame_over_gray(crop), at_px)
+        found, weight = matchers.own.match(image.pixels(), frame_over_gray(crop), at_px)
         n = len(chosen)
         points[f, :n], joints[f, :n] = dressed.means_rest_m.numpy()[chosen], joints_all[chosen]
         weights[f, :n] = weights_all[chosen]

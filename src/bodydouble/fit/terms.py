@@ -24,6 +24,8 @@ from bodydouble.fit.kinematics import (
 )
 from bodydouble.fit.landmarks import LandmarkModel
 from bodydouble.fit.state import State
+from bodydouble.fit.terms_kernels import add_points_and_segments
+from bodydouble.render.threads import kernel_threads, run_kernel
 
 _LIMIT_SIGMA = 0.08
 _MIN_DEPTH_M = 0.2
@@ -207,23 +209,18 @@ def add_group(
     unique, slots = np.unique(nodes, return_inverse=True)
     dofs = controls_above(problem.controls, unique, active)
     columns = np.concatenate([np.arange(6), 6 + np.searchsorted(active, dofs)])
-    J_world = point_derivatives(node_screws(problem.controls, posed, unique, dofs), slots, res.world)
-
-    J_image = _image_rows(J_world, res.world, res.depth, res.metres_per_px, state.focal_px)
-    frames, points, _, size = J_image.shape
-    root = np.sqrt(res.image_weight)[..., None]
-    rows = (J_image * root[..., None]).reshape(frames, 2 * points, size)
-    values = (res.image_m * root).reshape(frames, 2 * points)
-    J_direction = _direction_rows(J_world, res, group)
-    root = np.sqrt(res.direction_weight)[..., None]
-    segment_rows = (J_direction * root[..., None]).reshape(frames, -1, size)
-    segment_values = (res.direction * root).reshape(frames, -1)
-    rows_all = np.concatenate([rows, segment_rows], axis=1)
-    values_all = np.concatenate([values, segment_values], axis=1)
-    normal.blocks[:, columns[:, None], columns] += np.swapaxes(rows_all, 1, 2) @ rows_all
-    normal.gradient[:, columns] += (values_all[:, None] @ rows_all)[:, 0]
+    screws = node_screws(problem.controls, posed, unique, dofs)
+    shared_rows = _shared_rows(problem, state, posed, rest, group, res, shared)
+    run_kernel(
+        add_points_and_segments, kernel_threads(), screws.turn, screws.moment, slots, res.world, res.depth,
+        state.focal_px, res.metres_per_px, res.image_m, res.image_weight, group.pairs, res.direction,
+        res.direction_weight, columns, shared_rows, normal.blocks, normal.gradient, normal.border,
+    )  # fmt: skip
     if shared.size:
-        _add_shared(normal, problem, state, posed, rest, group, res, rows, values, columns, shared)
+        values = (res.image_m * np.sqrt(res.image_weight)[..., None]).reshape(-1)
+        flat = shared_rows.reshape(-1, shared.size)
+        normal.shared_block += flat.T @ flat
+        normal.shared_gradient += flat.T @ values
 
 
 def add_lines(normal: Normal, problem: Problem, state: State, posed: Posed, active: Int[np.ndarray, " active"]) -> None:
@@ -259,31 +256,17 @@ def _image_rows(
     return np.stack([u, v], 2)
 
 
-def _direction_rows(J_world: np.ndarray, res: Residuals, group: Group) -> np.ndarray:
-    """Derivatives of the predicted unit directions: [frames, segments, 3, unknowns]."""
-    a, b = group.pairs[:, 0], group.pairs[:, 1]
-    ends = res.world[:, b] - res.world[:, a]
-    length = np.maximum(np.linalg.norm(ends, axis=-1, keepdims=True), 1e-9)
-    ends = (ends / length)[..., None]
-    moved = J_world[:, b] - J_world[:, a]
-    return (moved - ends * (ends * moved).sum(2, keepdims=True)) / length[..., None]
+def _shared_rows(
+    problem: Problem, state: State, posed: Posed, rest: Rest, group: Group, res: Residuals, shared: Shared
+) -> np.ndarray:
+    """Weighted derivatives of a group's image residuals by shape, focal length and landmark offsets.
 
-
-def _add_shared(
-    normal: Normal,
-    problem: Problem,
-    state: State,
-    posed: Posed,
-    rest: Rest,
-    group: Group,
-    res: Residuals,
-    rows: np.ndarray,
-    values: np.ndarray,
-    columns: np.ndarray,
-    shared: Shared,
-) -> None:
-    """Couple a group's image residuals to shape, focal length and landmark offsets."""
+    Returns:
+        [frames, 2 points, shared].
+    """
     frames, points = res.image_weight.shape
+    if not shared.size:
+        return np.zeros((frames, 2 * points, 0))
     nodes = problem.nodes_of(group)
     extra = np.zeros((frames, points, 2, shared.size))
     count = len(shared.shape)
@@ -299,11 +282,7 @@ def _add_shared(
         if int(point) in moved:
             start = shared.offset_start + 3 * moved[int(point)]
             extra[:, i, :, start : start + 3] = J_offset[:, i]
-    extra = (extra * np.sqrt(res.image_weight)[..., None, None]).reshape(frames, 2 * points, shared.size)
-    normal.border[:, columns] += np.swapaxes(rows, 1, 2) @ extra
-    flat = extra.reshape(-1, shared.size)
-    normal.shared_block += flat.T @ flat
-    normal.shared_gradient += flat.T @ values.reshape(-1)
+    return (extra * np.sqrt(res.image_weight)[..., None, None]).reshape(frames, 2 * points, shared.size)
 
 
 def add_priors(

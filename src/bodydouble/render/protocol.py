@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -50,6 +51,13 @@ class RenderedSplats(TensorStruct):
     """Accumulated opacity."""
     depth: Float[Tensor, "height width"]
     """Sum of weight times camera depth, metres (not divided by alpha)."""
+
+    def pixels(self) -> np.ndarray:
+        """`rgb` as float32 [height, width, 3], pixel by pixel in memory: rasterisers leave three planes, which array
+        code takes for a picture slowly. Not differentiable."""
+        import cv2
+
+        return cv2.merge([*self.rgb.detach().cpu().permute(2, 0, 1).numpy()])
 
 
 @runtime_checkable
