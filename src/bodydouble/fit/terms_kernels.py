@@ -28,7 +28,8 @@ def add_points_and_segments(
     """
     size, points, segments, num_shared = turn.shape[3], slots.shape[0], pairs.shape[0], shared_rows.shape[2]
     J = np.empty((points, 3, size))
-    row, H, g = np.empty(size), np.empty((size, size)), np.empty(size)
+    row, turned, along = np.empty(size), np.empty((3, size)), np.empty(3)
+    H, g = np.empty((size, size)), np.empty(size)
     for f in range(worker, turn.shape[0], num_workers):
         H[:], g[:] = 0.0, 0.0
         for p in range(points):
@@ -56,20 +57,21 @@ def add_points_and_segments(
             root = np.sqrt(direction_weight[f, s])
             if root == 0.0:
                 continue
-            a, b = pairs[s, 0], pairs[s, 1]
-            ex, ey, ez = (
-                world[f, b, 0] - world[f, a, 0], world[f, b, 1] - world[f, a, 1], world[f, b, 2] - world[f, a, 2]
-            )  # fmt: skip
-            length = max(np.sqrt(ex * ex + ey * ey + ez * ez), 1e-9)
-            along = (ex / length, ey / length, ez / length)
+            start, end = pairs[s, 0], pairs[s, 1]
+            for i in range(3):
+                along[i] = world[f, end, i] - world[f, start, i]
+            length = max(np.sqrt(along[0] ** 2 + along[1] ** 2 + along[2] ** 2), 1e-9)
+            along /= length
+            for c in range(size):
+                dx, dy, dz = (
+                    J[end, 0, c] - J[start, 0, c], J[end, 1, c] - J[start, 1, c], J[end, 2, c] - J[start, 2, c]
+                )  # fmt: skip
+                stretch = along[0] * dx + along[1] * dy + along[2] * dz
+                turned[0, c] = root / length * (dx - along[0] * stretch)
+                turned[1, c] = root / length * (dy - along[1] * stretch)
+                turned[2, c] = root / length * (dz - along[2] * stretch)
             for axis in range(3):
-                for c in range(size):
-                    moved = J[b, axis, c] - J[a, axis, c]
-                    stretch = 0.0
-                    for i in range(3):
-                        stretch += along[i] * (J[b, i, c] - J[a, i, c])
-                    row[c] = root * (moved - along[axis] * stretch) / length
-                _add_row(row, root * direction[f, s, axis], H, g)
+                _add_row(turned[axis], root * direction[f, s, axis], H, g)
         for i in range(size):
             gradient[f, columns[i]] += g[i]
             for j in range(i + 1):
