@@ -10,6 +10,8 @@ from bodydouble.core.struct import TensorStruct, tensor_struct
 
 _PADDING_PX = 4
 """Free texels between charts, so that neither bilinear lookups nor the next two smaller mip levels mix them."""
+_MAX_CHART_CM2 = 2000.0
+"""About a shirt's front. A trunk in one piece is bent more when laid flat, and takes as long as all other charts."""
 
 
 @tensor_struct
@@ -39,7 +41,7 @@ def unwrap(vertices_m: Float[Tensor, "verts 3"], faces: Int[Tensor, "faces 3"], 
     # In centimetres: xatlas passes over triangles of less than a ten-millionth of a unit, and lids have some of 0.1 mm2.
     atlas.add_mesh(100.0 * vertices_m.numpy().astype(np.float32), faces.numpy().astype(np.uint32))
     charts = xatlas.ChartOptions()
-    charts.max_cost = 4.0
+    charts.max_cost, charts.max_chart_area = 4.0, _MAX_CHART_CM2
     packing = xatlas.PackOptions()
     packing.padding = _PADDING_PX
     packing.resolution = size_px
