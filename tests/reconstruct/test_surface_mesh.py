@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bodydouble.body.anny import load_anny
 from bodydouble.core.errors import ConfigError, NoSubjectError
 from bodydouble.core.skinning import bone_transforms, skin_points
-from bodydouble.reconstruct.surface.decimate import decimate
+from bodydouble.reconstruct.surface.decimate import _cheapest, _faces_of_vertices, decimate
 from bodydouble.reconstruct.surface.extract import ClosedMesh, decimated, extract_mesh, mesh_facts
 from bodydouble.reconstruct.surface.rigging import on_body, rig_mesh, transfer_morphs, unposed_points
 
@@ -25,6 +25,24 @@ def lattice(low: float, high: float, step: float) -> torch.Tensor:
 
 def sphere(points: torch.Tensor, centre: tuple[float, float, float], radius: float) -> torch.Tensor:
     return (points - torch.tensor(centre)).norm(dim=-1) - radius
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 50))
+def test_the_cheapest_are_the_first_of_all_in_order(costs: list[int], count: int) -> None:
+    values = np.array(costs, float)
+    np.testing.assert_array_equal(_cheapest(values, count), np.argsort(values, kind="stable")[:count])
+
+
+def test_faces_are_listed_by_vertex() -> None:
+    faces = np.array([[0, 1, 2], [2, 1, 3], [3, 0, 2]])
+    starts, faces_of = _faces_of_vertices(faces, 5)
+    assert [sorted(faces_of[starts[v] : starts[v + 1]].tolist()) for v in range(5)] == [
+        [0, 2],
+        [0, 1],
+        [0, 1, 2],
+        [1, 2],
+        [],
+    ]
 
 
 def test_a_sphere_is_closed_and_its_vertices_converge_with_the_square_of_the_voxel() -> None:

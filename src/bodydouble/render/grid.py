@@ -38,8 +38,8 @@ class GridOptimizer:
             )
         self.values = values.detach()
         rows, channels = values[..., 0].numel(), values.shape[3]
-        self.gradient = np.zeros((rows, channels), np.float32)
-        self.first, self.second = np.zeros_like(self.gradient), np.zeros_like(self.gradient)
+        # Not zeros_like, which writes to all of it: most rows of a lattice are never touched.
+        self.gradient, self.first, self.second = (np.zeros((rows, channels), np.float32) for _ in range(3))
         self.flags = np.zeros(rows, np.uint8)
         self._touched: list[np.ndarray] = []
 

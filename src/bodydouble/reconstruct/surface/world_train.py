@@ -111,8 +111,9 @@ def _views(
     for frame in capture.frames(sorted(wanted)):
         row = wanted[frame.index]
         target = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+        planes = torch.from_numpy(np.ascontiguousarray(target.transpose(2, 0, 1)))  # as renders lie in memory
         weight = 1.0 - cv2.resize(cover(row).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        views.append(_View(row, torch.from_numpy(target), torch.from_numpy((weight > 0.99).astype(np.float32))))
+        views.append(_View(row, planes.permute(1, 2, 0), torch.from_numpy((weight > 0.99).astype(np.float32))))
         emit(Progress(stage="world: frames", done=len(views), total=len(rows), unit="frames"))
     return [view for view in views if float(view.weight.mean()) > 0.02]
 
