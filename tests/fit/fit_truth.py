@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -153,3 +153,13 @@ def observe(
         present=torch.as_tensor(present),
         box_px=torch.as_tensor(np.concatenate([low, high], 1) * present[:, None], dtype=torch.float32),
     )
+
+
+def stepped(state: State, active: np.ndarray, column: int, step: float) -> State:
+    """A state moved along one of the fit's unknowns: turn and shift of the root, then the active controls."""
+    change = np.zeros(6 + len(active))
+    change[column] = step
+    theta = state.theta.copy()
+    theta[:, active] += change[6:]
+    R_root = exp_so3(np.tile(change[:3], (len(theta), 1))) @ state.R_root
+    return replace(state, R_root=R_root, translation=state.translation + change[3:6], theta=theta)

@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform, track_joints
+from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform, stepped, track_joints
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.body.protocol import Pose
 from bodydouble.core.cameras import video_camera
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.evidence import gather
-from bodydouble.fit.kinematics import exp_so3
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.limb_axes import _between_edges, limb_lines, limb_points
 from bodydouble.fit.state import State
@@ -112,7 +111,7 @@ def test_lines_pull_as_their_derivatives_say(anny: AnnyBody, truth: Truth):
     knee = int(np.flatnonzero(active == problem.controls.index("left_knee_bend"))[0])
     step, depth = 1e-5, -posed.joints[:, 0, 2]
     for column in (1, 3, 6 + knee):
-        cost = [_cost(problem, _moved(state, s * step, column, active), rest, depth) for s in (1, -1)]
+        cost = [_cost(problem, stepped(state, active, column, s * step), rest, depth) for s in (1, -1)]
         slope = -(cost[0] - cost[1]) / (2 * step)
         np.testing.assert_allclose(normal.gradient[:, column], slope, rtol=2e-2, atol=1e-3 * np.abs(slope).max())
 
@@ -130,15 +129,6 @@ def _problem(truth: Truth) -> tuple[Problem, State, object]:
     problem = Problem(truth.controls, truth.landmarks, gather(observe(truth), truth.landmarks, FOCAL_PX))
     rest = rest_geometry(truth.body, truth.landmarks, truth.controls, truth.state.shape)
     return problem, truth.state, rest
-
-
-def _moved(state: State, step: float, column: int, active: np.ndarray) -> State:
-    change = np.zeros(6 + len(active))
-    change[column] = step
-    theta = state.theta.copy()
-    theta[:, active] += change[6:]
-    R_root = exp_so3(np.tile(change[:3], (len(theta), 1))) @ state.R_root
-    return replace(state, R_root=R_root, translation=state.translation + change[3:6], theta=theta)
 
 
 def _cost(problem: Problem, state: State, rest, hips_depth_m: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform
+from fit_truth import FOCAL_PX, SIZE_PX, Truth, observe, perform, stepped
 
 from bodydouble.body.anny import AnnyBody
 from bodydouble.core.seeds import numpy_rng
 from bodydouble.fit.evidence import Group, gather
-from bodydouble.fit.kinematics import Rest, exp_so3, place_points
+from bodydouble.fit.kinematics import Rest, place_points
 from bodydouble.fit.landmarks import rest_geometry
 from bodydouble.fit.state import State
 from bodydouble.fit.terms import (
@@ -63,19 +63,6 @@ def _predicted(problem: Problem, state: State, rest: Rest, group: Group, at: Res
     return np.concatenate([image.reshape(frames, -1), ends.reshape(frames, -1)], axis=1)
 
 
-def _stepped(state: State, active: np.ndarray, column: int, step: float) -> State:
-    change = np.zeros(6 + len(active))
-    change[column] = step
-    theta = state.theta.copy()
-    theta[:, active] += change[6:]
-    return replace(
-        state,
-        R_root=exp_so3(np.tile(change[:3], (len(theta), 1))) @ state.R_root,
-        translation=state.translation + change[3:6],
-        theta=theta,
-    )
-
-
 @pytest.mark.parametrize("name", ["body", "left_hand", "face"])
 def test_the_frames_blocks_are_those_of_the_derivatives(truth: Truth, name: str):
     problem, state = _start(truth)
@@ -90,7 +77,7 @@ def test_the_frames_blocks_are_those_of_the_derivatives(truth: Truth, name: str)
     at = residuals(problem, state, posed, rest, group, WEIGHTS)
     sides = [
         np.stack(
-            [_predicted(problem, _stepped(state, active, c, s), rest, group, at) for c in range(6 + len(active))], -1
+            [_predicted(problem, stepped(state, active, c, s), rest, group, at) for c in range(6 + len(active))], -1
         )
         for s in (STEP, -STEP)
     ]
@@ -136,10 +123,9 @@ def test_the_border_is_that_of_the_derivatives(truth: Truth):
 
     count = 2 * len(group.points)  # directions have no part in what frames share
     shared_J = [by(lambda s: (replace(state, log_focal=state.log_focal + s), rest))]
-    # The scale of pixels is that of the focal length where the equations were made; a longer lens magnifies.
     shared_J += [by(lambda s, k=k: offset(k, s)) for k in range(12)]
     S = np.stack(shared_J, -1)[:, :count]
-    J = np.stack([by(lambda s, c=c: (_stepped(state, active, c, s), rest)) for c in range(6 + len(active))], -1)
+    J = np.stack([by(lambda s, c=c: (stepped(state, active, c, s), rest)) for c in range(6 + len(active))], -1)
     border = np.swapaxes(J[:, :count], 1, 2) @ S
     np.testing.assert_allclose(normal.border, border, atol=1e-6 * np.abs(border).max())
     block = np.einsum("frs,frt->st", S, S)
